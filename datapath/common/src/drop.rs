@@ -1,0 +1,85 @@
+//! Why a packet is dropped. The one numbered table: kernel, metrics and command line use these numbers and names.
+//! A number is never given to another reason.
+
+macro_rules! reasons {
+    ($($(#[doc = $text:literal])+ $name:ident = $number:literal, $label:literal;)+) => {
+        /// Why a packet was dropped.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum Reason { $($(#[doc = $text])+ $name = $number,)+ }
+
+        impl Reason {
+            /// Every reason, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name that operators see.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// The reason with this number.
+            #[must_use]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame or one of its headers ends early.
+    Truncated = 1, "truncated";
+    /// A header contradicts itself: version, header length, total length.
+    Malformed = 2, "malformed";
+    /// The interface belongs to no endpoint that is programmed.
+    UnknownPort = 3, "unknown_port";
+    /// Source MAC is not the endpoint's.
+    SourceMac = 4, "source_mac";
+    /// Source address is not the endpoint's.
+    SourceAddress = 5, "source_address";
+    /// An ARP sender or an ND answer for an address that is not the endpoint's.
+    NeighbourSpoof = 6, "neighbour_spoof";
+    /// Nobody has the address that ARP or ND asks for.
+    UnknownNeighbour = 7, "unknown_neighbour";
+    /// Nobody has the destination MAC.
+    UnknownDestination = 8, "unknown_destination";
+    /// The workload reaches for the host's own side of its link.
+    HostLink = 9, "host_link";
+    /// Broadcast or multicast that has no member, or that is not carried.
+    Multicast = 10, "multicast";
+    /// An ethertype that is not carried.
+    EtherType = 11, "ether_type";
+    /// The domain's policy denies it.
+    Policy = 12, "policy";
+    /// Larger than the network's or the path's MTU.
+    Mtu = 13, "mtu";
+    /// The tunnel's outer source is no host of the cluster.
+    UnknownVtep = 14, "unknown_vtep";
+    /// The VNI is not in use here.
+    UnknownVni = 15, "unknown_vni";
+    /// A VXLAN header without the I flag.
+    VxlanFlags = 16, "vxlan_flags";
+    /// An inner source MAC or address that does not live at the host the tunnel came from.
+    WrongVtep = 17, "wrong_vtep";
+    /// A tunnelled frame for a station that is not here (split horizon).
+    NotHere = 18, "not_here";
+    /// No way to the host behind the tunnel.
+    NoRoute = 19, "no_route";
+    /// The kernel refused to rewrite or redirect the packet.
+    Kernel = 20, "kernel";
+    /// Left the host side of a workload's interface without our doing.
+    NotForwarded = 21, "not_forwarded";
+    /// Outer CE on an inner packet that is not ECN-capable (RFC 6040 section 4.2).
+    Ecn = 22, "ecn";
+    /// A fragment of an outer packet (RFC 7348 section 4.3).
+    OuterFragment = 23, "outer_fragment";
+    /// A router advertisement or a DHCP server's answer from a workload.
+    RogueServer = 24, "rogue_server";
+    /// A neighbour solicitation for the asker's own address (duplicate address detection): nobody else has it.
+    DadProbe = 25, "dad_probe";
+    /// The stub found no program: the set is not loaded.
+    NoProgram = 26, "no_program";
+    /// An answer to a question nobody has to see: gratuitous ARP, unsolicited NA for the endpoint's own address.
+    Gratuitous = 27, "gratuitous";
+}

@@ -1,0 +1,325 @@
+//! The shell: one running peer. It owns the store, the mesh, the gossip task and the clock, and drives the sans-I/O
+//! cores. Everything else in the process talks to membership through [`Membership`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, watch};
+
+use crate::claim::{Claim, ClaimError};
+use crate::hlc::Stamp;
+use crate::id::{Label, NodeId, Scope};
+use crate::node::{Cluster, NodeRecord};
+use crate::record::{Body, Dot, Key};
+use crate::replica::Replica;
+
+/// Where and as whom a node runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Holds key, certificate and store; made by `init` or `join`.
+    pub data: PathBuf,
+    /// UDP address of the mesh endpoint.
+    pub listen: SocketAddr,
+    /// Where others reach it; `listen` if empty.
+    pub advertise: Vec<SocketAddr>,
+}
+
+/// How a member looks from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    /// Gossip hears of it in time.
+    Live,
+    /// Gossip lost it a moment ago, or only the mesh connection is lost.
+    Suspect,
+    /// Neither gossip nor the mesh has it.
+    Dead,
+}
+
+/// A node of the cluster, this one included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub id: NodeId,
+    /// What it says of itself.
+    pub record: NodeRecord,
+    /// How it looks from here; this node itself is live.
+    pub liveness: Liveness,
+    /// Smoothed round-trip time of the mesh connection, if there is one.
+    pub rtt: Option<Duration>,
+}
+
+/// A write of shared intent.
+#[derive(Debug, Clone)]
+pub struct IntentWrite {
+    /// Which object.
+    pub key: Key,
+    /// `None` deletes it.
+    pub body: Option<Body>,
+}
+
+/// A write of a fact of this host.
+#[derive(Debug, Clone)]
+pub struct FactWrite {
+    /// Which fact.
+    pub key: Key,
+    /// `None` withdraws it.
+    pub body: Option<Body>,
+}
+
+/// Names a write, so that another node can be asked whether it has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mark {
+    /// This host's facts up to a number.
+    Facts {
+        /// Whose facts.
+        origin: NodeId,
+        /// In which scope.
+        scope: Scope,
+        /// Their epoch.
+        epoch: u64,
+        /// Up to this one.
+        seq: u64,
+    },
+    /// These versions of objects, or later ones that saw them.
+    Intents {
+        /// In which scope.
+        scope: Scope,
+        /// Key and version.
+        versions: Vec<(Key, Dot)>,
+    },
+}
+
+/// Why a write was not taken. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// More or larger records than a batch or a record may have.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The disk refused.
+    #[error("the store could not be written: {0}")]
+    Store(String),
+    /// This node does not take intent writes (`intent = false`).
+    #[error("this node does not take changes; ask another one")]
+    NotHere,
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    Closed,
+}
+
+/// Why a call to another node failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// There is no connection to it now.
+    #[error("node {0} is not connected")]
+    NotConnected(NodeId),
+    /// It did not answer in time.
+    #[error("node {0} did not answer in time")]
+    Timeout(NodeId),
+    /// It answered that it cannot.
+    #[error("node {0} refused: {1}")]
+    Refused(NodeId, String),
+}
+
+/// Something an operator should know, shown until it is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Stable name, as `peer-refused`.
+    pub name: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// Answers the opaque calls of other nodes. `Err` is told to the caller as the reason.
+pub type CallHandler = Arc<dyn Fn(NodeId, Bytes) -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>;
+
+/// A running peer. Clones are handles to the same one.
+#[derive(Debug, Clone)]
+pub struct Membership {}
+
+impl Membership {
+    /// Opens the data directory, binds the mesh endpoint and starts. Returns once the endpoint listens; peers are
+    /// dialled behind it. `handler` answers calls of other nodes.
+    pub async fn start(_config: Config, _handler: CallHandler) -> Result<Self, StartError> {
+        todo!()
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        todo!()
+    }
+
+    /// The cluster record as this node has it.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        todo!()
+    }
+
+    /// All nodes of the cluster, by id.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        todo!()
+    }
+
+    /// Told when `members` would answer differently (round-trip times apart).
+    #[must_use]
+    pub fn members_changed(&self) -> watch::Receiver<u64> {
+        todo!()
+    }
+
+    /// Reads the replica. The closure must be short: merges wait for it.
+    pub fn read<R>(&self, _f: impl FnOnce(&Replica) -> R) -> R {
+        todo!()
+    }
+
+    /// Told which scope changed. A receiver that lags must read all scopes again.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Scope> {
+        todo!()
+    }
+
+    /// A stamp of this node's clock.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        todo!()
+    }
+
+    /// Writes objects of one scope as one batch: all or nothing. When it returns, the batch is on this node's disk.
+    /// Each version replaces all versions of its key that the replica holds at that moment.
+    pub async fn write_intent(&self, _scope: Scope, _author: &str, _writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
+        todo!()
+    }
+
+    /// Writes facts of this host in one scope as one batch: all or nothing, on disk when it returns.
+    pub async fn write_facts(&self, _scope: Scope, _writes: Vec<FactWrite>) -> Result<Mark, WriteError> {
+        todo!()
+    }
+
+    /// Whether the replica holds what a mark names.
+    #[must_use]
+    pub fn holds(&self, _mark: &Mark) -> bool {
+        todo!()
+    }
+
+    /// Claims an exclusive key for this node. Claiming what this node holds already gives the same claim again.
+    pub async fn claim(&self, _scope: Scope, _key: &str) -> Result<Claim, ClaimError> {
+        todo!()
+    }
+
+    /// Asks another node; both sides bound the bytes at 1 MiB and the time.
+    pub async fn call(&self, _to: NodeId, _request: Bytes, _timeout: Duration) -> Result<Bytes, CallError> {
+        todo!()
+    }
+
+    /// Makes a token with which `uses` nodes can join within `ttl`. Only an anchor can.
+    pub async fn create_token(&self, _uses: u32, _ttl: Duration) -> Result<String, TokenError> {
+        todo!()
+    }
+
+    /// What an operator should know now.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<Alarm> {
+        todo!()
+    }
+
+    /// Named counters, for `status` and metrics: refused connections by reason, records merged, rejected, …
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        todo!()
+    }
+
+    /// Leaves the gossip, closes connections and the store. Bounded by 5 s.
+    pub async fn shutdown(&self) {
+        todo!()
+    }
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory holds no node.
+    #[error("{0} holds no node: make a cluster with `fabric-node init` or join one with `fabric-node join TOKEN`")]
+    NoNode(PathBuf),
+    /// Another process has it.
+    #[error("the store in {0} is in use by another process")]
+    InUse(PathBuf),
+    /// The endpoint could not be bound, the store is broken, …
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Tokens are made where they can be redeemed.
+    #[error("only an anchor can make tokens; ask one of: {0}")]
+    NotAnchor(String),
+    /// The disk refused.
+    #[error("the token could not be stored: {0}")]
+    Store(String),
+    /// No uses, or a life of zero or of more than 30 days.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What `init` and `join` found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A node was made.
+    Made {
+        /// Its id.
+        node: NodeId,
+        /// Its cluster.
+        cluster: Cluster,
+    },
+    /// The directory was already a node of that cluster.
+    Already {
+        /// Its id.
+        node: NodeId,
+        /// Its cluster.
+        cluster: Cluster,
+    },
+}
+
+/// Why `init` or `join` did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The directory belongs to another cluster.
+    #[error("{path} belongs to cluster {name} ({id}); choose another --data, or remove it with `fabric-node reset`")]
+    OtherCluster {
+        /// The data directory.
+        path: PathBuf,
+        /// Its cluster's name.
+        name: Label,
+        /// Its cluster's id.
+        id: String,
+    },
+    /// The text is no token.
+    #[error("not a join token: {0}; make one with `fabricctl token create` on an anchor")]
+    BadToken(String),
+    /// The anchor refused: unknown, used or expired token.
+    #[error("the cluster refused the token: {0}; make another one with `fabricctl token create`")]
+    Refused(String),
+    /// No address of the token answered.
+    #[error("none of {0} could be reached: {1}")]
+    Unreachable(String, String),
+    /// The disk refused, ….
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Makes a cluster of one node in `config.data`.
+pub async fn init(_config: &Config, _node_name: Label, _cluster_name: Label) -> Result<Outcome, SetupError> {
+    todo!()
+}
+
+/// Joins the cluster that the token is of.
+pub async fn join(_config: &Config, _node_name: Label, _token: &str) -> Result<Outcome, SetupError> {
+    todo!()
+}

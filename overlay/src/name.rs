@@ -1,0 +1,157 @@
+//! Names and numbers of virtual networks. A value of one of these types is valid.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use membership::id::{IdError, Label};
+use serde::{Deserialize, Serialize};
+
+/// A virtual domain's name; names its replication scope as well.
+pub type DomainName = Label;
+/// A network's name, unique within its domain.
+pub type NetworkName = Label;
+/// An endpoint's name, unique within its domain.
+pub type EndpointName = Label;
+
+/// Why a value does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Not a DNS label.
+    #[error(transparent)]
+    Label(#[from] IdError),
+    /// Not usable as a tenant's VNI.
+    #[error("a VNI is a number from {min} to {max}, not {0}", min = Vni::MIN, max = Vni::MAX)]
+    Vni(u64),
+    /// Not six hexadecimal octets.
+    #[error("a MAC address is six octets as 02:00:5e:10:00:01, not {0:?}")]
+    MacSyntax(String),
+    /// A group address or all zeros.
+    #[error("{0} is not a unicast MAC address")]
+    MacNotUnicast(String),
+    /// Not an IP prefix.
+    #[error("a subnet is an IPv4 or IPv6 prefix as 10.0.0.0/24 or fd00::/64, not {0:?}")]
+    SubnetSyntax(String),
+    /// Bits behind the prefix length.
+    #[error("{given} has host bits set; the prefix is {network}")]
+    HostBits {
+        /// As written.
+        given: IpNet,
+        /// The prefix it is in.
+        network: IpNet,
+    },
+    /// A prefix no tenant can live in.
+    #[error("{0} cannot be a subnet: {1}")]
+    SubnetUnusable(IpNet, &'static str),
+    /// Too small or too large.
+    #[error("an MTU is a number from 1280 to 9150, not {0}")]
+    Mtu(u64),
+}
+
+/// A VXLAN network identifier (RFC 7348 section 5), 24 bits. 0 and the top 4096 values are the fabric's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Vni(u32);
+
+impl Vni {
+    /// Lowest VNI a network can have.
+    pub const MIN: u32 = 1;
+    /// Highest VNI a network can have.
+    pub const MAX: u32 = (1 << 24) - 4096 - 1;
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for Vni {
+    type Error = ValueError;
+
+    fn try_from(number: u64) -> Result<Self, ValueError> {
+        match u32::try_from(number) {
+            Ok(vni) if (Self::MIN..=Self::MAX).contains(&vni) => Ok(Self(vni)),
+            _ => Err(ValueError::Vni(number)),
+        }
+    }
+}
+
+impl From<Vni> for u64 {
+    fn from(vni: Vni) -> Self {
+        vni.0.into()
+    }
+}
+
+impl fmt::Display for Vni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A unicast MAC address (IEEE 802-2014 section 8.2).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac([u8; 6]);
+
+impl Mac {
+    /// The octets in transmission order.
+    #[must_use]
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl TryFrom<[u8; 6]> for Mac {
+    type Error = ValueError;
+
+    fn try_from(octets: [u8; 6]) -> Result<Self, ValueError> {
+        let mac = Self(octets);
+        if octets[0] & 1 == 1 || octets == [0; 6] { Err(ValueError::MacNotUnicast(mac.to_string())) } else { Ok(mac) }
+    }
+}
+
+impl FromStr for Mac {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::MacSyntax(text.to_owned());
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next().filter(|p| p.len() == 2).ok_or_else(wrong)?;
+            *octet = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+        }
+        if parts.next().is_some() {
+            return Err(wrong());
+        }
+        Self::try_from(octets)
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = ValueError;
+
+    fn try_from(text: String) -> Result<Self, ValueError> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        f.pad(&format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"))
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
