@@ -26,6 +26,8 @@ pub mod author;
 pub mod batch;
 pub mod claim;
 mod facts;
+#[cfg(test)]
+mod fixture;
 pub mod hlc;
 pub mod id;
 pub mod keyring;

@@ -286,7 +286,7 @@ impl Replica {
                 .flat_map(Siblings::versions)
                 .filter(|version| !goes(version));
             if let Some(after) = Siblings::of(kept.chain(added).cloned().collect()) {
-                state.sums.replace_object(key, before, after.digest());
+                state.sums.replace_object(before, &after);
                 state.intents.insert(key.clone(), after);
             }
         }

@@ -1,8 +1,8 @@
 //! Roots: what two nodes compare to learn whether, and roughly where, they differ. The objects of a scope are spread
 //! over 256 buckets by the hash of their key; a bucket's sum is over its objects, the root over all sums and heads.
 
-use crate::record::{Digest, Key};
-use crate::siblings::key_digest;
+use crate::record::Digest;
+use crate::siblings::Siblings;
 
 /// How many buckets the objects of a scope are spread over: one per value of a byte of the key's hash.
 pub(crate) const BUCKETS: usize = 256;
@@ -30,9 +30,9 @@ impl Sums {
     }
 
     /// One object's versions take the place of others.
-    pub(crate) fn replace_object(&mut self, key: &Key, before: Option<Digest>, after: Digest) {
-        if let Some(sum) = self.buckets.get_mut(bucket(key)) {
-            *sum = sum.minus(before.unwrap_or_default()).plus(after);
+    pub(crate) fn replace_object(&mut self, before: Option<Digest>, after: &Siblings) {
+        if let Some(sum) = self.buckets.get_mut(usize::from(after.bucket())) {
+            *sum = sum.minus(before.unwrap_or_default()).plus(after.digest());
         }
     }
 
@@ -49,9 +49,4 @@ impl Sums {
     pub(crate) fn buckets(&self) -> &[Digest] {
         &self.buckets
     }
-}
-
-/// The bucket of a key.
-pub(crate) fn bucket(key: &Key) -> usize {
-    usize::from(key_digest(key).0[0])
 }

@@ -10,6 +10,8 @@ pub struct Siblings {
     shown: Signed<Intent>,
     /// Descending by rank.
     others: Vec<Signed<Intent>>,
+    key: Digest,
+    digest: Digest,
 }
 
 /// What a join adds and takes away.
@@ -39,22 +41,35 @@ impl Siblings {
     /// One digest over the key and its versions.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let key = key_digest(&self.shown.value().key);
-        let mut digests: Vec<_> = self.versions().map(Signed::digest).collect();
+        self.digest
+    }
+
+    /// The digest of the key.
+    pub(crate) fn key_digest(&self) -> Digest {
+        self.key
+    }
+
+    /// The bucket of the key.
+    pub(crate) fn bucket(&self) -> u8 {
+        self.key.0[0]
+    }
+
+    /// Siblings of these versions of one key, of which at least one must be there.
+    pub(crate) fn of(mut versions: Vec<Signed<Intent>>) -> Option<Self> {
+        versions.sort_unstable_by(|a, b| rank(b).cmp(&rank(a)));
+        let mut digests: Vec<_> = versions.iter().map(Signed::digest).collect();
         digests.sort_unstable();
+        let mut versions = versions.into_iter();
+        let shown = versions.next()?;
+        let key = key_digest(&shown.value().key);
         let parts: Vec<&[u8]> = std::iter::once(&key)
             .chain(&digests)
             .map(|digest| digest.0.as_slice())
             .collect();
-        Digest::of(&parts)
-    }
-
-    /// Siblings of these versions, of which at least one must be there.
-    pub(crate) fn of(mut versions: Vec<Signed<Intent>>) -> Option<Self> {
-        versions.sort_unstable_by(|a, b| rank(b).cmp(&rank(a)));
-        let mut versions = versions.into_iter();
         Some(Self {
-            shown: versions.next()?,
+            digest: Digest::of(&parts),
+            key,
+            shown,
             others: versions.collect(),
         })
     }

@@ -60,6 +60,9 @@ impl StoreError {
     }
 }
 
+/// Key and value of an opaque table.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// An open store. Clones are not needed: all calls take `&self` and commits queue up inside.
 #[derive(Debug)]
 pub struct Store {
@@ -178,7 +181,7 @@ impl Store {
     }
 
     /// All of a table, ascending by key.
-    pub fn entries(&self, table: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn entries(&self, table: &str) -> Result<Vec<Entry>, StoreError> {
         let read = self.database.begin_read()?;
         let mut entries = Vec::new();
         for entry in read.open_table(rows::KV)?.range((table, [].as_slice())..)? {

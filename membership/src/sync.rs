@@ -1,6 +1,13 @@
 //! Replication between peers as a state machine: `handle(event, now, rng)` answers with effects that the shell obeys
 //! in order. It owns the replica. What it guarantees and how is told in `ALGORITHM.md`.
 
+mod answer;
+mod receive;
+mod repair;
+mod spread;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +15,15 @@ use rand::RngCore;
 
 use crate::batch::{Batch, FactBatch};
 use crate::id::{NodeId, Scope};
-use crate::keyring::Certify;
+use crate::keyring::{Certify, certified_key};
 use crate::replica::{Change, Replica};
+use crate::wire::{self, Message};
+use repair::Peer;
 
 pub use crate::wire::FRAME_MAX;
+
+/// Most bytes of records in one answer, unless what belongs together is larger alone.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How often at least the shell sends [`Event::Tick`].
 pub const TICK: Duration = Duration::from_millis(250);
@@ -87,22 +99,51 @@ impl Trouble {
 }
 
 /// The replication of one node.
-#[expect(missing_debug_implementations, reason = "a trait object inside")]
 pub struct Sync {
     me: NodeId,
     replica: Replica,
     certify: Box<dyn Certify + Send + std::marker::Sync>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Origins whose facts do not lead from what is held to their head: the next pull asks for all of them.
+    whole: BTreeSet<(Scope, NodeId)>,
+    next_repair: Duration,
+    next_id: u64,
+    changed: BTreeSet<Scope>,
+    effects: Vec<Effect>,
+}
+
+impl fmt::Debug for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sync")
+            .field("me", &self.me)
+            .field("peers", &self.peers.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sync {
     /// Starts with what was loaded. The keyring is filled from the node records in it, and with `own`, this node's
     /// public key.
     #[must_use]
-    pub fn new(own: &[u8; 32], replica: Replica, certify: Box<dyn Certify + Send + std::marker::Sync>) -> Self {
+    pub fn new(own: &[u8; 32], mut replica: Replica, certify: Box<dyn Certify + Send + std::marker::Sync>) -> Self {
+        replica.learn(own);
+        let keys: Vec<_> = replica
+            .facts(&Scope::System)
+            .filter_map(|fact| certified_key(fact, certify.as_ref()))
+            .collect();
+        for key in keys {
+            replica.learn(&key);
+        }
         Self {
             me: NodeId::of_key(own),
             replica,
             certify,
+            peers: BTreeMap::new(),
+            whole: BTreeSet::new(),
+            next_repair: Duration::ZERO,
+            next_id: 0,
+            changed: BTreeSet::new(),
+            effects: Vec::new(),
         }
     }
 
@@ -114,6 +155,45 @@ impl Sync {
 
     /// Takes one event. `now` is the time since any fixed moment; it must not go back.
     pub fn handle(&mut self, event: Event, now: Duration, rng: &mut dyn RngCore) -> Vec<Effect> {
-        todo!("{event:?} {now:?} {}", rng.next_u32())
+        match event {
+            Event::PeerUp(peer) => self.peer_up(peer),
+            Event::PeerDown(peer) => drop(self.peers.remove(&peer)),
+            Event::Frame(from, frame) => self.frame(from, frame, now, rng),
+            Event::LocalBatch(batch) => self.local(&batch, rng),
+            Event::Tick => self.tick(now, rng),
+        }
+        let changed = std::mem::take(&mut self.changed);
+        self.effects.extend(changed.into_iter().map(Effect::ScopeChanged));
+        std::mem::take(&mut self.effects)
+    }
+
+    fn frame(&mut self, from: NodeId, frame: Bytes, now: Duration, rng: &mut dyn RngCore) {
+        if !self.peers.contains_key(&from) {
+            return self.effects.push(Effect::Count("frames_from_strangers", 1));
+        }
+        match wire::decode(&frame) {
+            Ok(Message::Hello { root }) => self.hello(from, root),
+            Ok(Message::Roots(roots)) => self.roots(from, roots, now),
+            Ok(Message::Pull(pull)) => self.pull(from, &pull, now),
+            Ok(Message::Detail { id, buckets }) => self.detail(from, id, &buckets, now),
+            Ok(Message::Part(part)) => self.part(from, part, now),
+            Ok(Message::Push(batch)) => self.pushed(from, batch, &frame, now, rng),
+            Err(error) => self.bad_frame(from, error.to_string()),
+        }
+    }
+
+    fn bad_frame(&mut self, from: NodeId, reason: String) {
+        self.effects.push(Effect::Count("bad_frames", 1));
+        self.effects.push(Effect::Alarm(Trouble::BadFrame { from, reason }));
+    }
+
+    fn send(&mut self, to: NodeId, message: &Message) {
+        match wire::encode(message) {
+            Ok(frame) => self.effects.push(Effect::Send { to, frame }),
+            Err(_) => self.effects.push(Effect::Count("frames_not_sent", 1)),
+        }
     }
 }
+
+#[cfg(test)]
+mod simulation;
