@@ -550,10 +550,10 @@ fn run(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn all_agree_on_all_that_was_acknowledged_1() {
-    run(0..4);
+    run(0..100);
 }
 
 #[test]
 fn all_agree_on_all_that_was_acknowledged_2() {
-    run(130..134);
+    run(100..200);
 }
