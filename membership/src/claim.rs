@@ -53,5 +53,10 @@ pub enum ClaimError {
 }
 
 fn list(anchors: &Anchors) -> String {
-    anchors.nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    anchors
+        .nodes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

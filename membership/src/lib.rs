@@ -5,7 +5,10 @@
 pub mod claim;
 pub mod hlc;
 pub mod id;
+pub mod identity;
 pub mod node;
+pub mod pki;
 pub mod record;
 pub mod replica;
 pub mod service;
+mod wallclock;

@@ -52,7 +52,10 @@ impl Key {
     /// The key of `name` among the records of `kind`.
     #[must_use]
     pub fn new(kind: &str, name: &str) -> Self {
-        Self { kind: kind.into(), name: name.into() }
+        Self {
+            kind: kind.into(),
+            name: name.into(),
+        }
     }
 }
 
