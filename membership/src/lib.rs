@@ -3,12 +3,15 @@
 //! x
 
 pub mod claim;
+mod counter;
 pub mod hlc;
 pub mod id;
 pub mod identity;
+mod mesh;
 pub mod node;
 pub mod pki;
 pub mod record;
 pub mod replica;
 pub mod service;
+pub mod token;
 mod wallclock;

@@ -1,4 +1,4 @@
-//! The one place of this crate that reads the system's clock. Cores never call it: their shells hand the result in.
+//! The one place of this crate that reads a clock. Cores never call it: their shells hand the result in.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,4 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 )]
 pub(crate) fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A point in time that never goes back, for waiting and for measuring. It follows the paused clock of tests.
+pub(crate) fn monotonic() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
 }
