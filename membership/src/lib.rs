@@ -4,9 +4,13 @@
 
 pub mod claim;
 mod counter;
+mod gossip;
 pub mod hlc;
+mod home;
 pub mod id;
 pub mod identity;
+mod join;
+mod liveness;
 mod mesh;
 pub mod node;
 pub mod pki;
