@@ -10,20 +10,20 @@ use membership::record::{Body, Key};
 use membership::service::{Config, FactWrite, IntentWrite, Liveness, Mark, Membership, Outcome, init, join};
 
 /// Longest that anything here may take.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A directory that is or will be a node's.
-pub struct Host {
-    pub config: Config,
+pub(crate) struct Host {
+    pub(crate) config: Config,
     _dir: tempfile::TempDir,
 }
 
-pub fn label(text: &str) -> Label {
+pub(crate) fn label(text: &str) -> Label {
     text.parse().unwrap()
 }
 
 impl Host {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
             data: dir.path().join("data"),
@@ -33,12 +33,12 @@ impl Host {
         Self { config, _dir: dir }
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.config.data.join(name)
     }
 
     /// A peer that answers calls with what it was asked.
-    pub async fn start(&self) -> Membership {
+    pub(crate) async fn start(&self) -> Membership {
         let echo = |_from: NodeId, request: Bytes| -> futures::future::BoxFuture<'static, Result<Bytes, String>> {
             Box::pin(async move {
                 if request == "fail" {
@@ -55,7 +55,7 @@ impl Host {
     }
 
     /// The first node of a cluster.
-    pub async fn found(name: &str) -> (Self, Membership) {
+    pub(crate) async fn found(name: &str) -> (Self, Membership) {
         let host = Self::new();
         let outcome = init(&host.config, label(name), label("lab")).await.unwrap();
         assert!(matches!(outcome, Outcome::Made { .. }));
@@ -64,7 +64,7 @@ impl Host {
     }
 
     /// A further node.
-    pub async fn join(name: &str, anchor: &Membership) -> (Self, Membership) {
+    pub(crate) async fn join(name: &str, anchor: &Membership) -> (Self, Membership) {
         let host = Self::new();
         let token = anchor.create_token(1, Duration::from_secs(60)).await.unwrap();
         let outcome = join(&host.config, label(name), &token).await.unwrap();
@@ -75,7 +75,7 @@ impl Host {
 }
 
 /// Waits for a condition.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let met = tokio::time::timeout(DEADLINE, async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -85,7 +85,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Waits until the peer sees exactly these looks.
-pub async fn sees(peer: &Membership, wanted: &[(&Membership, Liveness)]) {
+pub(crate) async fn sees(peer: &Membership, wanted: &[(&Membership, Liveness)]) {
     let mut wanted: Vec<_> = wanted.iter().map(|(other, looks)| (other.id(), *looks)).collect();
     wanted.push((peer.id(), Liveness::Live));
     wanted.sort();
@@ -98,18 +98,18 @@ pub async fn sees(peer: &Membership, wanted: &[(&Membership, Liveness)]) {
     .await;
 }
 
-pub fn red() -> Scope {
+pub(crate) fn red() -> Scope {
     Scope::Domain(label("red"))
 }
 
-pub fn body(text: &str) -> Option<Body> {
+pub(crate) fn body(text: &str) -> Option<Body> {
     Some(Body {
         version: 1,
         bytes: Bytes::copy_from_slice(text.as_bytes()),
     })
 }
 
-pub async fn write(peer: &Membership, name: &str, text: &str) -> Mark {
+pub(crate) async fn write(peer: &Membership, name: &str, text: &str) -> Mark {
     let write = IntentWrite {
         key: Key::new("Network", name),
         body: body(text),
@@ -117,7 +117,7 @@ pub async fn write(peer: &Membership, name: &str, text: &str) -> Mark {
     peer.write_intent(red(), "tester", vec![write]).await.unwrap()
 }
 
-pub async fn say(peer: &Membership, name: &str, text: &str) -> Mark {
+pub(crate) async fn say(peer: &Membership, name: &str, text: &str) -> Mark {
     let write = FactWrite {
         key: Key::new("Attachment", name),
         body: body(text),
@@ -126,14 +126,14 @@ pub async fn say(peer: &Membership, name: &str, text: &str) -> Mark {
 }
 
 /// What a peer shows of an object.
-pub fn shown(peer: &Membership, name: &str) -> Option<String> {
+pub(crate) fn shown(peer: &Membership, name: &str) -> Option<String> {
     peer.read(|replica| {
         let intent = replica.intent(&red(), &Key::new("Network", name))?.shown();
         Some(String::from_utf8(intent.body.clone()?.bytes.to_vec()).unwrap())
     })
 }
 
-pub fn counter(peer: &Membership, name: &str) -> u64 {
+pub(crate) fn counter(peer: &Membership, name: &str) -> u64 {
     peer.counters()
         .into_iter()
         .find(|(of, _)| *of == name)

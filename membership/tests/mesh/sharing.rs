@@ -1,11 +1,9 @@
 //! Two and three peers: what is written on one is seen on the others, survives their disks, and what is exclusive has
 //! one owner.
 
-mod lab;
-
 use std::time::Duration;
 
-use lab::{DEADLINE, Host, counter, label, red, say, sees, shown, until, write};
+use crate::lab::{DEADLINE, Host, counter, label, red, say, sees, shown, until, write};
 use membership::claim::ClaimError;
 use membership::id::Scope;
 use membership::service::{CallError, Liveness, SetupError, StartError, init, join};

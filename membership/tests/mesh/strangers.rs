@@ -1,11 +1,9 @@
 //! Who must not get in: hosts with bad tokens, and connections without or with a foreign certificate.
 
-mod lab;
-
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lab::{DEADLINE, Host, counter, label, sees, until};
+use crate::lab::{DEADLINE, Host, counter, label, sees, until};
 use membership::id::ClusterId;
 use membership::identity::NodeKey;
 use membership::pki::{self, Authority};
