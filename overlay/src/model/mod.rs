@@ -89,11 +89,11 @@
 //! | H1 | IPv4: fewer than 20 bytes; IPv6: fewer than 40 | `truncated` |
 //! | H2 | version ≠ the ethertype's; IPv4 header length < 20; IPv4 total length < header length | `malformed` |
 //! | H3 | IPv4: header or total length beyond what is there; IPv6: 40 + payload length beyond it | `truncated` |
-//! | H4 | IPv6: extension headers 0, 43, 60 (8 × (length + 1) bytes), 51 (4 × (length + 2)) and 44 (8) are walked, at most 4; a fifth follows | `malformed` |
+//! | H4 | IPv6: extension headers 0, 43, 60 (8 × (length + 1) bytes) and 44 (8) are walked, at most 4, a later fragment's being the last; a fifth follows | `malformed` |
 //! | H5 | IPv6: an extension header ends behind the IP packet | `truncated` |
 //! | H6 | not a later fragment, and UDP with fewer than 8 bytes or ICMPv6 with fewer than 4 | `truncated` |
 //!
-//! A later fragment (offset ≠ 0) has no upper layer: checks on UDP and ICMPv6 do not hold for it. IPv6 next header 58 in
-//! IPv4, and ICMP in IPv4 or IPv6, are nobody's business here.
+//! A later fragment (offset ≠ 0) has no upper layer: checks on UDP and ICMPv6 do not hold for it. So has what is behind any
+//! other header (AH, ESP, "no next header"). ICMPv6 is next header 58 of IPv6 only.
 //!
 //! What the stack itself sends to a workload's host side never gets here: `to_endpoint` drops it as `not_forwarded`.
