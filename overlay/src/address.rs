@@ -28,7 +28,7 @@ pub fn macs<'a>(domain: &'a DomainName, endpoint: &'a EndpointName) -> impl Iter
         let hash = Hash::of("mac", &[domain.as_str(), endpoint.as_str(), &attempt.to_string()]);
         let [first, rest @ ..] = hash.six();
         let [b, c, d, e, f] = rest;
-        Mac::try_from([first & 0xfc | 0x02, b, c, d, e, f]).ok()
+        Mac::try_from([(first & 0xfc) | 0x02, b, c, d, e, f]).ok()
     })
 }
 
@@ -42,7 +42,15 @@ pub fn ipv6<'a>(
     let size = 1u128 << (128 - u32::from(subnet.prefix_len().max(1)));
     let usable = size.saturating_sub(2 + RESERVED_ANYCAST).max(1);
     (0..PROBES_MAX).filter_map(move |attempt| {
-        let hash = Hash::of("ipv6", &[domain.as_str(), endpoint.as_str(), &subnet.to_string(), &attempt.to_string()]);
+        let hash = Hash::of(
+            "ipv6",
+            &[
+                domain.as_str(),
+                endpoint.as_str(),
+                &subnet.to_string(),
+                &attempt.to_string(),
+            ],
+        );
         let address = Ipv6Addr::from(u128::from(subnet.network()) + 2 + hash.wide() % usable);
         admitted(IpAddr::V6(address), subnet.into()).then_some(address)
     })
@@ -59,7 +67,7 @@ pub fn ipv4<'a>(
     let hash = Hash::of("ipv4", &[domain.as_str(), endpoint.as_str(), &subnet.to_string()]).wide();
     let size = 1u64 << (32 - u32::from(subnet.prefix_len()));
     // A power of two and an odd stride have no divisor in common, so all addresses are met before one comes again.
-    let (start, stride) = (hash as u64 % size, (hash >> 64) as u64 % size | 1);
+    let (start, stride) = (hash as u64 % size, ((hash >> 64) as u64 % size) | 1);
     let probes = PROBES_MAX.min(usize::try_from(size).unwrap_or(PROBES_MAX));
     let base = u64::from(u32::from(subnet.network()));
     (0..probes as u64)
@@ -89,7 +97,12 @@ mod tests {
 
     #[test]
     fn every_usable_address_is_tried_once() {
-        for (net, usable) in [("10.0.0.0/30", 1), ("10.0.0.0/29", 5), ("10.0.0.0/24", 253), ("10.0.0.0/20", 4093)] {
+        for (net, usable) in [
+            ("10.0.0.0/30", 1),
+            ("10.0.0.0/29", 5),
+            ("10.0.0.0/24", 253),
+            ("10.0.0.0/20", 4093),
+        ] {
             let order = all(net, &[]);
             let set: BTreeSet<Ipv4Addr> = order.iter().copied().collect();
             assert_eq!((order.len(), set.len()), (usable, usable), "{net}");

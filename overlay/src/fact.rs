@@ -63,7 +63,10 @@ pub trait Content: Serialize + DeserializeOwned {
     fn encode(&self) -> Result<Body, FactError> {
         self.check()?;
         let bytes = postcard::to_stdvec(self).map_err(FactError::Write)?;
-        Ok(Body { version: VERSION, bytes: bytes.into() })
+        Ok(Body {
+            version: VERSION,
+            bytes: bytes.into(),
+        })
     }
 
     /// Reads the body of a record.
@@ -208,19 +211,36 @@ mod tests {
 
     fn vtep(ipv4: Option<&str>, ipv6: Option<&str>) -> Vtep {
         let (ipv4, ipv6) = (ipv4.map(|a| a.parse().unwrap()), ipv6.map(|a| a.parse().unwrap()));
-        Vtep { ipv4, ipv6, port: 4789, underlay_mtu: 1500 }
+        Vtep {
+            ipv4,
+            ipv6,
+            port: 4789,
+            underlay_mtu: 1500,
+        }
     }
 
     fn attachment(binding: Binding) -> Attachment {
-        Attachment { counter: 3, moves: vec![Stamp { millis: 5, logical: 1 }], binding }
+        Attachment {
+            counter: 3,
+            moves: vec![Stamp { millis: 5, logical: 1 }],
+            binding,
+        }
     }
 
     #[test]
     fn what_is_said_is_read() {
         let vtep = vtep(Some("192.0.2.1"), Some("2001:db8::1"));
         assert_eq!(Vtep::decode(&vtep.encode().unwrap()), Ok(vtep));
-        let namespace = Binding::Namespace { path: "/run/netns/web".into(), interface: "eth0".to_owned() };
-        for binding in [namespace, Binding::Interface { name: "tap0".to_owned() }] {
+        let namespace = Binding::Namespace {
+            path: "/run/netns/web".into(),
+            interface: "eth0".to_owned(),
+        };
+        for binding in [
+            namespace,
+            Binding::Interface {
+                name: "tap0".to_owned(),
+            },
+        ] {
             let attachment = attachment(binding);
             assert_eq!(Attachment::decode(&attachment.encode().unwrap()), Ok(attachment));
         }
@@ -232,26 +252,53 @@ mod tests {
         newer.version = 2;
         assert_eq!(Vtep::decode(&newer), Err(FactError::Body(BodyError::Version(2))));
         assert_eq!(vtep(None, None).encode(), Err(FactError::NoTunnelEnd));
-        for (v4, v6) in [(Some("224.0.0.1"), None), (Some("127.0.0.1"), None), (None, Some("ff02::1")), (None, Some("::"))] {
+        for (v4, v6) in [
+            (Some("224.0.0.1"), None),
+            (Some("127.0.0.1"), None),
+            (None, Some("ff02::1")),
+            (None, Some("::")),
+        ] {
             let said = vtep(v4, v6);
             assert!(matches!(said.encode(), Err(FactError::TunnelAddress(..))), "{said:?}");
             let bytes = postcard::to_stdvec(&said).unwrap().into();
-            assert!(Vtep::decode(&Body { version: VERSION, bytes }).is_err(), "{said:?}");
+            assert!(
+                Vtep::decode(&Body {
+                    version: VERSION,
+                    bytes
+                })
+                .is_err(),
+                "{said:?}"
+            );
         }
         for name in ["", "..", "a/b", "a b", "sixteen-bytes-xx"] {
             let error = attachment(Binding::Interface { name: name.to_owned() }).encode();
             assert_eq!(error, Err(FactError::Interface(name.to_owned())));
         }
-        let relative = Binding::Namespace { path: "netns/web".into(), interface: "eth0".to_owned() };
-        assert_eq!(attachment(relative).encode(), Err(FactError::NamespacePath("netns/web".into())));
+        let relative = Binding::Namespace {
+            path: "netns/web".into(),
+            interface: "eth0".to_owned(),
+        };
+        assert_eq!(
+            attachment(relative).encode(),
+            Err(FactError::NamespacePath("netns/web".into()))
+        );
         let moves = vec![Stamp::default(); 6];
-        let many = Attachment { moves, ..attachment(Binding::Interface { name: "tap0".to_owned() }) };
+        let many = Attachment {
+            moves,
+            ..attachment(Binding::Interface {
+                name: "tap0".to_owned(),
+            })
+        };
         assert_eq!(many.encode(), Err(FactError::Moves(6)));
     }
 
     #[test]
     fn a_tunnel_runs_over_ipv4_if_both_have_it() {
-        let (v4, v6, both) = (vtep(Some("192.0.2.1"), None), vtep(None, Some("2001:db8::1")), vtep(Some("192.0.2.3"), Some("2001:db8::3")));
+        let (v4, v6, both) = (
+            vtep(Some("192.0.2.1"), None),
+            vtep(None, Some("2001:db8::1")),
+            vtep(Some("192.0.2.3"), Some("2001:db8::3")),
+        );
         let path = |a: &Vtep, b: &Vtep| a.path_to(b).map(|(a, b)| format!("{a} {b}"));
         assert_eq!(path(&v4, &both).as_deref(), Some("192.0.2.1 192.0.2.3"));
         assert_eq!(path(&both, &v6).as_deref(), Some("2001:db8::3 2001:db8::1"));

@@ -1,5 +1,9 @@
 //! x
 pub mod address;
+mod claims;
+pub mod cluster;
+pub mod compile;
+pub mod condition;
 pub mod fact;
 pub mod forwarding;
 mod hash;

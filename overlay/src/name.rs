@@ -113,7 +113,11 @@ impl Mtu {
     /// What an underlay of `underlay` bytes carries of a tunnelled packet, held within the limits of an MTU.
     #[must_use]
     pub fn inside(underlay: u16) -> Self {
-        Self(underlay.saturating_sub(Self::TUNNEL_OVERHEAD).clamp(Self::MIN, Self::MAX))
+        Self(
+            underlay
+                .saturating_sub(Self::TUNNEL_OVERHEAD)
+                .clamp(Self::MIN, Self::MAX),
+        )
     }
 }
 
@@ -165,7 +169,11 @@ impl TryFrom<[u8; 6]> for Mac {
 
     fn try_from(octets: [u8; 6]) -> Result<Self, ValueError> {
         let mac = Self(octets);
-        if octets[0] & 1 == 1 || octets == [0; 6] { Err(ValueError::MacNotUnicast(mac.to_string())) } else { Ok(mac) }
+        if octets[0] & 1 == 1 || octets == [0; 6] {
+            Err(ValueError::MacNotUnicast(mac.to_string()))
+        } else {
+            Ok(mac)
+        }
     }
 }
 
@@ -177,7 +185,10 @@ impl FromStr for Mac {
         let mut octets = [0; 6];
         let mut parts = text.split(':');
         for octet in &mut octets {
-            let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|c| c.is_ascii_hexdigit())).ok_or_else(wrong)?;
+            let part = parts
+                .next()
+                .filter(|p| p.len() == 2 && p.bytes().all(|c| c.is_ascii_hexdigit()))
+                .ok_or_else(wrong)?;
             *octet = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
         }
         if parts.next().is_some() {
@@ -220,19 +231,40 @@ mod tests {
 
     #[test]
     fn a_mac_is_unicast_and_written_in_one_way() {
-        assert_eq!("02:00:5E:10:00:01".parse::<Mac>().unwrap().to_string(), "02:00:5e:10:00:01");
-        for text in ["", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "2:0:5e:10:0:1", "02-00-5e-10-00-01", "+2:00:5e:10:00:01"] {
-            assert_eq!(text.parse::<Mac>(), Err(ValueError::MacSyntax(text.to_owned())), "{text}");
+        assert_eq!(
+            "02:00:5E:10:00:01".parse::<Mac>().unwrap().to_string(),
+            "02:00:5e:10:00:01"
+        );
+        for text in [
+            "",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:02",
+            "2:0:5e:10:0:1",
+            "02-00-5e-10-00-01",
+            "+2:00:5e:10:00:01",
+        ] {
+            assert_eq!(
+                text.parse::<Mac>(),
+                Err(ValueError::MacSyntax(text.to_owned())),
+                "{text}"
+            );
         }
         for text in ["00:00:00:00:00:00", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff"] {
-            assert_eq!(text.parse::<Mac>(), Err(ValueError::MacNotUnicast(text.to_owned())), "{text}");
+            assert_eq!(
+                text.parse::<Mac>(),
+                Err(ValueError::MacNotUnicast(text.to_owned())),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn the_link_local_address_is_the_one_of_rfc_4291_appendix_a() {
         let mac: Mac = "34:56:78:9a:bc:de".parse().unwrap();
-        assert_eq!(mac.link_local(), "fe80::3656:78ff:fe9a:bcde".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(
+            mac.link_local(),
+            "fe80::3656:78ff:fe9a:bcde".parse::<Ipv6Addr>().unwrap()
+        );
     }
 
     #[test]
@@ -244,7 +276,9 @@ mod tests {
         for mtu in [0, 1279, 9151, 65_536 + 1500] {
             assert_eq!(Mtu::try_from(mtu), Err(ValueError::Mtu(mtu)));
         }
-        let inside: Vec<u16> = [0, 1349, 1350, 1500, 9000, 65_535].map(|m| Mtu::inside(m).get()).to_vec();
+        let inside: Vec<u16> = [0, 1349, 1350, 1500, 9000, 65_535]
+            .map(|m| Mtu::inside(m).get())
+            .to_vec();
         assert_eq!(inside, [1280, 1280, 1280, 1430, 8930, 9150]);
     }
 }

@@ -194,7 +194,10 @@ mod tests {
         let table = [
             ("10.0.0.0", "is an IPv4 or IPv6 prefix"),
             ("ten", "is an IPv4 or IPv6 prefix"),
-            ("10.0.0.1/24", "10.0.0.1/24 has host bits set; the prefix is 10.0.0.0/24"),
+            (
+                "10.0.0.1/24",
+                "10.0.0.1/24 has host bits set; the prefix is 10.0.0.0/24",
+            ),
             ("fd00::1/64", "fd00::1/64 has host bits set; the prefix is fd00::/64"),
             ("10.0.0.0/31", "from 8 to 30"),
             ("10.0.0.0/32", "from 8 to 30"),
@@ -236,7 +239,11 @@ mod tests {
             ("fd00::/64", "fd00::ffff:ffff:ffff:ffff", Ok(())),
         ];
         for (net, address, expected) in table {
-            assert_eq!(subnet(net).admits(address.parse().unwrap()), expected, "{address} in {net}");
+            assert_eq!(
+                subnet(net).admits(address.parse().unwrap()),
+                expected,
+                "{address} in {net}"
+            );
         }
     }
 

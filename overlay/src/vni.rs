@@ -51,7 +51,8 @@ impl Owners {
     /// Who has it, if that is another network than this one.
     #[must_use]
     pub fn other(&self, vni: Vni, domain: &Label, network: &Label) -> Option<&Owner> {
-        self.get(vni).filter(|owner| (&owner.domain, &owner.network) != (domain, network))
+        self.get(vni)
+            .filter(|owner| (&owner.domain, &owner.network) != (domain, network))
     }
 
     /// A VNI for a network: the first that nobody has, from where the hash of its names points. None if all are used.
@@ -60,7 +61,9 @@ impl Owners {
         let count = u64::from(Vni::MAX - Vni::MIN) + 1;
         let start = Hash::of("vni", &[domain.as_str(), network.as_str()]).number() % count;
         let probes = (0..count).map(|n| u64::from(Vni::MIN) + (start + n) % count);
-        probes.filter_map(|n| Vni::try_from(n).ok()).find(|vni| self.get(*vni).is_none())
+        probes
+            .filter_map(|n| Vni::try_from(n).ok())
+            .find(|vni| self.get(*vni).is_none())
     }
 }
 
@@ -70,7 +73,11 @@ mod tests {
 
     fn owner(millis: u64, domain: &str, network: &str) -> Owner {
         let stamp = Stamp { millis, logical: 0 };
-        Owner { stamp, domain: domain.parse().unwrap(), network: network.parse().unwrap() }
+        Owner {
+            stamp,
+            domain: domain.parse().unwrap(),
+            network: network.parse().unwrap(),
+        }
     }
 
     fn vni(n: u64) -> Vni {
@@ -80,8 +87,18 @@ mod tests {
     #[test]
     fn the_older_then_the_lower_name_has_it_in_whatever_order() {
         let (old, b, c) = (owner(1, "z", "z"), owner(2, "a", "b"), owner(2, "a", "c"));
-        let one = Owners::of([(vni(7), b.clone()), (vni(7), old.clone()), (vni(8), c.clone()), (vni(8), b.clone())]);
-        let two = Owners::of([(vni(8), b.clone()), (vni(8), c), (vni(7), old.clone()), (vni(7), b.clone())]);
+        let one = Owners::of([
+            (vni(7), b.clone()),
+            (vni(7), old.clone()),
+            (vni(8), c.clone()),
+            (vni(8), b.clone()),
+        ]);
+        let two = Owners::of([
+            (vni(8), b.clone()),
+            (vni(8), c),
+            (vni(7), old.clone()),
+            (vni(7), b.clone()),
+        ]);
         assert_eq!(one, two);
         assert_eq!((one.get(vni(7)), one.get(vni(8))), (Some(&old), Some(&b)));
         assert_eq!(one.other(vni(8), &b.domain, &b.network), None);

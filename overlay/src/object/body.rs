@@ -87,19 +87,33 @@ fn body(value: &impl Serialize) -> Body {
     // postcard into a vector fails only for sequences of unknown length and for values that refuse to be serialized;
     // the types above have neither.
     let bytes = postcard::to_stdvec(value).expect("types of known length serialize into memory");
-    Body { version: VERSION, bytes: bytes.into() }
+    Body {
+        version: VERSION,
+        bytes: bytes.into(),
+    }
 }
 
 /// Reads a postcard value that fills the body.
 pub(crate) fn read<T: DeserializeOwned>(body: &Body) -> Result<T, BodyError> {
     let (value, rest) = postcard::take_from_bytes(&body.bytes).map_err(BodyError::Damaged)?;
-    if rest.is_empty() { Ok(value) } else { Err(BodyError::Trailing(rest.len())) }
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(BodyError::Trailing(rest.len()))
+    }
 }
 
 impl From<DomainSpec> for DomainV1 {
     fn from(spec: DomainSpec) -> Self {
-        let DomainSpec { description, default_policy, encapsulation: Encapsulation::Vxlan } = spec;
-        Self { description: description.into(), allow: default_policy == DefaultPolicy::Allow }
+        let DomainSpec {
+            description,
+            default_policy,
+            encapsulation: Encapsulation::Vxlan,
+        } = spec;
+        Self {
+            description: description.into(),
+            allow: default_policy == DefaultPolicy::Allow,
+        }
     }
 }
 
@@ -107,14 +121,26 @@ impl TryFrom<DomainV1> for DomainSpec {
     type Error = BodyError;
 
     fn try_from(wire: DomainV1) -> Result<Self, BodyError> {
-        let default_policy = if wire.allow { DefaultPolicy::Allow } else { DefaultPolicy::Deny };
-        Ok(Self { description: wire.description.try_into()?, default_policy, encapsulation: Encapsulation::Vxlan })
+        let default_policy = if wire.allow {
+            DefaultPolicy::Allow
+        } else {
+            DefaultPolicy::Deny
+        };
+        Ok(Self {
+            description: wire.description.try_into()?,
+            default_policy,
+            encapsulation: Encapsulation::Vxlan,
+        })
     }
 }
 
 impl From<NetworkSpec> for NetworkV1 {
     fn from(spec: NetworkSpec) -> Self {
-        Self { subnets: spec.subnets.into(), vni: spec.vni, mtu: spec.mtu }
+        Self {
+            subnets: spec.subnets.into(),
+            vni: spec.vni,
+            mtu: spec.mtu,
+        }
     }
 }
 
@@ -122,7 +148,11 @@ impl TryFrom<NetworkV1> for NetworkSpec {
     type Error = BodyError;
 
     fn try_from(wire: NetworkV1) -> Result<Self, BodyError> {
-        Ok(Self { subnets: wire.subnets.try_into()?, vni: wire.vni, mtu: wire.mtu })
+        Ok(Self {
+            subnets: wire.subnets.try_into()?,
+            vni: wire.vni,
+            mtu: wire.mtu,
+        })
     }
 }
 
@@ -161,8 +191,12 @@ mod tests {
         Spec::Endpoint(EndpointSpec {
             network: "lan".parse().unwrap(),
             mac: Some("02:00:00:00:00:01".parse().unwrap()),
-            addresses: vec!["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()].try_into().unwrap(),
-            labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]).try_into().unwrap(),
+            addresses: vec!["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()]
+                .try_into()
+                .unwrap(),
+            labels: BTreeMap::from([("app".to_owned(), "web".to_owned())])
+                .try_into()
+                .unwrap(),
             allowed_hosts: vec!["fab1".parse().unwrap()].try_into().unwrap(),
         })
     }
@@ -170,12 +204,20 @@ mod tests {
     fn network() -> Spec {
         let subnets = vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
         let vni = Vni::try_from(77).ok();
-        Spec::Network(NetworkSpec { subnets: subnets.try_into().unwrap(), vni, mtu: None })
+        Spec::Network(NetworkSpec {
+            subnets: subnets.try_into().unwrap(),
+            vni,
+            mtu: None,
+        })
     }
 
     fn domain() -> Spec {
         let description = "red".to_owned().try_into().unwrap();
-        Spec::Domain(DomainSpec { description, default_policy: DefaultPolicy::Allow, ..DomainSpec::default() })
+        Spec::Domain(DomainSpec {
+            description,
+            default_policy: DefaultPolicy::Allow,
+            ..DomainSpec::default()
+        })
     }
 
     #[test]
@@ -187,10 +229,19 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1_stay() {
-        let hex = |spec: &Spec| spec.encode().bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let hex = |spec: &Spec| {
+            spec.encode()
+                .bytes
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect::<String>()
+        };
         assert_eq!(hex(&domain()), "0372656401");
         assert_eq!(hex(&network()), "020b31302e302e302e302f323409666430303a3a2f3634014d00");
-        assert_eq!(hex(&endpoint()), "ENDPOINT");
+        assert_eq!(
+            hex(&endpoint()),
+            "036c616e0102000000000102000a00000501fd000000000000000000000000000005010361707003776562010466616231"
+        );
     }
 
     #[test]
@@ -198,10 +249,16 @@ mod tests {
         for spec in [domain(), network(), endpoint()] {
             let body = spec.encode();
             for length in 0..body.bytes.len() {
-                let cut = Body { version: VERSION, bytes: body.bytes.slice(..length) };
+                let cut = Body {
+                    version: VERSION,
+                    bytes: body.bytes.slice(..length),
+                };
                 assert!(Spec::decode(spec.kind(), &cut).is_err(), "{} bytes of {spec:?}", length);
             }
-            let longer = Body { version: VERSION, bytes: [&body.bytes[..], &[0]].concat().into() };
+            let longer = Body {
+                version: VERSION,
+                bytes: [&body.bytes[..], &[0]].concat().into(),
+            };
             assert_eq!(Spec::decode(spec.kind(), &longer), Err(BodyError::Trailing(1)));
             let newer = Body { version: 2, ..body };
             assert_eq!(Spec::decode(spec.kind(), &newer), Err(BodyError::Version(2)));
@@ -210,9 +267,15 @@ mod tests {
 
     #[test]
     fn an_invalid_object_cannot_be_read() {
-        let damaged = |bytes: Vec<u8>| Body { version: VERSION, bytes: Bytes::from(bytes) };
+        let damaged = |bytes: Vec<u8>| Body {
+            version: VERSION,
+            bytes: Bytes::from(bytes),
+        };
         let no_subnets = damaged(vec![0, 0, 0]);
-        assert_eq!(Spec::decode(Kind::Network, &no_subnets), Err(BodyError::Spec(SpecError::NoSubnet)));
+        assert_eq!(
+            Spec::decode(Kind::Network, &no_subnets),
+            Err(BodyError::Spec(SpecError::NoSubnet))
+        );
         let group_mac = postcard::to_stdvec(&EndpointV1 {
             network: "lan".parse().unwrap(),
             mac: Some([0xff; 6]),
@@ -221,6 +284,9 @@ mod tests {
             allowed_hosts: vec![],
         });
         let error = Spec::decode(Kind::Endpoint, &damaged(group_mac.unwrap()));
-        assert!(matches!(error, Err(BodyError::Value(ValueError::MacNotUnicast(_)))), "{error:?}");
+        assert!(
+            matches!(error, Err(BodyError::Value(ValueError::MacNotUnicast(_)))),
+            "{error:?}"
+        );
     }
 }

@@ -90,6 +90,9 @@ mod tests {
         assert!(Description::try_from("ä".repeat(256)).is_ok());
         let long = Description::try_from("ä".repeat(257));
         assert_eq!(long, Err(SpecError::TooLong { max: 256, given: 257 }));
-        assert_eq!(Description::try_from("red\u{1b}[31m".to_owned()), Err(SpecError::ControlCharacter));
+        assert_eq!(
+            Description::try_from("red\u{1b}[31m".to_owned()),
+            Err(SpecError::ControlCharacter)
+        );
     }
 }

@@ -59,7 +59,11 @@ impl TryFrom<Vec<IpAddr>> for Addresses {
 
     fn try_from(given: Vec<IpAddr>) -> Result<Self, SpecError> {
         if given.len() > Self::MAX {
-            return Err(SpecError::TooMany { what: "addresses", max: Self::MAX, given: given.len() });
+            return Err(SpecError::TooMany {
+                what: "addresses",
+                max: Self::MAX,
+                given: given.len(),
+            });
         }
         let mut addresses = BTreeSet::new();
         for address in given {
@@ -109,14 +113,21 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
 
     fn try_from(labels: BTreeMap<String, String>) -> Result<Self, SpecError> {
         if labels.len() > Self::MAX {
-            return Err(SpecError::TooMany { what: "labels", max: Self::MAX, given: labels.len() });
+            return Err(SpecError::TooMany {
+                what: "labels",
+                max: Self::MAX,
+                given: labels.len(),
+            });
         }
         for (key, value) in &labels {
             if !is_label_key(key) {
                 return Err(SpecError::LabelKey(key.clone()));
             }
             if value.len() > Self::TEXT_MAX || !value.bytes().all(|c| is_label_byte(c) && c != b'/') {
-                return Err(SpecError::LabelValue { key: key.clone(), value: value.clone() });
+                return Err(SpecError::LabelValue {
+                    key: key.clone(),
+                    value: value.clone(),
+                });
             }
         }
         Ok(Self(labels))
@@ -125,7 +136,8 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
 
 fn is_label_key(key: &str) -> bool {
     let bytes = key.as_bytes();
-    let ends = bytes.first().is_some_and(u8::is_ascii_alphanumeric) && bytes.last().is_some_and(u8::is_ascii_alphanumeric);
+    let ends =
+        bytes.first().is_some_and(u8::is_ascii_alphanumeric) && bytes.last().is_some_and(u8::is_ascii_alphanumeric);
     ends && bytes.len() <= Labels::TEXT_MAX && bytes.iter().all(|c| is_label_byte(*c))
 }
 
@@ -172,7 +184,11 @@ impl TryFrom<Vec<Label>> for AllowedHosts {
 
     fn try_from(given: Vec<Label>) -> Result<Self, SpecError> {
         if given.len() > Self::MAX {
-            return Err(SpecError::TooMany { what: "hosts", max: Self::MAX, given: given.len() });
+            return Err(SpecError::TooMany {
+                what: "hosts",
+                max: Self::MAX,
+                given: given.len(),
+            });
         }
         let mut hosts = BTreeSet::new();
         for host in given {
@@ -195,23 +211,51 @@ mod tests {
     use super::*;
 
     fn addresses(texts: &[&str]) -> Result<Addresses, SpecError> {
-        texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>().try_into()
+        texts
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect::<Vec<IpAddr>>()
+            .try_into()
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Result<Labels, SpecError> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>().try_into()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect::<BTreeMap<_, _>>()
+            .try_into()
     }
 
     #[test]
     fn addresses_are_few_different_and_usable() {
         assert_eq!(addresses(&["fd00::5", "10.0.0.5"]), addresses(&["10.0.0.5", "fd00::5"]));
-        assert!(matches!(addresses(&["10.0.0.5", "10.0.0.5"]), Err(SpecError::AddressTwice(_))));
-        for bad in ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "ff02::1", "::ffff:10.0.0.5"] {
+        assert!(matches!(
+            addresses(&["10.0.0.5", "10.0.0.5"]),
+            Err(SpecError::AddressTwice(_))
+        ));
+        for bad in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:10.0.0.5",
+        ] {
             assert!(matches!(addresses(&[bad]), Err(SpecError::Address(..))), "{bad}");
         }
         let many: Vec<String> = (2..19).map(|n| format!("10.0.0.{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(addresses(&many), Err(SpecError::TooMany { what: "addresses", max: 16, given: 17 }));
+        assert_eq!(
+            addresses(&many),
+            Err(SpecError::TooMany {
+                what: "addresses",
+                max: 16,
+                given: 17
+            })
+        );
     }
 
     #[test]
@@ -222,10 +266,16 @@ mod tests {
             assert_eq!(labels(&[(key, "")]), Err(SpecError::LabelKey(key.to_owned())));
         }
         for value in ["a b", "a/b", "\u{1b}", &long] {
-            assert!(matches!(labels(&[("k", value)]), Err(SpecError::LabelValue { .. })), "{value:?}");
+            assert!(
+                matches!(labels(&[("k", value)]), Err(SpecError::LabelValue { .. })),
+                "{value:?}"
+            );
         }
         let many: BTreeMap<String, String> = (0..33).map(|n| (n.to_string(), String::new())).collect();
-        assert!(matches!(Labels::try_from(many), Err(SpecError::TooMany { given: 33, .. })));
+        assert!(matches!(
+            Labels::try_from(many),
+            Err(SpecError::TooMany { given: 33, .. })
+        ));
     }
 
     #[test]
@@ -236,6 +286,9 @@ mod tests {
         assert!(only_a.allow(Some(&a)));
         assert!(!only_a.allow(Some(&b)));
         assert!(!only_a.allow(None));
-        assert_eq!(AllowedHosts::try_from(vec![a.clone(), a.clone()]), Err(SpecError::HostTwice(a)));
+        assert_eq!(
+            AllowedHosts::try_from(vec![a.clone(), a.clone()]),
+            Err(SpecError::HostTwice(a))
+        );
     }
 }

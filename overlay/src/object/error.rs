@@ -46,7 +46,9 @@ pub enum SpecError {
     #[error("{0} is listed twice")]
     HostTwice(Label),
     /// Not a label's key.
-    #[error("a label's key is 1 to 63 characters of a-z, A-Z, 0-9, '.', '_', '-' and '/', with a letter or digit at both ends, not {0:?}")]
+    #[error(
+        "a label's key is 1 to 63 characters of a-z, A-Z, 0-9, '.', '_', '-' and '/', with a letter or digit at both ends, not {0:?}"
+    )]
     LabelKey(String),
     /// Not a label's value.
     #[error("a label's value is at most 63 characters of a-z, A-Z, 0-9, '.', '_' and '-', not {value:?} (of {key:?})")]

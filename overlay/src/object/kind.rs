@@ -66,7 +66,14 @@ impl FromStr for Kind {
         let distance = |kind: &Self| strsim::damerau_levenshtein(singular, &kind.as_str().to_ascii_lowercase());
         // `ALL` is not empty; the default is never taken.
         let nearest = Self::ALL.into_iter().min_by_key(distance).unwrap_or(Self::Domain);
-        if distance(&nearest) == 0 { Ok(nearest) } else { Err(UnknownKind { given: text.to_owned(), nearest }) }
+        if distance(&nearest) == 0 {
+            Ok(nearest)
+        } else {
+            Err(UnknownKind {
+                given: text.to_owned(),
+                nearest,
+            })
+        }
     }
 }
 
@@ -82,11 +89,21 @@ mod tests {
 
     #[test]
     fn people_may_type_a_kind_in_any_case_and_number() {
-        for (text, kind) in [("domain", Kind::Domain), ("Networks", Kind::Network), ("ENDPOINT", Kind::Endpoint)] {
+        for (text, kind) in [
+            ("domain", Kind::Domain),
+            ("Networks", Kind::Network),
+            ("ENDPOINT", Kind::Endpoint),
+        ] {
             assert_eq!(text.parse(), Ok(kind));
         }
         let error = "Endpiont".parse::<Kind>().unwrap_err();
-        assert_eq!(error, UnknownKind { given: "Endpiont".to_owned(), nearest: Kind::Endpoint });
+        assert_eq!(
+            error,
+            UnknownKind {
+                given: "Endpiont".to_owned(),
+                nearest: Kind::Endpoint
+            }
+        );
     }
 
     #[test]
@@ -95,7 +112,11 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(Kind::of_key(&kind.key(&name)), Some((kind, name.clone())));
         }
-        for key in [Key::new("Router", "r"), Key::new("network", "n"), Key::new("Network", "UPPER")] {
+        for key in [
+            Key::new("Router", "r"),
+            Key::new("network", "n"),
+            Key::new("Network", "UPPER"),
+        ] {
             assert_eq!(Kind::of_key(&key), None, "{key}");
         }
     }

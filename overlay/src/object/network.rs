@@ -55,7 +55,13 @@ impl TryFrom<Vec<Subnet>> for Subnets {
         match subnets.len() {
             0 => return Err(SpecError::NoSubnet),
             1..=Self::MAX => {}
-            given => return Err(SpecError::TooMany { what: "subnets", max: Self::MAX, given }),
+            given => {
+                return Err(SpecError::TooMany {
+                    what: "subnets",
+                    max: Self::MAX,
+                    given,
+                });
+            }
         }
         for (index, a) in subnets.iter().enumerate() {
             if let Some(b) = subnets[index + 1..].iter().find(|b| a.overlaps(**b)) {
@@ -77,7 +83,11 @@ mod tests {
     use super::*;
 
     fn subnets(texts: &[&str]) -> Result<Subnets, SpecError> {
-        texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Subnet>>().try_into()
+        texts
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect::<Vec<Subnet>>()
+            .try_into()
     }
 
     #[test]
@@ -86,7 +96,14 @@ mod tests {
         assert_eq!(subnets(&[]), Err(SpecError::NoSubnet));
         let many: Vec<String> = (0..9).map(|n| format!("10.0.{n}.0/24")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(subnets(&many), Err(SpecError::TooMany { what: "subnets", max: 8, given: 9 }));
+        assert_eq!(
+            subnets(&many),
+            Err(SpecError::TooMany {
+                what: "subnets",
+                max: 8,
+                given: 9
+            })
+        );
         let overlap = subnets(&["10.0.0.0/24", "fd00::/64", "10.0.0.128/25"]);
         let (a, b) = ("10.0.0.0/24".parse().unwrap(), "10.0.0.128/25".parse().unwrap());
         assert_eq!(overlap, Err(SpecError::SubnetsOverlap(a, b)));
