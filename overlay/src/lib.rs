@@ -7,6 +7,7 @@ pub mod condition;
 pub mod fact;
 pub mod forwarding;
 mod hash;
+pub mod manifest;
 pub mod name;
 pub mod object;
 pub mod subnet;
