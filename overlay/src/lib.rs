@@ -1,5 +1,7 @@
 //! x
 pub mod address;
+pub mod admission;
+pub mod catalogue;
 mod claims;
 pub mod cluster;
 pub mod compile;
