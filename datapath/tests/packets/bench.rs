@@ -9,8 +9,8 @@ use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
 use datapath_common::{
-    Address, Count, DropKey, HERE, Neighbour, NeighbourKey, PEER_RESOLVED, Peer, Port, Reason, SEGMENT_ALLOW, Segment,
-    Settings, Station, StationKey, mapped,
+    Address, Count, DropKey, HERE, KERNEL_DECAP_L3, Neighbour, NeighbourKey, PEER_RESOLVED, Peer, Port, Reason,
+    SEGMENT_ALLOW, Segment, Settings, Station, StationKey, mapped,
 };
 
 use crate::book::{self, Workload};
@@ -75,6 +75,14 @@ fn can_load() -> Result<(), Box<dyn std::error::Error>> {
     Ok(program.load()?)
 }
 
+/// `BPF_F_ADJ_ROOM_DECAP_L3_*` are there from Linux 6.3.
+fn knows_decap_l3() -> bool {
+    let name = nix::sys::utsname::uname().expect("uname cannot fail");
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3)
+}
+
 impl Bench {
     /// All programs loaded, all slots and maps filled.
     pub(crate) fn new() -> Option<Self> {
@@ -92,7 +100,11 @@ impl Bench {
     }
 
     fn fill(&mut self) {
-        self.settings(book::settings());
+        let kernel = if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 };
+        self.settings(Settings {
+            kernel,
+            ..book::settings()
+        });
         self.port(Some(book::port(book::RED, book::RED_DOMAIN)));
         for (vni, domain, flags) in [
             (book::RED, book::RED_DOMAIN, SEGMENT_ALLOW),
@@ -328,6 +340,16 @@ pub(crate) fn peer_b6() -> Peer {
         remote: book::HOST_B_V6,
         next_hop: book::HOST_B_V6,
         ..peer_b4()
+    }
+}
+
+/// What becomes of a frame for a namespace whose family is not the tunnel's: a kernel that cannot be told the family takes
+/// it by the host side.
+pub(crate) fn other_family(frame: &[u8]) -> Fate {
+    if knows_decap_l3() {
+        to_namespace(frame)
+    } else {
+        to_host_side(frame)
     }
 }
 

@@ -172,14 +172,14 @@ pub(crate) fn port(vni: u32, domain: u32) -> Port {
     }
 }
 
-/// This host's settings.
+/// This host's settings, on a kernel without anything special.
 pub(crate) fn settings() -> Settings {
     Settings {
         ipv4: mapped(HERE_V4),
         ipv6: HERE_V6,
         port: VXLAN.into(),
         mark: MARK,
-        kernel: datapath_common::KERNEL_DECAP_L3,
+        kernel: 0,
         zero: 0,
     }
 }

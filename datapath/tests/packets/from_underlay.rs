@@ -2,7 +2,7 @@
 
 use datapath_common::{Reason, Settings};
 
-use crate::bench::{Bench, Fate, to_host_side, to_namespace};
+use crate::bench::{Bench, Fate, other_family, to_host_side, to_namespace};
 use crate::book::{
     self, ALL_NODES_MAC, API, BLUE, BLUE_DOMAIN, BROADCAST, DB, DENIED, DENIED_DOMAIN, HERE_V4, HERE_V6, HOST_B_V6,
     HOST_C_V4, LOST, NOBODY, RED, RED_DOMAIN, STRANGER_V4, STRANGER_V6, UNUSED_VNI, VM, WEB, Workload,
@@ -25,7 +25,16 @@ fn nobody(reason: Reason) -> Fate {
 #[test]
 fn delivered_to_workloads_here() {
     let Some(bench) = Bench::new() else { return };
-    for (family, inner) in [("IPv4", udp4 as fn(&Workload, &Workload) -> Vec<u8>), ("IPv6", udp6)] {
+    let families = [
+        (
+            "IPv4",
+            udp4 as fn(&Workload, &Workload) -> Vec<u8>,
+            to_namespace as fn(&[u8]) -> Fate,
+            other_family as _,
+        ),
+        ("IPv6", udp6, other_family, to_namespace as fn(&[u8]) -> Fate),
+    ];
+    for (family, inner, over4, over6) in families {
         let (namespace, tap) = (inner(&DB, &API), inner(&DB, &VM));
         let padded = [inner(&DB, &API), vec![0; 9]].concat();
         println!("{family} inside");
@@ -44,7 +53,7 @@ fn delivered_to_workloads_here() {
                 ),
                 ("over IPv4 to a tap", IN(RED).from_b(&tap), to_host_side(&tap)),
                 ("over IPv6 to a tap", IN(RED).from_b6(&tap), to_host_side(&tap)),
-                ("padded inside", IN(RED).from_b(&padded), to_namespace(&padded)),
+                ("padded inside", IN(RED).from_b(&padded), over4(&padded)),
                 (
                     "blue's own of that address",
                     IN(BLUE).from_b(&namespace),
@@ -399,7 +408,7 @@ fn congestion_is_copied_inside() {
                     tunnel.from_b6(&four(inner)),
                     to_namespace(&four(expected)),
                 ),
-                ("IPv6 in IPv4", tunnel.from_b(&six(inner)), to_namespace(&six(expected))),
+                ("IPv6 in IPv4", tunnel.from_b(&six(inner)), other_family(&six(expected))),
                 (
                     "IPv6 in IPv6",
                     tunnel.from_b6(&six(inner)),

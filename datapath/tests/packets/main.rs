@@ -3,7 +3,7 @@
 //! counters are compared.
 //!
 //! What this cannot show, because the facility hides the target of a redirect and has neither fragments of memory nor
-//! super-packets, the namespace tests show. They need root: without it they say SKIPPED, or fail where `CI` or
+//! super-packets, the wire tests show. They need root: without it they say SKIPPED, or fail where `CI` or
 //! `FABRIC_REQUIRE_PRIVILEGED` is set.
 
 mod bench;

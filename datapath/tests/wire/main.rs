@@ -6,6 +6,6 @@
 
 mod host;
 mod namespace;
-mod wire;
+mod topology;
 
 mod forwarding;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::host::Identity;
 use crate::namespace::{Namespace, privileged};
-use crate::wire::{FAR, ONE, TWO, Way, Wire};
+use crate::topology::{FAR, ONE, TWO, Way, Wire};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// What a flow of TCP carries: enough for many super-packets.

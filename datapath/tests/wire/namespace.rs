@@ -69,9 +69,9 @@ pub(crate) fn privileged() -> bool {
     let must = ["CI", "FABRIC_REQUIRE_PRIVILEGED"]
         .iter()
         .any(|name| std::env::var_os(name).is_some());
-    assert!(able || !must, "namespace tests need root and iproute2");
+    assert!(able || !must, "wire tests need root and iproute2");
     if !able {
-        eprintln!("SKIPPED: namespace tests need root and iproute2");
+        eprintln!("SKIPPED: wire tests need root and iproute2");
     }
     able
 }
