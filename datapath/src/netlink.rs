@@ -98,7 +98,10 @@ impl Netlink {
     /// Connects in the network namespace of this thread. Needs a tokio runtime.
     pub(crate) fn connect() -> Result<Self, Error> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(connect_failed)?;
-        Ok(Self { handle, connection: tokio::spawn(connection) })
+        Ok(Self {
+            handle,
+            connection: tokio::spawn(connection),
+        })
     }
 
     pub(crate) fn over(handle: Handle, connection: JoinHandle<()>) -> Self {
@@ -107,14 +110,31 @@ impl Netlink {
 
     /// Every interface, by index.
     pub(crate) async fn links(&self) -> Result<BTreeMap<u32, Link>, Error> {
-        let links: Vec<_> = self.handle.link().get().execute().try_collect().await.map_err(Error::netlink("list links"))?;
-        Ok(links.into_iter().map(|message| parse_link(&message)).map(|link| (link.ifindex, link)).collect())
+        let links: Vec<_> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list links"))?;
+        Ok(links
+            .into_iter()
+            .map(|message| parse_link(&message))
+            .map(|link| (link.ifindex, link))
+            .collect())
     }
 
     /// Every address of every interface.
     pub(crate) async fn addresses(&self) -> Result<Vec<Owned>, Error> {
-        let addresses: Vec<_> =
-            self.handle.address().get().execute().try_collect().await.map_err(Error::netlink("list addresses"))?;
+        let addresses: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list addresses"))?;
         Ok(addresses.iter().filter_map(parse_address).collect())
     }
 
@@ -141,8 +161,14 @@ impl Netlink {
 
     /// The neighbour tables of IPv4 and IPv6.
     pub(crate) async fn neighbours(&self) -> Result<Neighbours, Error> {
-        let listed: Vec<_> =
-            self.handle.neighbours().get().execute().try_collect().await.map_err(Error::netlink("list neighbours"))?;
+        let listed: Vec<_> = self
+            .handle
+            .neighbours()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list neighbours"))?;
         Ok(listed.iter().filter_map(parse_neighbour).collect())
     }
 
@@ -175,7 +201,10 @@ impl Netlink {
 }
 
 pub(crate) fn connect_failed(source: std::io::Error) -> Error {
-    Error::Netlink { action: "open a netlink socket".into(), source }
+    Error::Netlink {
+        action: "open a netlink socket".into(),
+        source,
+    }
 }
 
 pub(crate) fn parse_link(message: &LinkMessage) -> Link {
@@ -226,7 +255,12 @@ fn parse_address(message: &AddressMessage) -> Option<Owned> {
     }
     // On a point-to-point link `Address` is the other end's.
     let ip = local.or(address)?;
-    Some(Owned { ifindex: message.header.index, ip, prefix: message.header.prefix_len, ours })
+    Some(Owned {
+        ifindex: message.header.index,
+        ip,
+        prefix: message.header.prefix_len,
+        ours,
+    })
 }
 
 fn parse_route(message: &RouteMessage) -> Option<Route> {
@@ -241,12 +275,22 @@ fn parse_route(message: &RouteMessage) -> Option<Route> {
                 gateway = Some(IpAddr::V6(*v6));
             }
             RouteAttribute::Metrics(metrics) => {
-                mtu = metrics.iter().find_map(|m| if let RouteMetric::Mtu(mtu) = m { Some(*mtu) } else { None });
+                mtu = metrics.iter().find_map(|m| {
+                    if let RouteMetric::Mtu(mtu) = m {
+                        Some(*mtu)
+                    } else {
+                        None
+                    }
+                });
             }
             _ => {}
         }
     }
-    Some(Route { ifindex: ifindex?, gateway, mtu })
+    Some(Route {
+        ifindex: ifindex?,
+        gateway,
+        mtu,
+    })
 }
 
 fn parse_neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), Neighbour)> {
@@ -270,5 +314,12 @@ fn parse_neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), Neighbo
         _ => (false, false),
     };
     matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6).then_some(())?;
-    Some(((message.header.ifindex, ip?), Neighbour { mac: mac.filter(|_| valid), ours, fixed }))
+    Some((
+        (message.header.ifindex, ip?),
+        Neighbour {
+            mac: mac.filter(|_| valid),
+            ours,
+            fixed,
+        },
+    ))
 }
