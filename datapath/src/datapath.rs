@@ -10,6 +10,7 @@ use membership::id::NodeId;
 use overlay::forwarding::Forwarding;
 use overlay::name::{DomainName, EndpointName};
 use overlay::object::domain::DefaultPolicy;
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use crate::attach::{self, Hook, Mechanism, Target};
@@ -54,6 +55,8 @@ pub struct Datapath {
     links: BTreeMap<u32, Link>,
     underlay: BTreeSet<u32>,
     watch: Watch,
+    /// When to look at the namespaces of ports.
+    looks: Interval,
     /// What happened and is not dealt with; kept when `changed` is cancelled.
     pending: u8,
     /// `changed` has something to tell.
@@ -93,6 +96,7 @@ impl Datapath {
             links: BTreeMap::new(),
             underlay: BTreeSet::new(),
             watch: Watch::default(),
+            looks: looks(),
             pending: 0,
             changed: false,
         };
@@ -153,7 +157,7 @@ impl Datapath {
         let installed = self
             .maps
             .read()
-            .inspect_err(|error| warn!(%error, "cannot read what is installed"));
+            .inspect_err(|error| warn!(error = error.words(), "cannot read what is installed"));
         let installed = installed.unwrap_or_default();
         let segments = installed.segments.values().map(|segment| segment.domain);
         let numbers: BTreeSet<u32> = segments
@@ -180,7 +184,10 @@ impl Datapath {
                 continue;
             }
             if let Err(error) = self.follow(self.pending).await {
-                warn!(%error, "cannot follow the kernel's interfaces and routes: trying again");
+                warn!(
+                    error = error.words(),
+                    "cannot follow the kernel's interfaces and routes: trying again"
+                );
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
@@ -202,7 +209,7 @@ impl Datapath {
     #[must_use]
     pub fn status(&self) -> Status {
         let hooks = status::hooks(&self.pins, &self.links)
-            .inspect_err(|error| warn!(%error, "cannot read what is attached"))
+            .inspect_err(|error| warn!(error = error.words(), "cannot read what is attached"))
             .unwrap_or_default();
         let underlay = self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex));
         Status {
@@ -420,9 +427,10 @@ impl Datapath {
         if !self.watch.has_namespaces() {
             return self.events.wait().await;
         }
+        // The ticks go on when this is cancelled, as by a daemon that does something else in between.
         tokio::select! {
             () = self.events.wait() => {}
-            () = tokio::time::sleep(LOOK) => {
+            _ = self.looks.tick() => {
                 if self.watch.namespace_differs() {
                     self.pending |= LINKS;
                 }
@@ -455,6 +463,36 @@ impl Datapath {
     }
 }
 
+fn looks() -> Interval {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
 fn mechanism(kernel: &Kernel) -> Mechanism {
     if kernel.tcx { Mechanism::Tcx } else { Mechanism::Clsact }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon awaits these on whatever thread its runtime has.
+    #[test]
+    fn a_datapath_can_be_used_from_a_task() {
+        fn sendable<T: Send>(_: fn(&'static mut Datapath, &'static Forwarding) -> T) {}
+        sendable(|datapath, wanted| datapath.apply(wanted));
+        sendable(|datapath, _| datapath.changed());
+        sendable(|datapath, wanted| datapath.remove(&wanted.domain));
+        sendable(|_, _| {
+            Datapath::open(Config {
+                bpffs: "/".into(),
+                node: NodeId::of_key(&[1; 32]),
+                ipv4: None,
+                ipv6: None,
+                port: 1,
+            })
+        });
+        sendable(|_, _| crate::purge("/".as_ref(), NodeId::of_key(&[1; 32])));
+    }
 }

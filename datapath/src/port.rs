@@ -26,7 +26,7 @@ pub(crate) struct Waiting(pub(crate) String);
 
 impl From<Error> for Waiting {
     fn from(error: Error) -> Self {
-        Self(error.to_string())
+        Self(error.words())
     }
 }
 
@@ -128,6 +128,7 @@ impl Workbench<'_> {
         self.attach_quiet_up(&link, inside.mtu).await?;
         if let Some(inner) = link.peer.0 {
             veth::set_up(&namespace, inner, inside).await?;
+            self.netlink.operational(link.ifindex).await?;
         }
         let interface = Interface {
             ifindex: link.ifindex,
@@ -176,7 +177,11 @@ impl Workbench<'_> {
                     path.display(),
                     inside.interface
                 )),
-                Some(nix::libc::EINVAL) => Waiting(format!("{} is not a network namespace, or {e}", path.display())),
+                Some(nix::libc::EINVAL) => Waiting(format!(
+                    "{} is not a network namespace, or {}",
+                    path.display(),
+                    e.words()
+                )),
                 _ => e.into(),
             })?;
         let links = self.netlink.links().await?;
