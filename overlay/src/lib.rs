@@ -1,6 +1,14 @@
 //! x
+pub mod address;
+mod claims;
+pub mod cluster;
+pub mod compile;
+pub mod condition;
 pub mod fact;
 pub mod forwarding;
+mod hash;
 pub mod name;
 pub mod object;
+pub mod subnet;
 pub mod view;
+pub mod vni;
