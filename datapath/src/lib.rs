@@ -1,4 +1,6 @@
-//! x
+//! Placeholder head; `object` exposes the eBPF programs.
+
+pub mod object;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
