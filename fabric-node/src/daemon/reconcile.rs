@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use datapath::Datapath;
-use membership::id::{NodeId, Scope};
+use membership::id::Scope;
 use membership::service::{FactWrite, Membership};
 use overlay::cluster::Cluster;
+use overlay::compile::compile;
 use overlay::name::DomainName;
+use overlay::view::View;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Job};
 use super::force::{Force, InForce};
-use super::seen::{self, Seen};
+use super::seen::{Seen, Sight};
 use super::vtep;
 use crate::config::resolve::Addresses;
 
@@ -87,6 +89,7 @@ impl Handle {
 /// The task.
 pub(super) struct Reconciler {
     membership: Membership,
+    sight: Sight,
     datapath: Datapath,
     addresses: Addresses,
     port: u16,
@@ -101,13 +104,13 @@ pub(super) struct Reconciler {
 
 impl Reconciler {
     /// The task over an open datapath; [`Self::run`] drives it.
-    pub(super) fn new(membership: Membership, datapath: Datapath, addresses: Addresses, port: u16) -> (Self, Handle) {
+    pub(super) fn new(sight: Sight, membership: Membership, datapath: Datapath, addresses: Addresses, port: u16) -> (Self, Handle) {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let (force, seen) = watch::channel(Force::default());
         let begun = Arc::new(AtomicU64::new(0));
         let handle = Handle { questions: sender, force: seen, begun: begun.clone() };
         let (agenda, untried, cluster) = Default::default();
-        (Self { membership, datapath, addresses, port, agenda, untried, cluster, questions, force, begun }, handle)
+        (Self { membership, sight, datapath, addresses, port, agenda, untried, cluster, questions, force, begun }, handle)
     }
 
     /// Works until stopped. What is in force stays in force.
@@ -143,7 +146,7 @@ impl Reconciler {
 
     /// Agreed on, or installed from before.
     fn known_domains(&self) -> BTreeSet<DomainName> {
-        let mut domains = seen::domains(&self.membership);
+        let mut domains = self.sight.domains();
         domains.extend(self.datapath.domains());
         domains
     }
@@ -182,7 +185,7 @@ impl Reconciler {
 
     async fn bring_into_force(&mut self, domain: &DomainName) -> Result<(), String> {
         let pass = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let Seen { cluster, view, root } = seen::read(&self.membership, domain);
+        let Seen { cluster, view, root } = self.sight.read(domain);
         if cluster != self.cluster {
             // Tunnel ends, names and VNIs concern every domain.
             self.cluster = cluster;
@@ -206,16 +209,16 @@ impl Reconciler {
         if gone {
             self.forget_if_nothing_is_left(domain);
         }
-        self.withdraw_lost(domain).await
+        self.withdraw_lost(domain, view.as_ref()).await
     }
 
     async fn obey(
         &mut self,
-        view: &overlay::view::View,
+        view: &View,
         pass: u64,
         root: membership::record::Digest,
     ) -> Result<InForce, datapath::Error> {
-        let wanted = seen::compile(view, self.membership.id());
+        let wanted = compile(view, self.membership.id());
         let applied = self.datapath.apply(&wanted).await?;
         if applied.operations > 0 {
             tracing::debug!(domain = %view.domain, operations = applied.operations, "in force");
@@ -225,7 +228,7 @@ impl Reconciler {
 
     /// A deleted domain is kept in the bookkeeping while its records are, so that its deletion can be awaited.
     fn forget_if_nothing_is_left(&self, domain: &DomainName) {
-        if !seen::domains(&self.membership).contains(domain) {
+        if !self.sight.domains().contains(domain) {
             self.force.send_modify(|force| {
                 force.domains.remove(domain);
             });
@@ -233,8 +236,8 @@ impl Reconciler {
     }
 
     /// Takes back this host's word about endpoints that another host won or that were deleted.
-    async fn withdraw_lost(&self, domain: &DomainName) -> Result<(), String> {
-        let lost = seen::lost_attachments(&self.membership, domain);
+    async fn withdraw_lost(&self, domain: &DomainName, view: Option<&View>) -> Result<(), String> {
+        let lost = self.sight.lost_attachments(domain, view);
         if lost.is_empty() {
             return Ok(());
         }
@@ -276,12 +279,6 @@ async fn sleep_until(when: Option<Instant>) {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
     }
-}
-
-/// Nodes that have an endpoint of a domain, this one left out.
-pub(super) fn other_hosts(view: &overlay::view::View, here: NodeId) -> BTreeSet<NodeId> {
-    let attached = view.endpoints.values().filter_map(|seen| seen.attachment.as_ref());
-    attached.map(|(node, _)| *node).filter(|node| *node != here).collect()
 }
 
 /// What the ports of a domain wait for, by endpoint.
