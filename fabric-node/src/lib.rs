@@ -12,5 +12,6 @@
 pub mod api;
 pub mod config;
 pub mod ctl;
+pub mod daemon;
 pub mod exit;
 pub mod node_args;

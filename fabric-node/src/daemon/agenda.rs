@@ -47,7 +47,11 @@ impl Agenda {
 
     /// Takes a job that is due.
     pub(super) fn take(&mut self, now: Instant) -> Option<Job> {
-        let job = self.due.iter().find(|(_, due)| **due <= now).map(|(job, _)| job.clone())?;
+        let job = self
+            .due
+            .iter()
+            .find(|(_, due)| **due <= now)
+            .map(|(job, _)| job.clone())?;
         self.due.remove(&job);
         Some(job)
     }

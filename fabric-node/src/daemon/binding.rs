@@ -37,9 +37,14 @@ fn parse(how: Attach) -> Result<Binding, ApiError> {
     match (how.netns, how.interface) {
         (Some(netns), None) => {
             let interface = how.ifname.unwrap_or_else(|| DEFAULT_NAME.to_owned());
-            Ok(Binding::Namespace { path: namespace_path(&netns)?, interface: interface_name(interface)? })
+            Ok(Binding::Namespace {
+                path: namespace_path(&netns)?,
+                interface: interface_name(interface)?,
+            })
         }
-        (None, Some(name)) if how.ifname.is_none() => Ok(Binding::Interface { name: interface_name(name)? }),
+        (None, Some(name)) if how.ifname.is_none() => Ok(Binding::Interface {
+            name: interface_name(name)?,
+        }),
         (None, Some(_)) => Err(ApiError::bad_request("ifname goes with netns only")),
         (None, None) | (Some(_), Some(_)) => Err(ApiError::bad_request("give exactly one of netns and interface")),
     }
@@ -61,7 +66,9 @@ fn namespace_path(netns: &str) -> Result<PathBuf, ApiError> {
         return Ok(path.to_owned());
     }
     if netns.is_empty() || netns.contains('/') || netns == "." || netns == ".." {
-        return Err(ApiError::bad_request(format!("{netns:?} is neither a name under {NAMESPACES} nor an absolute path")));
+        return Err(ApiError::bad_request(format!(
+            "{netns:?} is neither a name under {NAMESPACES} nor an absolute path"
+        )));
     }
     Ok(Path::new(NAMESPACES).join(netns))
 }
@@ -69,7 +76,9 @@ fn namespace_path(netns: &str) -> Result<PathBuf, ApiError> {
 fn interface_exists(name: &str) -> Result<(), ApiError> {
     match nix::net::if_::if_nametoindex(name) {
         Ok(_) => Ok(()),
-        Err(_) => Err(ApiError::not_found(format!("there is no interface {name} on this host; make it first"))),
+        Err(_) => Err(ApiError::not_found(format!(
+            "there is no interface {name} on this host; make it first"
+        ))),
     }
 }
 
@@ -78,9 +87,9 @@ fn is_namespace(path: &Path) -> Result<(), ApiError> {
     match nix::sys::statfs::statfs(path) {
         Ok(found) if found.filesystem_type() == nix::sys::statfs::NSFS_MAGIC => Ok(()),
         Ok(_) => Err(ApiError::refused(format!("{shown} is no network namespace"))),
-        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => {
-            Err(ApiError::not_found(format!("there is no network namespace {shown}; make it with `ip netns add`")))
-        }
+        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => Err(ApiError::not_found(format!(
+            "there is no network namespace {shown}; make it with `ip netns add`"
+        ))),
         Err(error) => Err(ApiError::refused(format!("{shown}: {error}"))),
     }
 }
@@ -91,7 +100,11 @@ mod tests {
     use crate::api::error::Code;
 
     fn netns(netns: &str, ifname: Option<&str>) -> Attach {
-        Attach { netns: Some(netns.to_owned()), ifname: ifname.map(str::to_owned), interface: None }
+        Attach {
+            netns: Some(netns.to_owned()),
+            ifname: ifname.map(str::to_owned),
+            interface: None,
+        }
     }
 
     #[test]
@@ -100,21 +113,36 @@ mod tests {
         assert_eq!(describe(&of("web")), "netns /run/netns/web (eth0)");
         assert_eq!(describe(&of("/proc/1/ns/net")), "netns /proc/1/ns/net (eth0)");
         for text in ["", ".", "..", "a/b", "./a"] {
-            assert_eq!(parse(netns(text, None)).expect_err(text).code, Code::BadRequest, "{text:?}");
+            assert_eq!(
+                parse(netns(text, None)).expect_err(text).code,
+                Code::BadRequest,
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn ill_formed_interface_names_are_refused() {
         for name in ["", "a b", "a/b", "a:b", "..", "sixteen-bytes-xx"] {
-            assert_eq!(parse(netns("web", Some(name))).expect_err(name).code, Code::BadRequest, "{name:?}");
+            assert_eq!(
+                parse(netns("web", Some(name))).expect_err(name).code,
+                Code::BadRequest,
+                "{name:?}"
+            );
         }
     }
 
     #[test]
     fn exactly_one_place_is_given() {
-        let both = Attach { interface: Some("tap0".to_owned()), ..netns("web", None) };
-        let odd = Attach { interface: Some("tap0".to_owned()), ifname: Some("eth0".to_owned()), netns: None };
+        let both = Attach {
+            interface: Some("tap0".to_owned()),
+            ..netns("web", None)
+        };
+        let odd = Attach {
+            interface: Some("tap0".to_owned()),
+            ifname: Some("eth0".to_owned()),
+            netns: None,
+        };
         for how in [Attach::default(), both, odd] {
             assert_eq!(parse(how).expect_err("refused").code, Code::BadRequest);
         }
@@ -127,7 +155,10 @@ mod tests {
         assert!(gone.message.contains("/run/netns/no-such-namespace"), "{gone}");
         let file = of(netns("/etc/passwd", None)).expect_err("no namespace");
         assert_eq!(file.code, Code::Refused);
-        let tap = Attach { interface: Some("no-such-tap".to_owned()), ..Attach::default() };
+        let tap = Attach {
+            interface: Some("no-such-tap".to_owned()),
+            ..Attach::default()
+        };
         assert_eq!(of(tap).expect_err("missing").code, Code::NotFound);
         of(netns("/proc/self/ns/net", None)).expect("this process has a namespace");
     }

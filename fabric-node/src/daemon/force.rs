@@ -47,7 +47,9 @@ pub(super) struct Target {
 impl Force {
     /// Whether what the target stands for is obeyed: the same state, or one that was read later.
     pub(super) fn reached(&self, domain: &DomainName, target: Target) -> bool {
-        self.domains.get(domain).is_some_and(|force| force.root == target.root || force.pass > target.begun)
+        self.domains
+            .get(domain)
+            .is_some_and(|force| force.root == target.root || force.pass > target.begun)
     }
 
     /// The port of an endpoint, if the pass that knows it reached the target.
@@ -64,17 +66,30 @@ mod tests {
     use super::*;
 
     fn force(pass: u64, root: u8) -> Force {
-        let in_force = InForce { pass, root: Digest([root; 32]), ..InForce::default() };
-        Force { domains: [("red".parse().expect("a label"), in_force)].into(), ..Force::default() }
+        let in_force = InForce {
+            pass,
+            root: Digest([root; 32]),
+            ..InForce::default()
+        };
+        Force {
+            domains: [("red".parse().expect("a label"), in_force)].into(),
+            ..Force::default()
+        }
     }
 
     #[test]
     fn a_target_is_reached_by_the_same_state_or_a_later_reading() {
         let red = "red".parse().expect("a label");
-        let target = Target { root: Digest([7; 32]), begun: 4 };
+        let target = Target {
+            root: Digest([7; 32]),
+            begun: 4,
+        };
         assert!(force(1, 7).reached(&red, target), "the same state, read earlier");
         assert!(force(5, 9).reached(&red, target), "another state, read later");
         assert!(!force(4, 9).reached(&red, target), "another state, maybe read earlier");
-        assert!(!force(5, 7).reached(&"blue".parse().expect("a label"), target), "another domain");
+        assert!(
+            !force(5, 7).reached(&"blue".parse().expect("a label"), target),
+            "another domain"
+        );
     }
 }

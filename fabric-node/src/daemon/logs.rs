@@ -9,7 +9,9 @@ pub(super) fn start(log: &Log) -> Result<(), String> {
     let filter = EnvFilter::builder()
         .parse(&log.level)
         .map_err(|error| format!("log.level {:?}: {error}", log.level))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => lines.with_ansi(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -38,14 +38,22 @@ pub(super) fn next(
     now: Stamp,
 ) -> Result<Next, TooManyMoves> {
     let Some((host, attachment)) = current else {
-        return Ok(Next::Say(Attachment { counter: 1, moves: Vec::new(), binding }));
+        return Ok(Next::Say(Attachment {
+            counter: 1,
+            moves: Vec::new(),
+            binding,
+        }));
     };
     if *host == here && attachment.binding == binding {
         return Ok(Next::Same);
     }
     let counter = attachment.counter.saturating_add(1);
     if *host == here {
-        return Ok(Next::Say(Attachment { counter, moves: attachment.moves.clone(), binding }));
+        return Ok(Next::Say(Attachment {
+            counter,
+            moves: attachment.moves.clone(),
+            binding,
+        }));
     }
     let window = u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX);
     let recent = |stamp: &&Stamp| now.millis.saturating_sub(stamp.millis) < window;
@@ -57,7 +65,11 @@ pub(super) fn next(
     }
     let keep = attachment.moves.len().saturating_sub(STAMPS - 1);
     let moves = attachment.moves[keep..].iter().copied().chain([now]).collect();
-    Ok(Next::Say(Attachment { counter, moves, binding }))
+    Ok(Next::Say(Attachment {
+        counter,
+        moves,
+        binding,
+    }))
 }
 
 #[cfg(test)]
@@ -73,7 +85,10 @@ mod tests {
     }
 
     fn at(seconds: u64) -> Stamp {
-        Stamp { millis: seconds * 1000, logical: 0 }
+        Stamp {
+            millis: seconds * 1000,
+            logical: 0,
+        }
     }
 
     fn said(next: Result<Next, TooManyMoves>) -> Attachment {
@@ -105,7 +120,10 @@ mod tests {
             current = (here, said(next(Some(&current), here, tap("t0"), at(u64::from(turn)))));
         }
         assert_eq!(current.1.moves, [at(1), at(2), at(3), at(4)]);
-        assert_eq!(next(Some(&current), node(1), tap("t0"), at(10)), Err(TooManyMoves { wait: 171 }));
+        assert_eq!(
+            next(Some(&current), node(1), tap("t0"), at(10)),
+            Err(TooManyMoves { wait: 171 })
+        );
         let later = said(next(Some(&current), node(1), tap("t0"), at(181)));
         assert_eq!((later.counter, later.moves.len()), (6, 5));
         let much_later = said(next(Some(&(node(1), later)), node(0), tap("t0"), at(999)));

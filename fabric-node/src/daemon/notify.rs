@@ -17,7 +17,9 @@ pub(super) fn stopping() {
 
 /// If systemd wants signs of life, gives one as often as `alive` says so within half of the time that it allows.
 pub(super) async fn watchdog<F: Future<Output = bool>>(alive: impl Fn() -> F) {
-    let Some(allowed) = sd_notify::watchdog_enabled() else { return };
+    let Some(allowed) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let mut tick = tokio::time::interval((allowed / 3).max(Duration::from_millis(10)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

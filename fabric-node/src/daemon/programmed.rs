@@ -52,7 +52,10 @@ impl Waiter {
     /// What has to be in force for all that the replica holds of a domain to be.
     pub(super) fn target(&self, domain: &DomainName) -> Target {
         let root = self.sight.root(&Scope::Domain(domain.clone()));
-        Target { root, begun: self.reconcile.begun() }
+        Target {
+            root,
+            begun: self.reconcile.begun(),
+        }
     }
 
     async fn held(&self, mark: &Mark) {
@@ -90,17 +93,31 @@ impl Waiter {
             };
             list.push(name);
         }
-        for list in [&mut programmed.hosts, &mut programmed.pending, &mut programmed.unreachable] {
+        for list in [
+            &mut programmed.hosts,
+            &mut programmed.pending,
+            &mut programmed.unreachable,
+        ] {
             list.sort();
         }
         programmed
     }
 
-    async fn on_host(&self, marks: &[Mark], host: NodeId, member: Option<&Member>, deadline: Instant) -> (String, State) {
+    async fn on_host(
+        &self,
+        marks: &[Mark],
+        host: NodeId,
+        member: Option<&Member>,
+        deadline: Instant,
+    ) -> (String, State) {
         let name = member.map_or_else(|| host.to_string(), |member| member.record.name.to_string());
         let reachable = member.is_some_and(|member| member.liveness == Liveness::Live);
         let state = if host == self.membership.id() {
-            if self.here(marks, deadline).await { State::Programmed } else { State::Pending }
+            if self.here(marks, deadline).await {
+                State::Programmed
+            } else {
+                State::Pending
+            }
         } else if !reachable {
             State::Unreachable
         } else {
@@ -112,7 +129,10 @@ impl Waiter {
     async fn ask(&self, marks: &[Mark], host: NodeId, deadline: Instant) -> State {
         let left = deadline.saturating_duration_since(Instant::now());
         let millis = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-        let Ok(request) = wire::encode(&Request::AwaitProgrammed { marks: marks.to_vec(), millis }) else {
+        let Ok(request) = wire::encode(&Request::AwaitProgrammed {
+            marks: marks.to_vec(),
+            millis,
+        }) else {
             return State::Pending;
         };
         match self.membership.call(host, request, left + TRAVEL).await {
@@ -139,7 +159,12 @@ impl Waiter {
     /// Hosts that a domain concerns: those with one of its endpoints, and this one.
     pub(super) fn hosts(&self, domain: &Label) -> BTreeSet<NodeId> {
         let view = self.sight.read(domain).view;
-        let mut hosts: BTreeSet<NodeId> = view.iter().flat_map(|view| view.endpoints.values()).filter_map(|seen| seen.attachment.as_ref()).map(|(node, _)| *node).collect();
+        let mut hosts: BTreeSet<NodeId> = view
+            .iter()
+            .flat_map(|view| view.endpoints.values())
+            .filter_map(|seen| seen.attachment.as_ref())
+            .map(|(node, _)| *node)
+            .collect();
         hosts.insert(self.membership.id());
         hosts
     }

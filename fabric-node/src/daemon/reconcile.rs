@@ -104,13 +104,38 @@ pub(super) struct Reconciler {
 
 impl Reconciler {
     /// The task over an open datapath; [`Self::run`] drives it.
-    pub(super) fn new(sight: Sight, membership: Membership, datapath: Datapath, addresses: Addresses, port: u16) -> (Self, Handle) {
+    pub(super) fn new(
+        sight: Sight,
+        membership: Membership,
+        datapath: Datapath,
+        addresses: Addresses,
+        port: u16,
+    ) -> (Self, Handle) {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let (force, seen) = watch::channel(Force::default());
         let begun = Arc::new(AtomicU64::new(0));
-        let handle = Handle { questions: sender, force: seen, begun: begun.clone() };
+        let handle = Handle {
+            questions: sender,
+            force: seen,
+            begun: begun.clone(),
+        };
         let (agenda, untried, cluster) = Default::default();
-        (Self { membership, sight, datapath, addresses, port, agenda, untried, cluster, questions, force, begun }, handle)
+        (
+            Self {
+                membership,
+                sight,
+                datapath,
+                addresses,
+                port,
+                agenda,
+                untried,
+                cluster,
+                questions,
+                force,
+                begun,
+            },
+            handle,
+        )
     }
 
     /// Works until stopped. What is in force stays in force.
@@ -161,7 +186,9 @@ impl Reconciler {
 
     /// Does one job that is due.
     async fn work(&mut self) {
-        let Some(job) = self.agenda.take(Instant::now()) else { return };
+        let Some(job) = self.agenda.take(Instant::now()) else {
+            return;
+        };
         let result = match &job {
             Job::Vtep => self.publish_vtep().await,
             Job::Domain(domain) => self.bring_into_force(domain).await,
@@ -180,7 +207,9 @@ impl Reconciler {
     }
 
     async fn publish_vtep(&self) -> Result<(), String> {
-        vtep::publish(&self.membership, &self.addresses, self.port).await.map_err(|error| error.to_string())
+        vtep::publish(&self.membership, &self.addresses, self.port)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     async fn bring_into_force(&mut self, domain: &DomainName) -> Result<(), String> {
@@ -203,7 +232,11 @@ impl Reconciler {
         };
         let gone = in_force.is_none();
         self.force.send_modify(|force| {
-            let in_force = in_force.unwrap_or_else(|| InForce { pass, root, ..InForce::default() });
+            let in_force = in_force.unwrap_or_else(|| InForce {
+                pass,
+                root,
+                ..InForce::default()
+            });
             force.domains.insert(domain.clone(), in_force);
         });
         if gone {
@@ -223,7 +256,12 @@ impl Reconciler {
         if applied.operations > 0 {
             tracing::debug!(domain = %view.domain, operations = applied.operations, "in force");
         }
-        Ok(InForce { pass, root, ports: applied.ports, conditions: wanted.conditions })
+        Ok(InForce {
+            pass,
+            root,
+            ports: applied.ports,
+            conditions: wanted.conditions,
+        })
     }
 
     /// A deleted domain is kept in the bookkeeping while its records are, so that its deletion can be awaited.
@@ -269,7 +307,8 @@ impl Reconciler {
 
     fn note_started(&self) {
         if self.untried.is_empty() {
-            self.force.send_if_modified(|force| !std::mem::replace(&mut force.started, true));
+            self.force
+                .send_if_modified(|force| !std::mem::replace(&mut force.started, true));
         }
     }
 }

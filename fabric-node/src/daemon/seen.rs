@@ -39,7 +39,10 @@ pub(super) struct Sight {
 
 impl Sight {
     pub(super) fn new(membership: Membership) -> Self {
-        Self { membership, witnessed: Arc::default() }
+        Self {
+            membership,
+            witnessed: Arc::default(),
+        }
     }
 
     /// A domain as the replica has it at this moment.
@@ -49,7 +52,11 @@ impl Sight {
             let verify = |claim: &Claim| self.is_witnessed(claim, &cluster.anchors, cluster.id, replica);
             let shared = Cluster::from_replica(replica, names);
             let view = View::from_replica(replica, domain, &shared, &verify);
-            Seen { cluster: shared, view, root: replica.root(&Scope::Domain(domain.clone())) }
+            Seen {
+                cluster: shared,
+                view,
+                root: replica.root(&Scope::Domain(domain.clone())),
+            }
         })
     }
 
@@ -71,7 +78,11 @@ impl Sight {
 
     /// What the nodes are called.
     pub(super) fn names(&self) -> BTreeMap<NodeId, Label> {
-        self.membership.members().into_iter().map(|member| (member.id, member.record.name)).collect()
+        self.membership
+            .members()
+            .into_iter()
+            .map(|member| (member.id, member.record.name))
+            .collect()
     }
 
     /// Keys of attachments that this host states although another host won the endpoint, or the endpoint was deleted.
@@ -80,10 +91,16 @@ impl Sight {
         let here = self.membership.id();
         let scope = Scope::Domain(domain.clone());
         self.membership.read(|replica| {
-            let mine = replica.facts(&scope).filter(|fact| fact.origin == here && &*fact.key.kind == ATTACHMENT_KIND);
+            let mine = replica
+                .facts(&scope)
+                .filter(|fact| fact.origin == here && &*fact.key.kind == ATTACHMENT_KIND);
             let lost = mine.filter(|fact| {
-                let Ok(endpoint) = fact.key.name.parse::<Label>() else { return true };
-                let deleted = replica.intent(&scope, &Kind::Endpoint.key(&endpoint)).is_some_and(|it| it.shown().body.is_none());
+                let Ok(endpoint) = fact.key.name.parse::<Label>() else {
+                    return true;
+                };
+                let deleted = replica
+                    .intent(&scope, &Kind::Endpoint.key(&endpoint))
+                    .is_some_and(|it| it.shown().body.is_none());
                 let seen = view.and_then(|view| view.endpoints.get(&endpoint));
                 let winner = seen.and_then(|seen| seen.attachment.as_ref());
                 let said = fact.body.as_ref().and_then(|body| Attachment::decode(body).ok());
@@ -98,7 +115,9 @@ impl Sight {
     }
 
     fn is_witnessed(&self, claim: &Claim, anchors: &Anchors, cluster: ClusterId, replica: &Replica) -> bool {
-        let Ok(known_as) = postcard::to_stdvec(&(anchors.version, claim)) else { return false };
+        let Ok(known_as) = postcard::to_stdvec(&(anchors.version, claim)) else {
+            return false;
+        };
         let witnessed = || self.witnessed.lock().unwrap_or_else(PoisonError::into_inner);
         if witnessed().contains(&known_as) {
             return true;

@@ -27,14 +27,19 @@ pub(super) async fn publish(membership: &Membership, addresses: &Addresses, port
     let vtep = of(addresses, port).await?;
     let here = membership.id();
     let said = membership.read(|replica| {
-        let mut facts = replica.facts(&Scope::System).filter(|fact| fact.origin == here && fact.key == Vtep::key());
+        let mut facts = replica
+            .facts(&Scope::System)
+            .filter(|fact| fact.origin == here && fact.key == Vtep::key());
         facts.find_map(|fact| Vtep::decode(fact.body.as_ref()?).ok())
     });
     if said.as_ref() == Some(&vtep) {
         return Ok(());
     }
     tracing::info!(ipv4 = ?vtep.ipv4, ipv6 = ?vtep.ipv6, port = vtep.port, mtu = vtep.underlay_mtu, "this host's tunnel end");
-    let write = FactWrite { key: Vtep::key(), body: Some(vtep.encode()?) };
+    let write = FactWrite {
+        key: Vtep::key(),
+        body: Some(vtep.encode()?),
+    };
     membership.write_facts(Scope::System, vec![write]).await?;
     Ok(())
 }
@@ -45,5 +50,10 @@ async fn of(addresses: &Addresses, port: u16) -> Result<Vtep, VtepError> {
     for address in ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6)) {
         mtu = mtu.min(datapath::underlay_mtu(address).await?);
     }
-    Ok(Vtep { ipv4, ipv6, port, underlay_mtu: u16::try_from(mtu).unwrap_or(u16::MAX) })
+    Ok(Vtep {
+        ipv4,
+        ipv6,
+        port,
+        underlay_mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+    })
 }

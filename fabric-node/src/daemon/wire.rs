@@ -41,7 +41,9 @@ pub(super) enum WireError {
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Bytes, WireError> {
-    postcard::to_extend(value, vec![VERSION]).map(Bytes::from).map_err(|_| WireError::Damaged)
+    postcard::to_extend(value, vec![VERSION])
+        .map(Bytes::from)
+        .map_err(|_| WireError::Damaged)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
@@ -64,8 +66,16 @@ mod tests {
     #[test]
     fn what_is_asked_is_read_and_nothing_else() {
         let origin = NodeId::of_key(&[1; 32]);
-        let mark = Mark::Facts { origin, scope: Scope::Domain("red".parse().expect("a label")), epoch: 1, seq: 7 };
-        let request = Request::AwaitProgrammed { marks: vec![mark], millis: 1000 };
+        let mark = Mark::Facts {
+            origin,
+            scope: Scope::Domain("red".parse().expect("a label")),
+            epoch: 1,
+            seq: 7,
+        };
+        let request = Request::AwaitProgrammed {
+            marks: vec![mark],
+            millis: 1000,
+        };
         let bytes = encode(&request).expect("encoded");
         assert_eq!(decode::<Request>(&bytes), Ok(request));
         for length in 0..bytes.len() {
