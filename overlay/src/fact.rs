@@ -142,7 +142,7 @@ impl Vtep {
     }
 
     /// Its addresses, IPv4 first.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
     }
 

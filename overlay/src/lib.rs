@@ -1,5 +1,7 @@
 //! x
 pub mod address;
+pub mod admission;
+pub mod catalogue;
 mod claims;
 pub mod cluster;
 pub mod compile;
@@ -7,6 +9,7 @@ pub mod condition;
 pub mod fact;
 pub mod forwarding;
 mod hash;
+pub mod manifest;
 pub mod name;
 pub mod object;
 pub mod subnet;
