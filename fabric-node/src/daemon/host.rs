@@ -6,8 +6,8 @@ use crate::config::resolve::Host;
 
 /// Asks the host.
 pub(super) fn read() -> Host {
-    let name = nix::unistd::gethostname()
-        .map(|name| name.to_string_lossy().into_owned())
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
         .unwrap_or_default();
     // Addresses for documentation (RFC 5737, RFC 3849): only the default route leads there.
     let ipv4 = match source_towards(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))) {

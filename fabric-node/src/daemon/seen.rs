@@ -10,6 +10,7 @@ use membership::node::Anchors;
 use membership::record::{Digest, Key};
 use membership::replica::Replica;
 use membership::service::Membership;
+use overlay::catalogue::Catalogue;
 use overlay::cluster::Cluster;
 use overlay::fact::{ATTACHMENT_KIND, Attachment, Content};
 use overlay::name::DomainName;
@@ -68,6 +69,15 @@ impl Sight {
                 Scope::Domain(domain) => Some(domain.clone()),
             };
             replica.scopes().filter_map(domain).collect()
+        })
+    }
+
+    /// All objects, for the rules between them.
+    pub(super) fn catalogue(&self) -> Catalogue {
+        let cluster = self.membership.cluster();
+        self.membership.read(|replica| {
+            let verify = |claim: &Claim| self.is_witnessed(claim, &cluster.anchors, cluster.id, replica);
+            Catalogue::from_replica(replica, &verify)
         })
     }
 

@@ -1,8 +1,9 @@
 //! `init`, `join` and `purge`: what happens once, without a running daemon.
 
 use std::io::Write;
+use std::path::Path;
 
-use membership::id::Label;
+use membership::id::{Label, NodeId};
 use membership::service::{self, Outcome, SetupError};
 
 use super::Failure;
@@ -46,7 +47,7 @@ pub(super) async fn purge(config: &Config, out: &mut impl Write) -> Result<(), F
         );
         return Err(Failure::new(Exit::Refused, message));
     }
-    let node = service::node_id(&config.node.data).map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
+    let node = node_of(&config.node.data)?;
     let removed = datapath::purge(&config.datapath.bpffs, node)
         .await
         .map_err(Failure::datapath)?;
@@ -57,6 +58,26 @@ pub(super) async fn purge(config: &Config, out: &mut impl Write) -> Result<(), F
         writeln!(out, "nothing of node {node} is left in the kernel")?;
     }
     Ok(())
+}
+
+/// Which node the data directory is of.
+fn node_of(data: &Path) -> Result<NodeId, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Home {
+        node: NodeId,
+    }
+    let path = data.join("node.json");
+    let wrong = |exit, why: &dyn std::fmt::Display| Failure::new(exit, format!("{}: {why}", path.display()));
+    let text = std::fs::read(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => wrong(
+            Exit::Refused,
+            &"not there, so it is not known whose traces to remove; give --data DIR",
+        ),
+        std::io::ErrorKind::PermissionDenied => wrong(Exit::Permission, &error),
+        _ => wrong(Exit::Refused, &error),
+    })?;
+    let home: Home = serde_json::from_slice(&text).map_err(|error| wrong(Exit::Refused, &error))?;
+    Ok(home.node)
 }
 
 /// The part of the configuration that membership knows.
