@@ -147,6 +147,16 @@ impl Replica {
         self.intent(scope, key).is_some_and(|siblings| siblings.all().any(seen))
     }
 
+    /// All writes in a scope that the held versions are or saw. As long as only causally complete states are merged,
+    /// all of them are held, or superseded by what is held.
+    #[must_use]
+    pub fn seen(&self, scope: &Scope) -> VersionVector {
+        self.scopes
+            .get(scope)
+            .map(|state| state.seen.clone())
+            .unwrap_or_default()
+    }
+
     /// The highest counter that this writer is known to have used in a scope.
     #[must_use]
     pub fn last_counter(&self, scope: &Scope, writer: NodeId) -> u64 {

@@ -231,4 +231,6 @@ impl Store {
 }
 
 #[cfg(test)]
+pub(crate) mod crash_disk;
+#[cfg(test)]
 mod tests;

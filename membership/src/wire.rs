@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::RawFacts;
 use crate::id::{NodeId, Scope};
-use crate::record::Digest;
+use crate::record::{Digest, VersionVector};
 use crate::signed::Raw;
 
 /// Largest frame, in bytes.
@@ -109,7 +109,12 @@ impl Item {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RawBatch {
     Facts(RawFacts),
-    Intents { scope: Scope, versions: Vec<Raw> },
+    /// `after` is what the writer had seen of the scope: who has not must not see these alone.
+    Intents {
+        scope: Scope,
+        after: VersionVector,
+        versions: Vec<Raw>,
+    },
 }
 
 /// Why a frame is not a message.

@@ -17,7 +17,7 @@ pub(super) enum Taken {
     Changed,
     /// Nothing of it was of use.
     Known,
-    /// Facts before these are missing.
+    /// Something before these is missing.
     Gap,
     /// It cannot be judged before the system scope is.
     Unknown,

@@ -21,6 +21,7 @@ const FEW: usize = 6;
 
 impl Sync {
     pub(super) fn local(&mut self, batch: &Batch, rng: &mut dyn RngCore) {
+        let after = self.replica.seen(batch.scope());
         match self.replica.merge(batch) {
             Ok(_) => drop(self.changed.insert(batch.scope().clone())),
             Err(_) => return self.effects.push(Effect::Count("own_batches_out_of_order", 1)),
@@ -28,6 +29,7 @@ impl Sync {
         let raw = match batch {
             Batch::Facts(batch) => RawBatch::Facts(batch.to_raw()),
             Batch::Intents(batch) => RawBatch::Intents {
+                after,
                 scope: batch.scope().clone(),
                 versions: batch.to_raw(),
             },
@@ -78,14 +80,22 @@ impl Sync {
                 Some(scope) => (scope.clone(), self.take_facts(from, &scope, facts)),
                 None => return self.bad_frame(from, "a head is malformed".to_owned()),
             },
-            RawBatch::Intents { scope, versions } => {
-                let taken = self.take_intents(from, &scope, versions);
+            RawBatch::Intents { scope, after, versions } => {
+                let gap = !self.replica.seen(&scope).covers(&after);
+                let taken = if gap {
+                    Taken::Gap
+                } else {
+                    self.take_intents(from, &scope, versions)
+                };
                 (scope, taken)
             }
         };
         match taken {
             Taken::Changed if self.peers.len() > ALL => self.spread(frame, Some(from), rng),
-            Taken::Gap => self.want(from, scope, true, now),
+            Taken::Gap => {
+                self.effects.push(Effect::Count("pushes_with_a_gap", 1));
+                self.want(from, scope, true, now);
+            }
             Taken::Unknown => {
                 self.want(from, Scope::System, true, now);
                 self.want(from, scope, true, now);
