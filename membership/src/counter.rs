@@ -22,55 +22,53 @@ macro_rules! counters {
 
 counters! {
     /// A connection to the mesh came without a certificate.
-    RefusedNoCertificate => "refused-no-certificate",
+    RefusedNoCertificate => "refused_no_certificate",
     /// A certificate that no root of this cluster signed, or that is malformed or out of its time.
-    RefusedCertificate => "refused-certificate",
+    RefusedCertificate => "refused_certificate",
     /// A certificate whose name is not its key's, or that is of another cluster though a root of ours signed it.
-    RefusedIdentity => "refused-identity",
+    RefusedIdentity => "refused_identity",
     /// Another node than the one that was dialled answered.
-    RefusedWrongPeer => "refused-wrong-peer",
+    RefusedWrongPeer => "refused_wrong_peer",
     /// A connection with this node's own identity: its key was copied.
-    RefusedOwnIdentity => "refused-own-identity",
+    RefusedOwnIdentity => "refused_own_identity",
     /// An application protocol that is not spoken here.
-    RefusedProtocol => "refused-protocol",
+    RefusedProtocol => "refused_protocol",
     /// No common wire version.
-    RefusedWireVersion => "refused-wire-version",
+    RefusedWireVersion => "refused_wire_version",
     /// The handshake or the first frame took too long.
-    RefusedTimeout => "refused-timeout",
+    RefusedTimeout => "refused_timeout",
     /// More handshakes at once than are served.
-    RefusedBusy => "refused-busy",
+    RefusedBusy => "refused_busy",
     /// A join request with an unknown, used or expired token, or without proof of its key.
-    RefusedJoin => "refused-join",
+    RefusedJoin => "refused_join",
+    /// A peer refused this node's certificate.
+    RefusedByPeer => "refused_by_peer",
     /// Connections that were set up.
-    LinksUp => "links-up",
+    LinksUp => "links_up",
     /// Connections that were lost or closed.
-    LinksDown => "links-down",
+    LinksDown => "links_down",
     /// Second connections of a pair that were closed.
-    LinksDuplicate => "links-duplicate",
+    LinksDuplicate => "links_duplicate",
     /// Dials that failed.
-    DialsFailed => "dials-failed",
+    DialsFailed => "dials_failed",
     /// Frames not sent because a peer's queue was full.
-    FramesDropped => "frames-dropped",
+    FramesDropped => "frames_dropped",
     /// Connections closed because a peer broke the protocol or was too slow.
-    LinksBroken => "links-broken",
+    LinksBroken => "links_broken",
     /// Gossip messages replaced by later ones before they were sent or read.
-    GossipDropped => "gossip-dropped",
+    GossipDropped => "gossip_dropped",
     /// Gossip messages that were none.
-    GossipInvalid => "gossip-invalid",
+    GossipInvalid => "gossip_invalid",
     /// Gossip of nodes that are no members, or muted.
-    GossipRefused => "gossip-refused",
+    GossipRefused => "gossip_refused",
     /// Times the gossip task ended and was started again.
-    GossipRestarts => "gossip-restarts",
-    /// Records taken from peers.
-    RecordsMerged => "records-merged",
-    /// Records of peers that were not accepted.
-    RecordsRejected => "records-rejected",
+    GossipRestarts => "gossip_restarts",
     /// Calls of other nodes that were answered.
-    CallsAnswered => "calls-answered",
+    CallsAnswered => "calls_answered",
     /// Calls of other nodes that were refused or ran out of time.
-    CallsFailed => "calls-failed",
+    CallsFailed => "calls_failed",
     /// Ticks of this node that came late.
-    TicksLate => "ticks-late",
+    TicksLate => "ticks_late",
 }
 
 /// One number per counter.

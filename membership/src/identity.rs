@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::id::NodeId;
+use crate::signed::Signer;
 
 /// Where Linux keeps the id of the machine (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -101,6 +102,16 @@ impl NodeKey {
         hash.update(b"\0");
         hash.update(Zeroizing::new(self.signing.to_bytes()).as_slice());
         Zeroizing::new(hash.finalize().into())
+    }
+}
+
+impl Signer for NodeKey {
+    fn id(&self) -> NodeId {
+        Self::id(self)
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        Self::sign(self, message)
     }
 }
 

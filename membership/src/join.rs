@@ -17,7 +17,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use client::{JoinError, join};
-pub(crate) use server::{Registrar, serve};
+pub(crate) use server::{Applicant, Registrar, serve};
 
 use crate::home::Bootstrap;
 use crate::id::{Label, NodeId};

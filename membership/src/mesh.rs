@@ -234,6 +234,15 @@ impl Mesh {
         self.0.refuse(counter, from, words);
     }
 
+    /// Closes the endpoint without waiting.
+    pub(crate) fn abandon(&self) {
+        let shared = &self.0;
+        shared.stop.cancel();
+        shared
+            .endpoint
+            .close((Close::Shutdown as u32).into(), b"the node stops");
+    }
+
     /// Tells the peers and closes the endpoint. Bounded by 2 s.
     pub(crate) async fn close(&self) {
         let shared = &self.0;

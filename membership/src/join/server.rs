@@ -18,14 +18,24 @@ use crate::token::{Secret, TokenId};
 /// How long a joiner may take to read its answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Who wants to join, with what.
+#[derive(Debug)]
+pub(crate) struct Applicant {
+    /// The name it shall have.
+    pub(crate) name: Label,
+    /// Its public key; it was proven that it holds the private one.
+    pub(crate) key: [u8; 32],
+    /// The token.
+    pub(crate) token: TokenId,
+    /// And its secret.
+    pub(crate) secret: Secret,
+}
+
 /// What the exchange needs of the anchor.
 pub(crate) trait Registrar: Send + Sync {
-    /// Whether a node of this name may be let in.
-    fn check_name(&self, name: &Label, node: NodeId) -> Result<(), Denied>;
-
     /// Spends the token on a key whose holder was proven, and gives its certificate (DER). All of it is on disk when
     /// this returns.
-    fn admit(&self, token: TokenId, secret: Secret, key: [u8; 32]) -> BoxFuture<'_, Result<Bytes, Denied>>;
+    fn admit(&self, applicant: Applicant) -> BoxFuture<'_, Result<Bytes, Denied>>;
 
     /// What a joiner needs to know.
     fn bootstrap(&self) -> Bootstrap;
@@ -68,8 +78,21 @@ async fn decide(
         return Err(Denied::Proof);
     }
     let node = NodeId::of_key(&request.key);
-    registrar.check_name(&request.name, node)?;
-    let certificate = registrar.admit(request.token, request.secret, request.key).await?;
+    let Request {
+        name,
+        key,
+        token,
+        secret,
+        ..
+    } = request;
+    let certificate = registrar
+        .admit(Applicant {
+            name,
+            key,
+            token,
+            secret,
+        })
+        .await?;
     Ok((
         node,
         Grant {

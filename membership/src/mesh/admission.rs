@@ -57,10 +57,15 @@ impl Close {
         connection.close(VarInt::from_u32(self as u32), self.words());
     }
 
-    /// Whether the other side closed the connection for this reason.
-    pub(crate) fn is_reason(self, error: &ConnectionError) -> bool {
+    fn is_reason(self, error: &ConnectionError) -> bool {
         matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(self as u32))
     }
+}
+
+/// Whether the other side refused this node's certificate: a client learns that only after its own handshake is done.
+pub(crate) fn refused_us(error: &ConnectionError) -> bool {
+    let by_tls = matches!(error, ConnectionError::ConnectionClosed(_)) && failed(error) == Counter::RefusedCertificate;
+    by_tls || Close::Certificate.is_reason(error) || Close::NoCertificate.is_reason(error)
 }
 
 /// What a connection is for.

@@ -9,7 +9,7 @@ use quinn::{Connection, RecvStream, SendStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::admission::Close;
+use super::admission::{self, Close};
 use super::frame::{self, FrameError, Hello};
 use super::table::{Dialled, Queues, Seat};
 use super::{Event, Shared, call};
@@ -53,6 +53,13 @@ fn turn_away(shared: &Shared, connection: &Connection, close: Close) -> bool {
         )),
         Close::Slow => Some((Counter::RefusedTimeout, "it did not say hello in time")),
         Close::Protocol => Some((Counter::RefusedProtocol, "its first frame is no hello")),
+        _ if connection
+            .close_reason()
+            .is_some_and(|error| admission::refused_us(&error)) =>
+        {
+            let words = "it refuses this node's certificate: has it expired, or is that another cluster's address?";
+            Some((Counter::RefusedByPeer, words))
+        }
         // It closed the connection itself, and knows why.
         _ => None,
     };

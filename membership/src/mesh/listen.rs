@@ -60,8 +60,8 @@ pub(super) async fn accept(shared: Arc<Shared>) {
 }
 
 async fn handshake(shared: &Shared, incoming: Incoming, from: SocketAddr) -> Option<Connection> {
-    let connecting = incoming.accept().ok()?;
-    match timeout(HANDSHAKE_DEADLINE, connecting).await {
+    let shaken = async { incoming.accept()?.await };
+    match timeout(HANDSHAKE_DEADLINE, shaken).await {
         Ok(Ok(connection)) => Some(connection),
         Ok(Err(error)) => {
             shared.refuse(admission::failed(&error), from, &error.to_string());

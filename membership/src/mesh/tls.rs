@@ -38,7 +38,7 @@ const CONNECTION_ID_LEN: usize = 8;
 
 /// Why the endpoint cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// Key and certificate do not fit, or the library lacks a cipher.
     #[error("TLS cannot be set up: {0}")]
     Config(String),

@@ -60,6 +60,12 @@ impl Authority {
         &self.certificate
     }
 
+    /// Its key, to be stored.
+    #[must_use]
+    pub fn into_key(self) -> NodeKey {
+        self.key
+    }
+
     /// The certificate (DER) of the node with this public key, good from a day before `now` for 90 days.
     pub fn issue(&self, public: &[u8; 32], now: Duration) -> Result<Bytes, PkiError> {
         let node = NodeId::of_key(public);
