@@ -125,17 +125,23 @@ fn attach_tcx(stub: &mut SchedClassifier, pin: &Path, interface: &str, hook: Hoo
     }
     let failed = Error::program("attach", hook.stub());
     let attached = stub
-        .attach_with_options(interface, hook.direction(), TcAttachOptions::TcxOrder(LinkOrder::first()))
+        .attach_with_options(
+            interface,
+            hook.direction(),
+            TcAttachOptions::TcxOrder(LinkOrder::first()),
+        )
         .and_then(|id| stub.take_link(id));
     let link = FdLink::try_from(attached.map_err(failed)?).map_err(|_| Error::Part("tcx link"))?;
-    let pinned = link.pin(pin).map_err(|e| Error::program("pin", hook.stub())(ProgramError::from(e)))?;
+    let pinned = link.pin(pin).map_err(Error::pin(pin))?;
     drop(pinned); // The pin holds the link; closing the handle detaches nothing.
     Ok(())
 }
 
 /// Whether the pinned link's program runs on the interface.
 fn is_attached(pin: &Path, interface: &str, hook: Hook) -> bool {
-    let pinned = PinnedLink::from_pin(pin).and_then(|link| FdLink::from(link).info()).map(|info| info.program_id());
+    let pinned = PinnedLink::from_pin(pin)
+        .and_then(|link| FdLink::from(link).info())
+        .map(|info| info.program_id());
     let running = SchedClassifier::query_tcx(interface, hook.direction());
     matches!((pinned, running), (Ok(id), Ok((_, programs))) if programs.iter().any(|program| program.id() == id))
 }
@@ -148,19 +154,25 @@ fn attach_clsact(
     hook: Hook,
 ) -> Result<(), Error> {
     ensure_clsact(pins, target)?;
-    let options = NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
+    let options = NlOptions {
+        priority: CLSACT_PRIORITY,
+        handle: CLSACT_HANDLE,
+        classid: None,
+    };
     let attached = match stub.attach_with_options(target.name, hook.direction(), TcAttachOptions::Netlink(options)) {
         Err(e) if netlink_errno(&e) == Some(nix::libc::EEXIST) => {
             clsact_link(target.name, hook).and_then(|link| stub.attach_to_link(link))
         }
         other => other,
     };
-    let link = attached.and_then(|id| stub.take_link(id)).map_err(Error::program("attach", hook.stub()))?;
+    let link = attached
+        .and_then(|id| stub.take_link(id))
+        .map_err(Error::program("attach", hook.stub()))?;
     std::mem::forget(link); // Dropping it would remove the filter.
     if pin.exists() {
         fs::remove_file(pin).map_err(Error::file("remove the pin", pin))?;
     }
-    stub.pin(pin).map_err(|e| Error::program("pin", hook.stub())(ProgramError::from(e)))
+    stub.pin(pin).map_err(Error::pin(pin))
 }
 
 /// The filter of ours on an interface.

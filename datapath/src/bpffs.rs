@@ -30,7 +30,9 @@ pub(crate) struct Pins {
 
 impl Pins {
     pub(crate) fn new(bpffs: &Path, node: NodeId) -> Self {
-        Self { node: bpffs.join("fabric").join(node.as_str()) }
+        Self {
+            node: bpffs.join("fabric").join(node.as_str()),
+        }
     }
 
     /// The folder of all layouts.
@@ -51,7 +53,8 @@ impl Pins {
     }
 
     pub(crate) fn hook(&self, ifindex: u32, hook: Hook, mechanism: Mechanism) -> PathBuf {
-        self.hooks().join(format!("{ifindex}-{}-{}", hook.program(), mechanism.name()))
+        self.hooks()
+            .join(format!("{ifindex}-{}-{}", hook.program(), mechanism.name()))
     }
 
     pub(crate) fn qdisc(&self, ifindex: u32) -> PathBuf {
@@ -69,7 +72,10 @@ impl Pins {
 
     /// Folders of this node that another layout made.
     pub(crate) fn other_layouts(&self) -> Result<Vec<PathBuf>, Error> {
-        Ok(entries(&self.node)?.into_iter().filter(|path| *path != self.layout()).collect())
+        Ok(entries(&self.node)?
+            .into_iter()
+            .filter(|path| *path != self.layout())
+            .collect())
     }
 
     /// Folders of this node of every layout.
@@ -77,9 +83,21 @@ impl Pins {
         entries(&self.node)
     }
 
-    /// The folder of this build's layout.
-    pub(crate) fn this_layout(&self) -> PathBuf {
-        self.layout()
+    /// Makes room for this build's layout where an incompatible one lies under its version.
+    pub(crate) fn set_aside(&self) -> Result<(), Error> {
+        let layout = self.layout();
+        fs::rename(&layout, self.node.join(format!("v{LAYOUT}-other"))).map_err(Error::file("set aside", layout))
+    }
+
+    /// Takes over the memory of clsact qdiscs that another layout added.
+    pub(crate) fn adopt_qdiscs(&self, layout: &Path) -> Result<(), Error> {
+        for marker in entries(&layout.join("qdiscs"))? {
+            if let Some(name) = marker.file_name() {
+                let path = self.layout().join("qdiscs").join(name);
+                fs::create_dir_all(&path).map_err(Error::file("make the folder", path))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -114,7 +132,10 @@ pub(crate) fn ensure_mounted(path: &Path) -> Result<bool, Error> {
     if is_bpffs(path) {
         return Ok(false);
     }
-    let failed = |source| Error::Bpffs { path: path.to_owned(), source };
+    let failed = |source| Error::Bpffs {
+        path: path.to_owned(),
+        source,
+    };
     if !path.exists() {
         fs::create_dir_all(path).map_err(failed)?;
     }

@@ -80,7 +80,10 @@ fn gone<'a, K: Ord + Copy, V>(
     wanted: &'a BTreeMap<K, V>,
     apart: impl Fn(&V, &V) -> bool + 'a,
 ) -> impl Iterator<Item = K> + 'a {
-    installed.iter().filter(move |(key, old)| wanted.get(key).is_none_or(|new| apart(old, new))).map(|(key, _)| *key)
+    installed
+        .iter()
+        .filter(move |(key, old)| wanted.get(key).is_none_or(|new| apart(old, new)))
+        .map(|(key, _)| *key)
 }
 
 /// Entries that are not installed as they are wanted.
@@ -88,7 +91,10 @@ fn come<'a, K: Ord + Copy, V: Copy + PartialEq>(
     installed: &'a BTreeMap<K, V>,
     wanted: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (K, V)> + 'a {
-    wanted.iter().filter(|(key, new)| installed.get(key) != Some(new)).map(|(key, new)| (*key, *new))
+    wanted
+        .iter()
+        .filter(|(key, new)| installed.get(key) != Some(new))
+        .map(|(key, new)| (*key, *new))
 }
 
 #[cfg(test)]
@@ -96,12 +102,26 @@ mod tests {
     use super::*;
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    const STATION: StationKey = StationKey { vni: 10, mac: MAC, zero: [0; 2] };
-    const NEIGHBOUR: NeighbourKey = NeighbourKey { vni: 10, address: [9; 16] };
+    const STATION: StationKey = StationKey {
+        vni: 10,
+        mac: MAC,
+        zero: [0; 2],
+    };
+    const NEIGHBOUR: NeighbourKey = NeighbourKey {
+        vni: 10,
+        address: [9; 16],
+    };
     const VTEP: Address = [4; 16];
 
     fn port(endpoint: u32) -> Port {
-        Port { domain: 1, endpoint, vni: 10, flags: 0, mac: MAC, host_mac: [0; 6] }
+        Port {
+            domain: 1,
+            endpoint,
+            vni: 10,
+            flags: 0,
+            mac: MAC,
+            host_mac: [0; 6],
+        }
     }
 
     fn peer(ifindex: u32) -> Peer {
@@ -120,9 +140,26 @@ mod tests {
     fn full() -> Tables {
         Tables {
             ports: [(3, port(5))].into(),
-            stations: [(STATION, Station { peer: 7, ifindex: 0, endpoint: 0, flags: 0 })].into(),
+            stations: [(
+                STATION,
+                Station {
+                    peer: 7,
+                    ifindex: 0,
+                    endpoint: 0,
+                    flags: 0,
+                },
+            )]
+            .into(),
             neighbours: [(NEIGHBOUR, Neighbour { mac: MAC, zero: [0; 2] })].into(),
-            segments: [(10, Segment { domain: 1, flags: 1, mtu: 1400 })].into(),
+            segments: [(
+                10,
+                Segment {
+                    domain: 1,
+                    flags: 1,
+                    mtu: 1400,
+                },
+            )]
+            .into(),
             peers: [(7, peer(2))].into(),
             vteps: [(VTEP, 7)].into(),
         }
@@ -212,10 +249,22 @@ mod tests {
     fn the_operations_lead_to_what_is_wanted() {
         let mut other = full();
         other.ports.insert(4, port(8));
-        other.segments.insert(10, Segment { domain: 2, flags: 0, mtu: 1300 });
+        other.segments.insert(
+            10,
+            Segment {
+                domain: 2,
+                flags: 0,
+                mtu: 1300,
+            },
+        );
         other.vteps.insert(VTEP, 9);
         other.stations.clear();
-        let cases = [(Tables::default(), full()), (full(), Tables::default()), (full(), other.clone()), (other, full())];
+        let cases = [
+            (Tables::default(), full()),
+            (full(), Tables::default()),
+            (full(), other.clone()),
+            (other, full()),
+        ];
         for (installed, wanted) in cases {
             assert_eq!(applied(installed.clone(), &diff(&installed, &wanted)), wanted);
         }

@@ -48,18 +48,60 @@ mod tests {
     #[test]
     fn a_counter_is_named_as_far_as_it_is_known() {
         let (red, web) = ("red".parse().expect("a label"), "web".parse().expect("a label"));
-        let name = |endpoint| Name { domain: DomainName::clone(&red), endpoint };
+        let name = |endpoint| Name {
+            domain: DomainName::clone(&red),
+            endpoint,
+        };
         let numbers = Numbers::from_iter([(1, name(None)), (2, name(Some(EndpointName::clone(&web))))]);
         let count = Count { packets: 3, bytes: 180 };
         let table = [
-            (DropKey { domain: 1, endpoint: 2, reason: 4 }, "source_mac", Some(&red), Some(&web)),
-            (DropKey { domain: 1, endpoint: 0, reason: 17 }, "wrong_vtep", Some(&red), None),
-            (DropKey { domain: 0, endpoint: 0, reason: 15 }, "unknown_vni", None, None),
-            (DropKey { domain: 9, endpoint: 0, reason: 9999 }, UNKNOWN, None, None),
+            (
+                DropKey {
+                    domain: 1,
+                    endpoint: 2,
+                    reason: 4,
+                },
+                "source_mac",
+                Some(&red),
+                Some(&web),
+            ),
+            (
+                DropKey {
+                    domain: 1,
+                    endpoint: 0,
+                    reason: 17,
+                },
+                "wrong_vtep",
+                Some(&red),
+                None,
+            ),
+            (
+                DropKey {
+                    domain: 0,
+                    endpoint: 0,
+                    reason: 15,
+                },
+                "unknown_vni",
+                None,
+                None,
+            ),
+            (
+                DropKey {
+                    domain: 9,
+                    endpoint: 0,
+                    reason: 9999,
+                },
+                UNKNOWN,
+                None,
+                None,
+            ),
         ];
         for (key, reason, domain, endpoint) in table {
             let named = named(key, count, &numbers);
-            assert_eq!((named.reason, named.domain.as_ref(), named.endpoint.as_ref()), (reason, domain, endpoint));
+            assert_eq!(
+                (named.reason, named.domain.as_ref(), named.endpoint.as_ref()),
+                (reason, domain, endpoint)
+            );
             assert_eq!((named.packets, named.bytes), (3, 180));
         }
     }

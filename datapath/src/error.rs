@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::maps::MapError;
 use aya::programs::ProgramError;
@@ -56,6 +56,14 @@ pub enum Error {
         /// The map.
         table: &'static str,
     },
+    /// Something cannot be pinned.
+    #[error("cannot pin {path}: {source}")]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: Box<aya::pin::PinError>,
+    },
     /// A file, mostly a pin or a sysctl, cannot be used.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -87,12 +95,27 @@ impl Error {
     pub(crate) fn map(action: &'static str, table: &'static str) -> impl FnOnce(MapError) -> Self {
         move |source| match io_kind(&source) {
             Some(nix::libc::E2BIG) => Self::Full { table },
-            _ => Self::Map { action, table, source: Box::new(source) },
+            _ => Self::Map {
+                action,
+                table,
+                source: Box::new(source),
+            },
         }
     }
 
     pub(crate) fn program(action: &'static str, program: &'static str) -> impl FnOnce(ProgramError) -> Self {
-        move |source| Self::Program { action, program, source: Box::new(source) }
+        move |source| Self::Program {
+            action,
+            program,
+            source: Box::new(source),
+        }
+    }
+
+    pub(crate) fn pin(path: &Path) -> impl FnOnce(aya::pin::PinError) -> Self {
+        move |source| Self::Pin {
+            path: path.to_owned(),
+            source: Box::new(source),
+        }
     }
 
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
@@ -102,7 +125,10 @@ impl Error {
 
     pub(crate) fn netlink(action: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
         let action = action.into();
-        move |source| Self::Netlink { action, source: netlink_io(source) }
+        move |source| Self::Netlink {
+            action,
+            source: netlink_io(source),
+        }
     }
 
     /// The errno of a refused netlink request.

@@ -55,8 +55,7 @@ impl Drop for Events {
 impl Events {
     /// Subscribes in the network namespace of this thread; the connection serves requests as well.
     pub(crate) fn subscribe() -> Result<(Self, Netlink), Error> {
-        let (connection, handle, messages) =
-            rtnetlink::new_multicast_connection(&GROUPS).map_err(connect_failed)?;
+        let (connection, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS).map_err(connect_failed)?;
         let netlink = Netlink::over(handle, tokio::spawn(connection));
         let happened = Arc::new(Happened::default());
         let listener = tokio::spawn(listen(messages, Arc::clone(&happened)));
@@ -108,6 +107,11 @@ mod tests {
     #[test]
     fn a_loss_counts_as_everything() {
         assert_eq!(bits(&NetlinkPayload::Overrun(Vec::new())), ALL);
-        assert_eq!(bits(&NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(Default::default()))), LINKS);
+        assert_eq!(
+            bits(&NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(
+                Default::default()
+            ))),
+            LINKS
+        );
     }
 }

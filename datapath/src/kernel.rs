@@ -30,26 +30,48 @@ impl Kernel {
     /// Asks the running kernel; an error if it or the process's capabilities do not suffice.
     pub(crate) fn probe() -> Result<Self, Error> {
         check_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default())?;
-        let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+        let release = uname()
+            .map(|name| name.release().to_string_lossy().into_owned())
+            .unwrap_or_default();
         let version = version(&release).filter(|version| *version >= FLOOR);
-        let Some(version) = version else { return Err(Error::Kernel(release)) };
+        let Some(version) = version else {
+            return Err(Error::Kernel(release));
+        };
         let tcx = SchedClassifier::query_tcx("lo", TcAttachType::Ingress).is_ok();
-        Ok(Self { release, tcx, decap_l3: version >= DECAP_L3 })
+        Ok(Self {
+            release,
+            tcx,
+            decap_l3: version >= DECAP_L3,
+        })
     }
 
     /// `KERNEL_*` of the settings.
     pub(crate) fn flags(&self) -> u32 {
-        if self.decap_l3 { datapath_common::KERNEL_DECAP_L3 } else { 0 }
+        if self.decap_l3 {
+            datapath_common::KERNEL_DECAP_L3
+        } else {
+            0
+        }
     }
 
     /// What is lacking and what is done instead.
     pub(crate) fn fallbacks(&self) -> Vec<String> {
         let lacking = [
-            (self.tcx, "no tcx before Linux 6.6: programs are attached as clsact filters"),
-            (self.decap_l3, "no BPF_F_ADJ_ROOM_DECAP_L3 before Linux 6.3: packets of the other IP version than their \
-                tunnel's go through the host side of the workload's interface"),
+            (
+                self.tcx,
+                "no tcx before Linux 6.6: programs are attached as clsact filters",
+            ),
+            (
+                self.decap_l3,
+                "no BPF_F_ADJ_ROOM_DECAP_L3 before Linux 6.3: packets of the other IP version than their \
+                tunnel's go through the host side of the workload's interface",
+            ),
         ];
-        lacking.into_iter().filter(|(there, _)| !there).map(|(_, text)| text.to_owned()).collect()
+        lacking
+            .into_iter()
+            .filter(|(there, _)| !there)
+            .map(|(_, text)| text.to_owned())
+            .collect()
     }
 }
 
@@ -77,7 +99,12 @@ mod tests {
 
     #[test]
     fn releases_are_read() {
-        let table = [("6.1.0-30-cloud-amd64", Some((6, 1))), ("6.12", Some((6, 12))), ("six", None), ("", None)];
+        let table = [
+            ("6.1.0-30-cloud-amd64", Some((6, 1))),
+            ("6.12", Some((6, 12))),
+            ("six", None),
+            ("", None),
+        ];
         for (release, expected) in table {
             assert_eq!(version(release), expected, "{release}");
         }
@@ -97,8 +124,20 @@ mod tests {
 
     #[test]
     fn a_lacking_kernel_names_its_fallbacks() {
-        let kernel = Kernel { release: "6.1".into(), tcx: false, decap_l3: false };
+        let kernel = Kernel {
+            release: "6.1".into(),
+            tcx: false,
+            decap_l3: false,
+        };
         assert_eq!(kernel.fallbacks().len(), 2);
-        assert_eq!(Kernel { tcx: true, decap_l3: true, ..kernel }.fallbacks(), Vec::<String>::new());
+        assert_eq!(
+            Kernel {
+                tcx: true,
+                decap_l3: true,
+                ..kernel
+            }
+            .fallbacks(),
+            Vec::<String>::new()
+        );
     }
 }

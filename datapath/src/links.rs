@@ -40,14 +40,21 @@ impl Owner<'_> {
 
 /// The domain and the endpoint in the alias of an interface that `node` made.
 pub(crate) fn owner_of(link: &Link, node: NodeId) -> Option<(DomainName, EndpointName)> {
-    let rest = link.alias.strip_prefix(ALIAS)?.strip_prefix(' ')?.strip_prefix(node.as_str())?.strip_prefix(' ')?;
+    let rest = link
+        .alias
+        .strip_prefix(ALIAS)?
+        .strip_prefix(' ')?
+        .strip_prefix(node.as_str())?
+        .strip_prefix(' ')?;
     let (domain, endpoint) = rest.split_once('/')?;
     Some((domain.parse().ok()?, endpoint.parse().ok()?))
 }
 
 /// FNV-1a, 64 bits: stable over builds, unlike the standard library's hashers.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl Netlink {
@@ -55,7 +62,13 @@ impl Netlink {
     pub(crate) async fn quiet(&self, link: &Link, mtu: u32) -> Result<(), Error> {
         set_ipv6(&link.name, "disable_ipv6", "1")?;
         let name = &link.name;
-        match self.change(addr_gen_mode(link.ifindex, In6AddrGenMode::None), format!("quiet {name}")).await {
+        match self
+            .change(
+                addr_gen_mode(link.ifindex, In6AddrGenMode::None),
+                format!("quiet {name}"),
+            )
+            .await
+        {
             // A kernel without IPv6 has nothing to generate.
             Err(e) if matches!(e.errno(), Some(nix::libc::EAFNOSUPPORT | nix::libc::EOPNOTSUPP)) => {}
             other => other?,
@@ -77,11 +90,19 @@ impl Netlink {
     }
 
     pub(crate) async fn up(&self, link: &Link) -> Result<(), Error> {
-        self.change(LinkUnspec::new_with_index(link.ifindex).up().build(), format!("set {} up", link.name)).await
+        self.change(
+            LinkUnspec::new_with_index(link.ifindex).up().build(),
+            format!("set {} up", link.name),
+        )
+        .await
     }
 
     pub(crate) async fn down(&self, link: &Link) -> Result<(), Error> {
-        self.change(LinkUnspec::new_with_index(link.ifindex).down().build(), format!("set {} down", link.name)).await
+        self.change(
+            LinkUnspec::new_with_index(link.ifindex).down().build(),
+            format!("set {} down", link.name),
+        )
+        .await
     }
 
     /// Removes an interface, and with a veth its other end. One that is gone is fine.
@@ -94,7 +115,12 @@ impl Netlink {
     }
 
     pub(crate) async fn change(&self, message: LinkMessage, action: String) -> Result<(), Error> {
-        self.handle.link().change(message).execute().await.map_err(Error::netlink(action))
+        self.handle
+            .link()
+            .change(message)
+            .execute()
+            .await
+            .map_err(Error::netlink(action))
     }
 }
 
@@ -127,12 +153,23 @@ mod tests {
     fn an_owner_is_found_by_its_alias_and_has_a_short_name() {
         let node = NodeId::of_key(&[1; 32]);
         let (domain, endpoint) = ("red".parse().expect("a label"), "web-1".parse().expect("a label"));
-        let owner = Owner { node, domain: &domain, endpoint: &endpoint };
-        let link = Link { alias: owner.alias(), ..Link::default() };
+        let owner = Owner {
+            node,
+            domain: &domain,
+            endpoint: &endpoint,
+        };
+        let link = Link {
+            alias: owner.alias(),
+            ..Link::default()
+        };
         assert_eq!(owner.interface().len(), 15);
         assert_eq!(owner_of(&link, node), Some((domain.clone(), endpoint.clone())));
         assert_eq!(owner_of(&link, NodeId::of_key(&[2; 32])), None);
-        let other = Owner { domain: &endpoint, endpoint: &domain, node };
+        let other = Owner {
+            domain: &endpoint,
+            endpoint: &domain,
+            node,
+        };
         assert_ne!(owner.interface(), other.interface());
     }
 

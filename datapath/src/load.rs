@@ -48,7 +48,9 @@ fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, hook: Hook) -> Result<(), Error> {
     let program = ebpf.program(hook.program()).ok_or(Error::Part(hook.program()))?;
     let program: &SchedClassifier = program.try_into().map_err(Error::program("load", hook.program()))?;
     let fd = program.fd().map_err(Error::program("load", hook.program()))?;
-    maps.programs.set(hook.slot(), fd, 0).map_err(Error::map("write", "PROGRAMS"))
+    maps.programs
+        .set(hook.slot(), fd, 0)
+        .map_err(Error::map("write", "PROGRAMS"))
 }
 
 /// The mark stays as long as the pins do, so that packets in flight over a restart are known.

@@ -50,7 +50,8 @@ impl Local {
     pub(crate) fn tunnel(&self, theirs: &Vtep) -> Option<(IpAddr, IpAddr)> {
         let v4 = self.ipv4.zip(theirs.ipv4).map(|(a, b)| (IpAddr::V4(a), IpAddr::V4(b)));
         let v6 = self.ipv6.zip(theirs.ipv6).map(|(a, b)| (IpAddr::V6(a), IpAddr::V6(b)));
-        v4.or(v6).filter(|(ours, remote)| ours != remote && theirs.port == self.port)
+        v4.or(v6)
+            .filter(|(ours, remote)| ours != remote && theirs.port == self.port)
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
@@ -84,8 +85,15 @@ pub(crate) fn lower(
     interfaces: &Interfaces,
     tunnels: &Tunnels,
 ) -> Tables {
-    let mut tables = Tables { peers: tunnels.peers.clone(), ..Tables::default() };
-    tables.vteps = tunnels.peers.iter().map(|(number, peer)| (peer.remote, *number)).collect();
+    let mut tables = Tables {
+        peers: tunnels.peers.clone(),
+        ..Tables::default()
+    };
+    tables.vteps = tunnels
+        .peers
+        .iter()
+        .map(|(number, peer)| (peer.remote, *number))
+        .collect();
     lower_segments(wanted, numbers, &mut tables);
     lower_ports(wanted, numbers, interfaces, &mut tables);
     lower_stations(wanted, numbers, interfaces, tunnels, &mut tables);
@@ -98,7 +106,11 @@ fn lower_segments(wanted: &Forwarding, numbers: &DomainNumbers, tables: &mut Tab
         DefaultPolicy::Deny => 0,
     };
     for segment in wanted.networks.values() {
-        let value = map::Segment { domain: numbers.domain, flags, mtu: segment.mtu.into() };
+        let value = map::Segment {
+            domain: numbers.domain,
+            flags,
+            mtu: segment.mtu.into(),
+        };
         tables.segments.insert(segment.vni.get(), value);
     }
 }
@@ -134,16 +146,32 @@ fn lower_stations(
                 endpoint: numbers.endpoints.get(&station.endpoint).copied().unwrap_or_default(),
                 flags: port_flags(*interface),
             }),
-            Place::Host(host) => {
-                tunnels.hosts.get(&host).map(|peer| map::Station { peer: *peer, ifindex: 0, endpoint: 0, flags: 0 })
-            }
+            Place::Host(host) => tunnels.hosts.get(&host).map(|peer| map::Station {
+                peer: *peer,
+                ifindex: 0,
+                endpoint: 0,
+                flags: 0,
+            }),
         };
         if let Some(value) = place {
-            tables.stations.insert(map::StationKey { vni: vni.get(), mac: mac.octets(), zero: [0; 2] }, value);
+            tables.stations.insert(
+                map::StationKey {
+                    vni: vni.get(),
+                    mac: mac.octets(),
+                    zero: [0; 2],
+                },
+                value,
+            );
         }
         for ip in &station.addresses {
-            let key = map::NeighbourKey { vni: vni.get(), address: address(*ip) };
-            tables.neighbours.entry(key).or_insert(map::Neighbour { mac: mac.octets(), zero: [0; 2] });
+            let key = map::NeighbourKey {
+                vni: vni.get(),
+                address: address(*ip),
+            };
+            tables.neighbours.entry(key).or_insert(map::Neighbour {
+                mac: mac.octets(),
+                zero: [0; 2],
+            });
         }
     }
 }
@@ -159,7 +187,11 @@ pub(crate) fn keep_tunnels_of(others: &Tables, installed: &Tables, wanted: &mut 
             wanted.peers.entry(number).or_insert(*peer);
         }
     }
-    let kept: Vec<_> = installed.vteps.iter().filter(|(_, number)| wanted.peers.contains_key(number)).collect();
+    let kept: Vec<_> = installed
+        .vteps
+        .iter()
+        .filter(|(_, number)| wanted.peers.contains_key(number))
+        .collect();
     for (remote, number) in kept {
         wanted.vteps.entry(*remote).or_insert(*number);
     }
@@ -197,7 +229,12 @@ pub(crate) mod tests {
     /// A domain with `web` here (10.0.0.1) and `db` on another host (10.0.0.2).
     pub(crate) fn forwarding(domain: &str) -> Forwarding {
         let label = |text: &str| text.parse().expect("a label");
-        let vtep = Vtep { ipv4: Some([192, 0, 2, 2].into()), ipv6: None, port: 4789, underlay_mtu: 1500 };
+        let vtep = Vtep {
+            ipv4: Some([192, 0, 2, 2].into()),
+            ipv6: None,
+            port: 4789,
+            underlay_mtu: 1500,
+        };
         Forwarding {
             domain: label(domain),
             default_policy: DefaultPolicy::Allow,
@@ -209,14 +246,21 @@ pub(crate) mod tests {
                     vni: vni(),
                     mac: mac(HERE_MAC),
                     addresses: [(ip("10.0.0.1"), 24)].into(),
-                    binding: Binding::Namespace { path: PathBuf::from("/run/netns/web"), interface: "eth0".into() },
+                    binding: Binding::Namespace {
+                        path: PathBuf::from("/run/netns/web"),
+                        interface: "eth0".into(),
+                    },
                 },
             )]
             .into(),
             stations: [
                 (
                     (vni(), mac(HERE_MAC)),
-                    Station { endpoint: label("web"), place: Place::Here, addresses: [ip("10.0.0.1")].into() },
+                    Station {
+                        endpoint: label("web"),
+                        place: Place::Here,
+                        addresses: [ip("10.0.0.1")].into(),
+                    },
                 ),
                 (
                     (vni(), mac(THERE_MAC)),
@@ -247,37 +291,76 @@ pub(crate) mod tests {
     }
 
     fn numbers() -> DomainNumbers {
-        DomainNumbers { domain: 11, endpoints: [("web".parse().expect("a label"), 12)].into() }
+        DomainNumbers {
+            domain: 11,
+            endpoints: [("web".parse().expect("a label"), 12)].into(),
+        }
     }
 
     fn interfaces() -> Interfaces {
-        let interface = Interface { ifindex: 33, mac: [6; 6], namespace: true };
+        let interface = Interface {
+            ifindex: 33,
+            mac: [6; 6],
+            namespace: true,
+        };
         [("web".parse().expect("a label"), interface)].into()
     }
 
     fn tunnels() -> Tunnels {
-        Tunnels { hosts: [(there(), 5)].into(), peers: [(5, peer("192.0.2.2"))].into() }
+        Tunnels {
+            hosts: [(there(), 5)].into(),
+            peers: [(5, peer("192.0.2.2"))].into(),
+        }
     }
 
     fn station_key(mac: [u8; 6]) -> map::StationKey {
-        map::StationKey { vni: 100, mac, zero: [0; 2] }
+        map::StationKey {
+            vni: 100,
+            mac,
+            zero: [0; 2],
+        }
     }
 
     #[test]
     fn a_domain_becomes_these_tables() {
         let neighbour = |text: &str, mac| {
-            (map::NeighbourKey { vni: 100, address: address(ip(text)) }, map::Neighbour { mac, zero: [0; 2] })
+            (
+                map::NeighbourKey {
+                    vni: 100,
+                    address: address(ip(text)),
+                },
+                map::Neighbour { mac, zero: [0; 2] },
+            )
         };
-        let port =
-            map::Port { domain: 11, endpoint: 12, vni: 100, flags: map::PORT_NAMESPACE, mac: HERE_MAC, host_mac: [6; 6] };
+        let port = map::Port {
+            domain: 11,
+            endpoint: 12,
+            vni: 100,
+            flags: map::PORT_NAMESPACE,
+            mac: HERE_MAC,
+            host_mac: [6; 6],
+        };
         let expected = Tables {
             ports: [(33, port)].into(),
             stations: [
                 (
                     station_key(HERE_MAC),
-                    map::Station { peer: map::HERE, ifindex: 33, endpoint: 12, flags: map::PORT_NAMESPACE },
+                    map::Station {
+                        peer: map::HERE,
+                        ifindex: 33,
+                        endpoint: 12,
+                        flags: map::PORT_NAMESPACE,
+                    },
                 ),
-                (station_key(THERE_MAC), map::Station { peer: 5, ifindex: 0, endpoint: 0, flags: 0 }),
+                (
+                    station_key(THERE_MAC),
+                    map::Station {
+                        peer: 5,
+                        ifindex: 0,
+                        endpoint: 0,
+                        flags: 0,
+                    },
+                ),
             ]
             .into(),
             neighbours: [
@@ -286,31 +369,51 @@ pub(crate) mod tests {
                 neighbour("fe80::2", THERE_MAC),
             ]
             .into(),
-            segments: [(100, map::Segment { domain: 11, flags: map::SEGMENT_ALLOW, mtu: 1430 })].into(),
+            segments: [(
+                100,
+                map::Segment {
+                    domain: 11,
+                    flags: map::SEGMENT_ALLOW,
+                    mtu: 1430,
+                },
+            )]
+            .into(),
             peers: [(5, peer("192.0.2.2"))].into(),
             vteps: [(address(ip("192.0.2.2")), 5)].into(),
         };
-        assert_eq!(lower(&forwarding("red"), &numbers(), &interfaces(), &tunnels()), expected);
+        assert_eq!(
+            lower(&forwarding("red"), &numbers(), &interfaces(), &tunnels()),
+            expected
+        );
     }
 
     #[test]
     fn a_port_without_an_interface_leaves_the_rest() {
         let tables = lower(&forwarding("red"), &numbers(), &Interfaces::new(), &tunnels());
         assert!(tables.ports.is_empty());
-        assert_eq!(tables.stations.keys().copied().collect::<Vec<_>>(), [station_key(THERE_MAC)]);
+        assert_eq!(
+            tables.stations.keys().copied().collect::<Vec<_>>(),
+            [station_key(THERE_MAC)]
+        );
         assert_eq!(tables.neighbours.len(), 3);
     }
 
     #[test]
     fn a_station_without_a_tunnel_is_nowhere() {
         let tables = lower(&forwarding("red"), &numbers(), &interfaces(), &Tunnels::default());
-        assert_eq!(tables.stations.keys().copied().collect::<Vec<_>>(), [station_key(HERE_MAC)]);
+        assert_eq!(
+            tables.stations.keys().copied().collect::<Vec<_>>(),
+            [station_key(HERE_MAC)]
+        );
         assert!(tables.vteps.is_empty());
     }
 
     #[test]
     fn deny_is_the_absence_of_allow() {
-        let wanted = Forwarding { default_policy: DefaultPolicy::Deny, ..forwarding("red") };
+        let wanted = Forwarding {
+            default_policy: DefaultPolicy::Deny,
+            ..forwarding("red")
+        };
         let tables = lower(&wanted, &numbers(), &interfaces(), &tunnels());
         assert_eq!(tables.segments[&100].flags, 0);
     }
@@ -319,11 +422,24 @@ pub(crate) mod tests {
     fn the_tunnel_is_ipv4_if_both_have_it() {
         let v4 = |last| Some(Ipv4Addr::new(192, 0, 2, last));
         let v6 = |last| Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last));
-        let vtep = |ipv4, ipv6, port| Vtep { ipv4, ipv6, port, underlay_mtu: 1500 };
-        let both = Local { ipv4: v4(1), ipv6: v6(1), port: 4789 };
+        let vtep = |ipv4, ipv6, port| Vtep {
+            ipv4,
+            ipv6,
+            port,
+            underlay_mtu: 1500,
+        };
+        let both = Local {
+            ipv4: v4(1),
+            ipv6: v6(1),
+            port: 4789,
+        };
         let table = [
             (both, vtep(v4(2), v6(2), 4789), Some((ip("192.0.2.1"), ip("192.0.2.2")))),
-            (both, vtep(None, v6(2), 4789), Some((ip("2001:db8::1"), ip("2001:db8::2")))),
+            (
+                both,
+                vtep(None, v6(2), 4789),
+                Some((ip("2001:db8::1"), ip("2001:db8::2"))),
+            ),
             (Local { ipv6: None, ..both }, vtep(None, v6(2), 4789), None),
             (both, vtep(v4(2), None, 8472), None),
             (both, vtep(v4(1), None, 4789), None),
@@ -336,14 +452,28 @@ pub(crate) mod tests {
     #[test]
     fn tunnels_keep_their_numbers() {
         let installed = [(2, peer("192.0.2.2"))].into();
-        let numbers = number_tunnels(&installed, [ip("192.0.2.3"), ip("192.0.2.2"), ip("192.0.2.4"), ip("192.0.2.3")]);
-        assert_eq!(numbers, [(ip("192.0.2.2"), 2), (ip("192.0.2.3"), 1), (ip("192.0.2.4"), 3)].into());
+        let numbers = number_tunnels(
+            &installed,
+            [ip("192.0.2.3"), ip("192.0.2.2"), ip("192.0.2.4"), ip("192.0.2.3")],
+        );
+        assert_eq!(
+            numbers,
+            [(ip("192.0.2.2"), 2), (ip("192.0.2.3"), 1), (ip("192.0.2.4"), 3)].into()
+        );
     }
 
     #[test]
     fn tunnels_that_another_domain_needs_stay() {
-        let station = map::Station { peer: 7, ifindex: 0, endpoint: 0, flags: 0 };
-        let others = Tables { stations: [(station_key(THERE_MAC), station)].into(), ..Tables::default() };
+        let station = map::Station {
+            peer: 7,
+            ifindex: 0,
+            endpoint: 0,
+            flags: 0,
+        };
+        let others = Tables {
+            stations: [(station_key(THERE_MAC), station)].into(),
+            ..Tables::default()
+        };
         let far = address(ip("192.0.2.7"));
         let gone = address(ip("192.0.2.8"));
         let installed = Tables {

@@ -1,6 +1,7 @@
 //! The pinned maps: what is installed is read from them, and operations are applied to them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
 use aya::{Ebpf, Pod};
@@ -39,19 +40,22 @@ const LAYOUTS: [(&str, usize, usize); 10] = [
 
 /// Names of the maps that the object defines and that are pinned.
 pub(crate) fn of_object() -> impl Iterator<Item = &'static str> {
-    LAYOUTS.into_iter().map(|(name, ..)| name).filter(|name| *name != NUMBERS)
+    LAYOUTS
+        .into_iter()
+        .map(|(name, ..)| name)
+        .filter(|name| *name != NUMBERS)
 }
 
 /// Whether the maps that are pinned have the layout that this build knows.
 pub(crate) fn compatible(pins: &Pins) -> bool {
     LAYOUTS.into_iter().all(|(name, key, value)| {
-        MapInfo::from_pin(pins.map(name))
-            .map_or(true, |info| info.key_size() as usize == key && info.value_size() as usize == value)
+        MapInfo::from_pin(pins.map(name)).map_or(true, |info| {
+            info.key_size() as usize == key && info.value_size() as usize == value
+        })
     })
 }
 
 /// The maps.
-#[derive(Debug)]
 pub(crate) struct Maps {
     ports: Hash<u32, Port>,
     stations: Hash<StationKey, Station>,
@@ -63,6 +67,12 @@ pub(crate) struct Maps {
     settings: Array<MapData, Settings>,
     numbers: Hash<u32, Encoded>,
     pub(crate) programs: ProgramArray<MapData>,
+}
+
+impl fmt::Debug for Maps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maps").finish_non_exhaustive()
+    }
 }
 
 impl Maps {
@@ -123,7 +133,9 @@ impl Maps {
     }
 
     pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), Error> {
-        self.settings.set(0, settings, 0).map_err(Error::map("write", "SETTINGS"))
+        self.settings
+            .set(0, settings, 0)
+            .map_err(Error::map("write", "SETTINGS"))
     }
 
     /// The drop counters, summed over CPUs.
@@ -151,7 +163,10 @@ impl Maps {
     /// The names of numbers. A name that cannot be read is skipped; its number is not given out while it stands.
     pub(crate) fn read_numbers(&self) -> Result<Numbers, Error> {
         let entries = read(NUMBERS, &self.numbers)?;
-        Ok(entries.iter().filter_map(|(number, bytes)| Some((*number, Name::decode(bytes)?))).collect())
+        Ok(entries
+            .iter()
+            .filter_map(|(number, bytes)| Some((*number, Name::decode(bytes)?)))
+            .collect())
     }
 
     pub(crate) fn put_number(&mut self, number: u32, name: &Name) -> Result<(), Error> {
@@ -174,7 +189,7 @@ fn open_numbers(pins: &Pins) -> Result<Hash<u32, Encoded>, Error> {
         Hash::<u32, Encoded>::create(NUMBERS_MAX, NO_PREALLOC)
             .map_err(Error::map("make", NUMBERS))?
             .pin(&path)
-            .map_err(|e| Error::map("pin", NUMBERS)(MapError::PinError { name: None, error: e }))?;
+            .map_err(Error::pin(&path))?;
     }
     MapData::from_pin(&path)
         .and_then(Map::from_map_data)
@@ -182,10 +197,7 @@ fn open_numbers(pins: &Pins) -> Result<Hash<u32, Encoded>, Error> {
         .map_err(Error::map("open", NUMBERS))
 }
 
-fn read<K: Pod + Ord, V: Pod>(
-    table: &'static str,
-    map: &Hash<K, V>,
-) -> Result<BTreeMap<K, V>, Error> {
+fn read<K: Pod + Ord, V: Pod>(table: &'static str, map: &Hash<K, V>) -> Result<BTreeMap<K, V>, Error> {
     let mut entries = BTreeMap::new();
     for entry in map.iter() {
         let (key, value) = entry.map_err(Error::map("read", table))?;

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteVia};
@@ -19,6 +20,10 @@ use crate::error::Error;
 
 /// Marks addresses and neighbours as ours (`IFA_PROTO`, `NDA_PROTOCOL`); a number that no known daemon uses.
 pub(crate) const OUR_PROTOCOL: u8 = 0xfa;
+
+/// How long to wait for a carrier, and between two looks.
+const CARRIER: Duration = Duration::from_secs(2);
+const CARRIER_STEP: Duration = Duration::from_millis(5);
 
 /// A connection to the kernel. Dropping it closes it.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(crate) struct Link {
     pub(crate) mac: [u8; 6],
     pub(crate) mtu: u32,
     pub(crate) up: bool,
+    /// The kernel sends by it: up, with a carrier that it has noticed.
+    pub(crate) operational: bool,
     pub(crate) no_arp: bool,
     /// The bridge, bond or VRF it is a port of.
     pub(crate) master: Option<u32>,
@@ -98,7 +105,10 @@ impl Netlink {
     /// Connects in the network namespace of this thread. Needs a tokio runtime.
     pub(crate) fn connect() -> Result<Self, Error> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(connect_failed)?;
-        Ok(Self { handle, connection: tokio::spawn(connection) })
+        Ok(Self {
+            handle,
+            connection: tokio::spawn(connection),
+        })
     }
 
     pub(crate) fn over(handle: Handle, connection: JoinHandle<()>) -> Self {
@@ -107,14 +117,43 @@ impl Netlink {
 
     /// Every interface, by index.
     pub(crate) async fn links(&self) -> Result<BTreeMap<u32, Link>, Error> {
-        let links: Vec<_> = self.handle.link().get().execute().try_collect().await.map_err(Error::netlink("list links"))?;
-        Ok(links.into_iter().map(|message| parse_link(&message)).map(|link| (link.ifindex, link)).collect())
+        let links: Vec<_> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list links"))?;
+        Ok(links
+            .into_iter()
+            .map(|message| parse_link(&message))
+            .map(|link| (link.ifindex, link))
+            .collect())
+    }
+
+    /// Waits until the kernel sends by an interface that was set up: it notices a carrier up to a second late, and drops
+    /// until then. Gives up after [`CARRIER`] in silence: the other end may be down for good.
+    pub(crate) async fn operational(&self, ifindex: u32) -> Result<(), Error> {
+        for _ in 0..CARRIER.as_millis() / CARRIER_STEP.as_millis() {
+            if self.links().await?.get(&ifindex).is_none_or(|link| link.operational) {
+                break;
+            }
+            tokio::time::sleep(CARRIER_STEP).await;
+        }
+        Ok(())
     }
 
     /// Every address of every interface.
     pub(crate) async fn addresses(&self) -> Result<Vec<Owned>, Error> {
-        let addresses: Vec<_> =
-            self.handle.address().get().execute().try_collect().await.map_err(Error::netlink("list addresses"))?;
+        let addresses: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list addresses"))?;
         Ok(addresses.iter().filter_map(parse_address).collect())
     }
 
@@ -141,8 +180,14 @@ impl Netlink {
 
     /// The neighbour tables of IPv4 and IPv6.
     pub(crate) async fn neighbours(&self) -> Result<Neighbours, Error> {
-        let listed: Vec<_> =
-            self.handle.neighbours().get().execute().try_collect().await.map_err(Error::netlink("list neighbours"))?;
+        let listed: Vec<_> = self
+            .handle
+            .neighbours()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list neighbours"))?;
         Ok(listed.iter().filter_map(parse_neighbour).collect())
     }
 
@@ -175,7 +220,10 @@ impl Netlink {
 }
 
 pub(crate) fn connect_failed(source: std::io::Error) -> Error {
-    Error::Netlink { action: "open a netlink socket".into(), source }
+    Error::Netlink {
+        action: "open a netlink socket".into(),
+        source,
+    }
 }
 
 pub(crate) fn parse_link(message: &LinkMessage) -> Link {
@@ -194,6 +242,7 @@ pub(crate) fn parse_link(message: &LinkMessage) -> Link {
             LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::OperState(state) => link.operational = *state == State::Up,
             LinkAttribute::Controller(master) => link.master = Some(*master).filter(|master| *master != 0),
             LinkAttribute::Link(peer) => link.peer.0 = Some(*peer),
             LinkAttribute::LinkNetNsId(namespace) => link.peer.1 = Some(*namespace),
@@ -226,7 +275,12 @@ fn parse_address(message: &AddressMessage) -> Option<Owned> {
     }
     // On a point-to-point link `Address` is the other end's.
     let ip = local.or(address)?;
-    Some(Owned { ifindex: message.header.index, ip, prefix: message.header.prefix_len, ours })
+    Some(Owned {
+        ifindex: message.header.index,
+        ip,
+        prefix: message.header.prefix_len,
+        ours,
+    })
 }
 
 fn parse_route(message: &RouteMessage) -> Option<Route> {
@@ -241,12 +295,22 @@ fn parse_route(message: &RouteMessage) -> Option<Route> {
                 gateway = Some(IpAddr::V6(*v6));
             }
             RouteAttribute::Metrics(metrics) => {
-                mtu = metrics.iter().find_map(|m| if let RouteMetric::Mtu(mtu) = m { Some(*mtu) } else { None });
+                mtu = metrics.iter().find_map(|m| {
+                    if let RouteMetric::Mtu(mtu) = m {
+                        Some(*mtu)
+                    } else {
+                        None
+                    }
+                });
             }
             _ => {}
         }
     }
-    Some(Route { ifindex: ifindex?, gateway, mtu })
+    Some(Route {
+        ifindex: ifindex?,
+        gateway,
+        mtu,
+    })
 }
 
 fn parse_neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), Neighbour)> {
@@ -270,5 +334,12 @@ fn parse_neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), Neighbo
         _ => (false, false),
     };
     matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6).then_some(())?;
-    Some(((message.header.ifindex, ip?), Neighbour { mac: mac.filter(|_| valid), ours, fixed }))
+    Some((
+        (message.header.ifindex, ip?),
+        Neighbour {
+            mac: mac.filter(|_| valid),
+            ours,
+            fixed,
+        },
+    ))
 }

@@ -29,7 +29,10 @@ pub(crate) struct Identity {
 
 impl Namespace {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, path: path.to_owned() })
+        Ok(Self {
+            file: File::open(path)?,
+            path: path.to_owned(),
+        })
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -37,7 +40,10 @@ impl Namespace {
     }
 
     pub(crate) fn identity(&self) -> io::Result<Identity> {
-        self.file.metadata().map(|m| Identity { device: m.dev(), inode: m.ino() })
+        self.file.metadata().map(|m| Identity {
+            device: m.dev(),
+            inode: m.ino(),
+        })
     }
 
     /// Runs `work` in the namespace, on a thread of its own with a netlink connection of that namespace.
@@ -70,7 +76,10 @@ where
 
 /// What is at a path, if it can be looked at.
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
-    path.metadata().ok().map(|m| Identity { device: m.dev(), inode: m.ino() })
+    path.metadata().ok().map(|m| Identity {
+        device: m.dev(),
+        inode: m.ino(),
+    })
 }
 
 /// The namespace of this thread.

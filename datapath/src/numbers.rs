@@ -40,8 +40,15 @@ impl Name {
         };
         let (domain, endpoint) = bytes.split_at(LABEL);
         let endpoint = text(endpoint)?;
-        let endpoint = if endpoint.is_empty() { None } else { Some(endpoint.parse().ok()?) };
-        Some(Self { domain: text(domain)?.parse().ok()?, endpoint })
+        let endpoint = if endpoint.is_empty() {
+            None
+        } else {
+            Some(endpoint.parse().ok()?)
+        };
+        Some(Self {
+            domain: text(domain)?.parse().ok()?,
+            endpoint,
+        })
     }
 }
 
@@ -75,11 +82,6 @@ impl Numbers {
         self.names.get(&number)
     }
 
-    /// The number of a domain, if it ever had one.
-    pub(crate) fn domain(&self, domain: &DomainName) -> Option<u32> {
-        self.numbers.get(&Name { domain: domain.clone(), endpoint: None }).copied()
-    }
-
     /// How many are given out.
     pub(crate) fn len(&self) -> usize {
         self.names.len()
@@ -89,7 +91,10 @@ impl Numbers {
     pub(crate) fn assign(&mut self, wanted: &Forwarding) -> (DomainNumbers, Vec<(u32, Name)>) {
         let mut fresh = Vec::new();
         let mut number = |endpoint: Option<&EndpointName>| {
-            let name = Name { domain: wanted.domain.clone(), endpoint: endpoint.cloned() };
+            let name = Name {
+                domain: wanted.domain.clone(),
+                endpoint: endpoint.cloned(),
+            };
             self.numbers.get(&name).copied().unwrap_or_else(|| {
                 let number = self.names.last_key_value().map_or(1, |(highest, _)| highest + 1);
                 self.names.insert(number, name.clone());
@@ -99,13 +104,21 @@ impl Numbers {
             })
         };
         let domain = number(None);
-        let endpoints = wanted.ports.keys().map(|endpoint| (endpoint.clone(), number(Some(endpoint)))).collect();
+        let endpoints = wanted
+            .ports
+            .keys()
+            .map(|endpoint| (endpoint.clone(), number(Some(endpoint))))
+            .collect();
         (DomainNumbers { domain, endpoints }, fresh)
     }
 
     /// Numbers that nothing in `used` needs any more.
     pub(crate) fn spare(&self, used: &BTreeSet<u32>) -> Vec<u32> {
-        self.names.keys().filter(|number| !used.contains(number)).copied().collect()
+        self.names
+            .keys()
+            .filter(|number| !used.contains(number))
+            .copied()
+            .collect()
     }
 
     /// Forgets a number. Only after its entries and counters are gone.

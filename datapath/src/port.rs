@@ -11,9 +11,9 @@ use overlay::forwarding::Port;
 
 use crate::attach::{self, Hook, Mechanism, Target};
 use crate::bpffs::Pins;
+use crate::diff::{Key, Operation};
 use crate::error::Error;
 use crate::links::Owner;
-use crate::diff::{Key, Operation};
 use crate::lower::Interface;
 use crate::maps::Maps;
 use crate::netlink::{Kind, Link, Netlink};
@@ -65,28 +65,43 @@ impl Workbench<'_> {
         self.attach_quiet_up(link, mtu).await?;
         let namespace = link.kind == Kind::Veth && link.peer.1.is_some();
         let mac = if link.kind == Kind::Tun { [0; 6] } else { link.mac };
-        let interface = Interface { ifindex: link.ifindex, mac, namespace };
-        Ok(Ready { interface, name: link.name.clone() })
+        let interface = Interface {
+            ifindex: link.ifindex,
+            mac,
+            namespace,
+        };
+        Ok(Ready {
+            interface,
+            name: link.name.clone(),
+        })
     }
 
     /// Refuses an interface that somebody else uses.
     async fn usable(&self, link: &Link) -> Result<(), Waiting> {
         let name = &link.name;
         if let Some(owner) = self.taken.get(&link.ifindex) {
-            return Err(Waiting(format!("the interface {name} is already attached as {owner}: detach that first")));
+            return Err(Waiting(format!(
+                "the interface {name} is already attached as {owner}: detach that first"
+            )));
         }
         if link.kind == Kind::Loopback {
-            return Err(Waiting(format!("{name} is the loopback interface: name a tap or a veth")));
+            return Err(Waiting(format!(
+                "{name} is the loopback interface: name a tap or a veth"
+            )));
         }
         if link.master.is_some() {
             let text = format!("the interface {name} is a port of a bridge or bond: `ip link set {name} nomaster`");
             return Err(Waiting(text));
         }
         if self.underlay.contains(&link.ifindex) {
-            return Err(Waiting(format!("the interface {name} carries the tunnels: name a tap or a veth")));
+            return Err(Waiting(format!(
+                "the interface {name} carries the tunnels: name a tap or a veth"
+            )));
         }
         let addresses = self.netlink.addresses().await?;
-        let own = addresses.iter().find(|a| a.ifindex == link.ifindex && !is_link_local(a.ip));
+        let own = addresses
+            .iter()
+            .find(|a| a.ifindex == link.ifindex && !is_link_local(a.ip));
         match own {
             Some(own) => Err(Waiting(format!(
                 "the interface {name} has the host's address {}: remove it with `ip address flush dev {name}`",
@@ -113,8 +128,13 @@ impl Workbench<'_> {
         self.attach_quiet_up(&link, inside.mtu).await?;
         if let Some(inner) = link.peer.0 {
             veth::set_up(&namespace, inner, inside).await?;
+            self.netlink.operational(link.ifindex).await?;
         }
-        let interface = Interface { ifindex: link.ifindex, mac: link.mac, namespace: true };
+        let interface = Interface {
+            ifindex: link.ifindex,
+            mac: link.mac,
+            namespace: true,
+        };
         Ok(Ready { interface, name })
     }
 
@@ -128,7 +148,10 @@ impl Workbench<'_> {
     ) -> Result<Option<Link>, Waiting> {
         let ours = link.kind == Kind::Veth && (link.alias.is_empty() || link.alias == owner.alias());
         if !ours {
-            return Err(Waiting(format!("{} is somebody else's interface: remove or rename it", link.name)));
+            return Err(Waiting(format!(
+                "{} is somebody else's interface: remove or rename it",
+                link.name
+            )));
         }
         if veth::leads_to(self.netlink, link, namespace, interface).await? {
             return Ok(Some(link.clone()));
@@ -146,15 +169,17 @@ impl Workbench<'_> {
         inside: &Inside,
     ) -> Result<Link, Waiting> {
         let name = owner.interface();
-        veth::create(self.netlink, owner, namespace, inside).await.map_err(|e| match e.errno() {
-            Some(nix::libc::EEXIST) => Waiting(format!(
-                "{} already has an interface {}: attach with another --ifname or remove it",
-                path.display(),
-                inside.interface
-            )),
-            Some(nix::libc::EINVAL) => Waiting(format!("{} is not a network namespace, or {e}", path.display())),
-            _ => e.into(),
-        })?;
+        veth::create(self.netlink, owner, namespace, inside)
+            .await
+            .map_err(|e| match e.errno() {
+                Some(nix::libc::EEXIST) => Waiting(format!(
+                    "{} already has an interface {}: attach with another --ifname or remove it",
+                    path.display(),
+                    inside.interface
+                )),
+                Some(nix::libc::EINVAL) => Waiting(format!("{} is not a network namespace, or {e}", path.display())),
+                _ => e.into(),
+            })?;
         let links = self.netlink.links().await?;
         let made = links.into_values().find(|link| link.name == name);
         made.ok_or_else(|| Waiting(format!("{name} vanished while it was set up: is its namespace gone?")))
@@ -162,7 +187,10 @@ impl Workbench<'_> {
 
     /// The order matters: what is attached denies until its port is programmed, and only then comes up.
     async fn attach_quiet_up(&mut self, link: &Link, mtu: u32) -> Result<(), Waiting> {
-        let target = Target { ifindex: link.ifindex, name: &link.name };
+        let target = Target {
+            ifindex: link.ifindex,
+            name: &link.name,
+        };
         for hook in Hook::ENDPOINT {
             attach::attach(self.ebpf, self.pins, target, hook, self.mechanism)?;
         }
@@ -184,15 +212,19 @@ pub(crate) struct Ready {
 
 fn open(path: &Path) -> Result<Namespace, Waiting> {
     let words = |e: io::Error| match e.kind() {
-        io::ErrorKind::NotFound => {
-            Waiting(format!("there is no network namespace {}: it attaches when there is", path.display()))
-        }
+        io::ErrorKind::NotFound => Waiting(format!(
+            "there is no network namespace {}: it attaches when there is",
+            path.display()
+        )),
         _ => Waiting(format!("cannot open the network namespace {}: {e}", path.display())),
     };
     let namespace = Namespace::open(path).map_err(words)?;
     let identity = namespace.identity().map_err(words)?;
     if Some(identity) == netns::own() {
-        let text = format!("{} is the host's own network namespace: attach an interface instead", path.display());
+        let text = format!(
+            "{} is the host's own network namespace: attach an interface instead",
+            path.display()
+        );
         return Err(Waiting(text));
     }
     Ok(namespace)

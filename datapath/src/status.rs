@@ -38,7 +38,11 @@ pub(crate) fn hooks(pins: &Pins, links: &BTreeMap<u32, Link>) -> Result<Vec<Hook
         .filter_map(|pin| {
             let (ifindex, hook, mechanism) = parse_hook(pin)?;
             let interface = links.get(&ifindex)?.name.clone();
-            Some(Hook { interface, program: hook.program(), mechanism: mechanism.name() })
+            Some(Hook {
+                interface,
+                program: hook.program(),
+                mechanism: mechanism.name(),
+            })
         })
         .collect())
 }

@@ -28,14 +28,30 @@ impl Tables {
     /// segment knows (left by a run that ended half way), and the hosts, which all domains share. Returns that and
     /// the rest.
     pub(crate) fn split(self, domain: u32, vnis: &BTreeSet<u32>) -> (Self, Self) {
-        let foreign: BTreeSet<u32> =
-            self.segments.iter().filter(|(vni, s)| s.domain != domain && !vnis.contains(vni)).map(|(v, _)| *v).collect();
+        let foreign: BTreeSet<u32> = self
+            .segments
+            .iter()
+            .filter(|(vni, s)| s.domain != domain && !vnis.contains(vni))
+            .map(|(v, _)| *v)
+            .collect();
         let (ports, other_ports) = self.ports.into_iter().partition(|(_, port)| port.domain == domain);
-        let (stations, other_stations) = self.stations.into_iter().partition(|(key, _)| !foreign.contains(&key.vni));
-        let (neighbours, other_neighbours) =
-            self.neighbours.into_iter().partition(|(key, _)| !foreign.contains(&key.vni));
+        let (stations, other_stations) = self
+            .stations
+            .into_iter()
+            .partition(|(key, _)| !foreign.contains(&key.vni));
+        let (neighbours, other_neighbours) = self
+            .neighbours
+            .into_iter()
+            .partition(|(key, _)| !foreign.contains(&key.vni));
         let (segments, other_segments) = self.segments.into_iter().partition(|(vni, _)| !foreign.contains(vni));
-        let mine = Self { ports, stations, neighbours, segments, peers: self.peers, vteps: self.vteps };
+        let mine = Self {
+            ports,
+            stations,
+            neighbours,
+            segments,
+            peers: self.peers,
+            vteps: self.vteps,
+        };
         let rest = Self {
             ports: other_ports,
             stations: other_stations,
@@ -48,7 +64,21 @@ impl Tables {
 
     /// Hosts that stations refer to.
     pub(crate) fn hosts_in_use(&self) -> BTreeSet<u32> {
-        self.stations.values().map(|s| s.peer).filter(|peer| *peer != datapath_common::HERE).collect()
+        self.stations
+            .values()
+            .map(|s| s.peer)
+            .filter(|peer| *peer != datapath_common::HERE)
+            .collect()
+    }
+
+    /// Numbers of domains and endpoints that entries refer to.
+    pub(crate) fn numbers_in_use(&self) -> BTreeSet<u32> {
+        let ports = self.ports.values().flat_map(|port| [port.domain, port.endpoint]);
+        let segments = self.segments.values().map(|segment| segment.domain);
+        ports
+            .chain(segments)
+            .chain(self.stations.values().map(|station| station.endpoint))
+            .collect()
     }
 }
 
@@ -70,12 +100,28 @@ mod tests {
     use super::*;
 
     fn segment(domain: u32) -> Segment {
-        Segment { domain, flags: 0, mtu: 1400 }
+        Segment {
+            domain,
+            flags: 0,
+            mtu: 1400,
+        }
     }
 
     fn station(vni: u32, peer: u32) -> (StationKey, Station) {
-        let key = StationKey { vni, mac: [2, 0, 0, 0, 0, 1], zero: [0; 2] };
-        (key, Station { peer, ifindex: 0, endpoint: 0, flags: 0 })
+        let key = StationKey {
+            vni,
+            mac: [2, 0, 0, 0, 0, 1],
+            zero: [0; 2],
+        };
+        (
+            key,
+            Station {
+                peer,
+                ifindex: 0,
+                endpoint: 0,
+                flags: 0,
+            },
+        )
     }
 
     #[test]

@@ -16,7 +16,10 @@ pub(crate) fn interfaces(
     addresses: &[Owned],
     peers: &BTreeMap<u32, Peer>,
 ) -> BTreeSet<u32> {
-    let carrying = addresses.iter().filter(|owned| local.addresses().any(|ip| ip == owned.ip)).map(|o| o.ifindex);
+    let carrying = addresses
+        .iter()
+        .filter(|owned| local.addresses().any(|ip| ip == owned.ip))
+        .map(|o| o.ifindex);
     carrying
         .chain(peers.values().map(|peer| peer.ifindex))
         .filter(|ifindex| links.get(ifindex).is_some_and(|link| link.kind != Kind::Loopback))
@@ -27,9 +30,15 @@ pub(crate) fn interfaces(
 pub(crate) async fn mtu(address: IpAddr) -> Result<u32, Error> {
     let netlink = Netlink::connect()?;
     let addresses = netlink.addresses().await?;
-    let carrying = addresses.iter().find(|owned| owned.ip == address).ok_or(Error::Address(address))?;
+    let carrying = addresses
+        .iter()
+        .find(|owned| owned.ip == address)
+        .ok_or(Error::Address(address))?;
     let links = netlink.links().await?;
-    links.get(&carrying.ifindex).map(|link| link.mtu).ok_or(Error::Address(address))
+    links
+        .get(&carrying.ifindex)
+        .map(|link| link.mtu)
+        .ok_or(Error::Address(address))
 }
 
 #[cfg(test)]
@@ -38,10 +47,34 @@ mod tests {
 
     #[test]
     fn tunnels_arrive_where_our_address_is_and_where_they_leave() {
-        let link = |ifindex, kind| (ifindex, Link { ifindex, kind, ..Link::default() });
-        let links = [link(1, Kind::Loopback), link(2, Kind::Other), link(3, Kind::Other), link(4, Kind::Other)].into();
-        let owned = |ifindex, ip: [u8; 4]| Owned { ifindex, ip: ip.into(), prefix: 24, ours: false };
-        let addresses = [owned(1, [192, 0, 2, 1]), owned(2, [192, 0, 2, 1]), owned(4, [192, 0, 2, 9])];
+        let link = |ifindex, kind| {
+            (
+                ifindex,
+                Link {
+                    ifindex,
+                    kind,
+                    ..Link::default()
+                },
+            )
+        };
+        let links = [
+            link(1, Kind::Loopback),
+            link(2, Kind::Other),
+            link(3, Kind::Other),
+            link(4, Kind::Other),
+        ]
+        .into();
+        let owned = |ifindex, ip: [u8; 4]| Owned {
+            ifindex,
+            ip: ip.into(),
+            prefix: 24,
+            ours: false,
+        };
+        let addresses = [
+            owned(1, [192, 0, 2, 1]),
+            owned(2, [192, 0, 2, 1]),
+            owned(4, [192, 0, 2, 9]),
+        ];
         let peer = |ifindex| Peer {
             local: [0; 16],
             remote: [0; 16],
@@ -53,7 +86,11 @@ mod tests {
             next_hop_mac: [0; 6],
         };
         let peers = [(1, peer(3)), (2, peer(0))].into();
-        let local = Local { ipv4: Some([192, 0, 2, 1].into()), ipv6: None, port: 4789 };
+        let local = Local {
+            ipv4: Some([192, 0, 2, 1].into()),
+            ipv6: None,
+            port: 4789,
+        };
         assert_eq!(interfaces(&local, &links, &addresses, &peers), [2, 3].into());
     }
 }

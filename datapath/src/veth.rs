@@ -24,7 +24,12 @@ pub(crate) struct Inside {
 
 impl Inside {
     pub(crate) fn of(port: &Port, interface: &str, mtu: u32) -> Self {
-        Self { interface: interface.to_owned(), mac: port.mac.octets(), mtu, addresses: port.addresses.clone() }
+        Self {
+            interface: interface.to_owned(),
+            mac: port.mac.octets(),
+            mtu,
+            addresses: port.addresses.clone(),
+        }
     }
 }
 
@@ -47,7 +52,10 @@ pub(crate) async fn create(
         .set_info_data(InfoData::Veth(InfoVeth::Peer(inner)))
         .build();
     let made = netlink.handle.link().add(pair).execute().await;
-    made.map_err(Error::netlink(format!("make the veth {name} with {} in the namespace", inside.interface)))
+    made.map_err(Error::netlink(format!(
+        "make the veth {name} with {} in the namespace",
+        inside.interface
+    )))
 }
 
 /// Whether the other end of `link` is in the namespace under the wanted name.
@@ -57,38 +65,56 @@ pub(crate) async fn leads_to(
     namespace: &Namespace,
     interface: &str,
 ) -> Result<bool, Error> {
-    let (Some(inner), Some(number)) = link.peer else { return Ok(false) };
+    let (Some(inner), Some(number)) = link.peer else {
+        return Ok(false);
+    };
     let fd = u32::try_from(namespace.fd()).unwrap_or_default();
     if netlink.namespace_number(fd).await? != Some(number) {
         return Ok(false);
     }
-    let found = namespace.run(async move |netlink: &Netlink| Ok(netlink.links().await?.remove(&inner))).await?;
+    let found = namespace
+        .run(async move |netlink: &Netlink| Ok(netlink.links().await?.remove(&inner)))
+        .await?;
     Ok(found.is_some_and(|found| found.name == interface))
 }
 
 /// Sets up the inner end: MAC address, MTU, addresses, up. Only what differs is changed.
 pub(crate) async fn set_up(namespace: &Namespace, inner: u32, wanted: Inside) -> Result<(), Error> {
-    namespace.run(async move |netlink: &Netlink| set_up_inside(netlink, inner, &wanted).await).await
+    namespace
+        .run(async move |netlink: &Netlink| set_up_inside(netlink, inner, &wanted).await)
+        .await
 }
 
 async fn set_up_inside(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result<(), Error> {
-    let Some(link) = netlink.links().await?.remove(&inner) else { return Ok(()) };
+    let Some(link) = netlink.links().await?.remove(&inner) else {
+        return Ok(());
+    };
     let change = |what: &str| format!("{what} of {} in the namespace", wanted.interface);
     if link.mac != wanted.mac {
         let message = LinkUnspec::new_with_index(inner).address(wanted.mac.to_vec()).build();
         netlink.change(message, change("set the MAC address")).await?;
     }
     if link.mtu != wanted.mtu {
-        netlink.change(LinkUnspec::new_with_index(inner).mtu(wanted.mtu).build(), change("set the MTU")).await?;
+        netlink
+            .change(
+                LinkUnspec::new_with_index(inner).mtu(wanted.mtu).build(),
+                change("set the MTU"),
+            )
+            .await?;
     }
     if !link.up && wanted.addresses.keys().any(IpAddr::is_ipv6) {
         prepare_ipv6(netlink, inner, &wanted.interface).await?;
     }
     set_addresses(netlink, inner, wanted).await?;
     if !link.up {
-        netlink.change(LinkUnspec::new_with_index(inner).up().build(), change("set up the link")).await?;
+        netlink
+            .change(
+                LinkUnspec::new_with_index(inner).up().build(),
+                change("set up the link"),
+            )
+            .await?;
     }
-    Ok(())
+    netlink.operational(inner).await
 }
 
 /// The link-local address is the one of the MAC (RFC 4291 appendix A), usable at once: nobody else can have it.
@@ -96,7 +122,9 @@ async fn prepare_ipv6(netlink: &Netlink, inner: u32, interface: &str) -> Result<
     set_ipv6(interface, "disable_ipv6", "0")?;
     set_ipv6(interface, "accept_dad", "0")?;
     let action = format!("set the link-local address of {interface} in the namespace");
-    netlink.change(addr_gen_mode(inner, In6AddrGenMode::Eui64), action).await
+    netlink
+        .change(addr_gen_mode(inner, In6AddrGenMode::Eui64), action)
+        .await
 }
 
 async fn set_addresses(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result<(), Error> {
@@ -105,11 +133,20 @@ async fn set_addresses(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result
     let is_wanted = |a: &Owned| wanted.addresses.get(&a.ip) == Some(&a.prefix);
     for stale in there.iter().filter(|a| a.ours && !is_wanted(a)) {
         let message = match stale.ip {
-            IpAddr::V4(v4) => AddressMessageBuilder::<Ipv4Addr>::new().address(v4, stale.prefix).index(inner).build(),
-            IpAddr::V6(v6) => AddressMessageBuilder::<Ipv6Addr>::new().address(v6, stale.prefix).index(inner).build(),
+            IpAddr::V4(v4) => AddressMessageBuilder::<Ipv4Addr>::new()
+                .address(v4, stale.prefix)
+                .index(inner)
+                .build(),
+            IpAddr::V6(v6) => AddressMessageBuilder::<Ipv6Addr>::new()
+                .address(v6, stale.prefix)
+                .index(inner)
+                .build(),
         };
         let removed = netlink.handle.address().del(message).execute().await;
-        removed.map_err(Error::netlink(format!("remove the address {} in the namespace", stale.ip)))?;
+        removed.map_err(Error::netlink(format!(
+            "remove the address {} in the namespace",
+            stale.ip
+        )))?;
     }
     for (ip, prefix) in &wanted.addresses {
         if !there.iter().any(|a| a.ip == *ip && a.prefix == *prefix) {
@@ -123,10 +160,14 @@ async fn set_addresses(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result
 async fn add_address(netlink: &Netlink, inner: u32, ip: IpAddr, prefix: u8) -> Result<(), Error> {
     let mut request = netlink.handle.address().add(inner, ip, prefix).replace();
     let message = request.message_mut();
-    message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(OUR_PROTOCOL)));
+    message
+        .attributes
+        .push(AddressAttribute::Protocol(AddressProtocol::Other(OUR_PROTOCOL)));
     if ip.is_ipv6() {
         message.header.flags = AddressHeaderFlags::Nodad;
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
-    request.execute().await.map_err(Error::netlink(format!("add the address {ip}/{prefix} in the namespace")))
+    request.execute().await.map_err(Error::netlink(format!(
+        "add the address {ip}/{prefix} in the namespace"
+    )))
 }

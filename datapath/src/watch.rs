@@ -36,8 +36,16 @@ struct Seen {
 
 impl Watched {
     fn look(&self, links: &BTreeMap<u32, Link>) -> Seen {
-        let link = links.values().find(|link| link.name == self.interface).cloned();
-        Seen { link, namespace: self.namespace.as_deref().and_then(netns::identity) }
+        let link = links.values().find(|link| link.name == self.interface);
+        // A carrier that comes and goes, as when a virtual machine starts, is no reason to apply.
+        let link = link.map(|link| Link {
+            operational: false,
+            ..link.clone()
+        });
+        Seen {
+            link,
+            namespace: self.namespace.as_deref().and_then(netns::identity),
+        }
     }
 }
 
@@ -54,12 +62,26 @@ impl Watch {
         for (endpoint, port) in &wanted.ports {
             let (interface, namespace) = match &port.binding {
                 Binding::Interface { name } => (name.clone(), None),
-                Binding::Namespace { path, .. } => {
-                    (Owner { node, domain: &wanted.domain, endpoint }.interface(), Some(path.clone()))
-                }
+                Binding::Namespace { path, .. } => (
+                    Owner {
+                        node,
+                        domain: &wanted.domain,
+                        endpoint,
+                    }
+                    .interface(),
+                    Some(path.clone()),
+                ),
             };
-            let seen = Seen { link: None, namespace: None };
-            let mut watched = Watched { interface, namespace, waiting: is_waiting(endpoint), seen };
+            let seen = Seen {
+                link: None,
+                namespace: None,
+            };
+            let mut watched = Watched {
+                interface,
+                namespace,
+                waiting: is_waiting(endpoint),
+                seen,
+            };
             watched.seen = watched.look(links);
             self.ports.insert((wanted.domain.clone(), endpoint.clone()), watched);
         }
@@ -80,7 +102,9 @@ impl Watch {
 
     /// Whether a namespace differs; no message tells of those.
     pub(crate) fn namespace_differs(&self) -> bool {
-        self.ports.values().any(|w| w.namespace.as_deref().and_then(netns::identity) != w.seen.namespace)
+        self.ports
+            .values()
+            .any(|w| w.namespace.as_deref().and_then(netns::identity) != w.seen.namespace)
     }
 
     /// Whether namespaces have to be looked at from time to time.
@@ -90,7 +114,9 @@ impl Watch {
 
     /// Whether a port of another domain waits for its interface.
     pub(crate) fn others_wait(&self, domain: &DomainName) -> bool {
-        self.ports.iter().any(|((other, _), watched)| other != domain && watched.waiting)
+        self.ports
+            .iter()
+            .any(|((other, _), watched)| other != domain && watched.waiting)
     }
 }
 
@@ -108,7 +134,11 @@ mod tests {
         }
         let mut watch = Watch::default();
         watch.set(node, &wanted, |_| true, &BTreeMap::new());
-        let tap = Link { ifindex: 3, name: "tap0".into(), ..Link::default() };
+        let tap = Link {
+            ifindex: 3,
+            name: "tap0".into(),
+            ..Link::default()
+        };
         let links = [(3, tap)].into();
         assert!(!watch.differs(&BTreeMap::new()));
         assert!(watch.differs(&links));
