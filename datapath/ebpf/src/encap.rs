@@ -47,11 +47,13 @@ pub fn send(
     let remote = ip::words(&peer.remote);
     let v4 = ip::pretends(&peer.remote);
     let outer = if v4 { size_of::<Ipv4>() } else { size_of::<Ipv6>() };
+    let inner = packet.len() as usize;
+    // Padding behind the IP packet travels, too.
+    let longest = if packet.segment() == 0 { inner - ETHERNET } else { longest };
     if longest + TUNNEL + outer > peer.mtu as usize {
         return Err(Reason::Mtu);
     }
     let entropy = entropy(packet, ip)?;
-    let inner = packet.len() as usize;
     let agrees = grow(packet, TUNNEL + outer, v4, ip.v4)?;
 
     // A length that does not fit is a super-packet's, which is written anew for each segment.
