@@ -96,7 +96,7 @@ lab_up() {
     write_list
     show_demo || die "the demo did not hold; see the lines marked FAILED"
     trap - EXIT
-    say "up. Try: $0 workload red-web-1 -- ping 10.0.0.12; remove it with: $0 down"
+    say "up. Try: $0 --id $lab_id workload red-web-1 -- ping 10.0.0.12; remove it with: $0 --id $lab_id down"
 }
 
 lab_down() {

@@ -61,7 +61,7 @@ bpf_linker_fits() {
     local linker
     linker=$(command -v bpf-linker) &&
         [[ $(bpf-linker --version 2>/dev/null) == "bpf-linker $BPF_LINKER" ]] &&
-        ldd "$linker" | grep -q "libLLVM[.-].*$1"
+        [[ $(ldd "$linker") == *libLLVM[.-]*"$1"* ]]
 }
 
 install_bpf_linker() {
@@ -82,7 +82,7 @@ install_bpf_linker() {
 # The name by which the build of the eBPF programs asks rustup for Debian's compiler.
 link_debian_rustc() {
     has_rustup || return 0
-    rustup toolchain list 2>/dev/null | grep -q '^debian-rustc' || rustup toolchain link debian-rustc /usr
+    [[ $(rustup toolchain list 2>/dev/null) == *debian-rustc* ]] || rustup toolchain link debian-rustc /usr
 }
 
 install_lints() {

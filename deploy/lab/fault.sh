@@ -64,17 +64,17 @@ undo() {
 }
 
 cut_between() {
-    local set rest first=$1 host
+    local set host rest=''
     set=$(printf '"%s", ' "$@")
     set="{ ${set%, } }"
-    rest=$(hosts | grep -Fxv -f <(printf '%s\n' "$@") | while read -r host; do
-        ! exists "$host" || printf '%s\n' "$host"
-    done | head -n 1)
+    for host in $(running_hosts); do
+        [[ " $* " == *" $host "* ]] || rest=${rest:-$host}
+    done
     [[ -n $rest ]] || usage_error "cut needs at least one running host on the other side"
-    before_fault "$first" "$rest"
+    before_fault "$1" "$rest"
     drop cut iifname "$set" oifname != "$set"
     drop cut iifname != "$set" oifname "$set"
-    prove cut "$first" "$rest" || undo cut
+    prove cut "$1" "$rest" || undo cut
 }
 
 cut_one_way() {
@@ -106,38 +106,40 @@ fault_cut() {
 }
 
 fault_loss() {
-    local first second
+    local -a running
     if ! [[ ${1:-} =~ ^[0-9]{1,3}$ ]] || (($1 > 100)); then
         usage_error "loss takes a percentage from 0 to 100"
     fi
-    { read -r first && read -r second; } < <(hosts | while read -r host; do ! exists "$host" || echo "$host"; done) ||
-        die "loss needs two running hosts"
+    mapfile -t running < <(running_hosts)
+    ((${#running[@]} >= 2)) || die "loss needs two running hosts"
     flush loss
-    before_fault "$first" "$second"
-    drop loss numgen random mod 100 '<' 100
-    prove loss "$first" "$second" || undo loss
-    flush loss
-    (($1 == 0)) || drop loss numgen random mod 100 '<' "$1"
+    before_fault "${running[@]:0:2}"
+    drop loss
+    prove loss "${running[@]:0:2}" || undo loss
+    if (($1 < 100)); then
+        flush loss
+        (($1 == 0)) || drop loss numgen random mod 100 '<' "$1"
+    fi
     say "$1 % of the underlay's packets are lost"
 }
 
 fault_heal() {
-    local first='' host from to
+    local from to
+    local -a running
     flush cut
     flush loss
-    while read -r host; do
-        exists "$host" || continue
-        if [[ -z $first ]]; then
-            first=$host
-        elif read -r from to < <(pair "$first" "$host"); then
+    mapfile -t running < <(running_hosts)
+    while ((${#running[@]} >= 2)); do
+        if read -r from to < <(pair "${running[@]:0:2}"); then
             within 30 answers_ping "$from" "$to" || die "$from does not reach $to 30 s after the underlay was healed"
             say "$from reaches $to"
         fi
-    done < <(hosts)
+        running=("${running[@]:1}")
+    done
 }
 
 host_kill() {
-    daemon_pid "$1" >/dev/null || die "the daemon of $1 does not run"
+    daemon_pid "$1" >/dev/null || die "the daemon of $1 does not run; start it with: deploy/lab.sh --id $lab_id start $1"
     kill_daemon "$1"
     say "killed the daemon of $1; its workloads go on"
 }

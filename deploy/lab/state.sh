@@ -26,6 +26,13 @@ hosts() {
     find "$(state)" -mindepth 1 -maxdepth 1 -name 'fab[0-9]*' -printf '%f\n' | sort -V
 }
 
+running_hosts() {
+    local host
+    while read -r host; do
+        ! exists "$host" || printf '%s\n' "$host"
+    done < <(hosts)
+}
+
 namespace() {
     printf '%s-%s' "$lab_id" "$1"
 }
@@ -49,7 +56,7 @@ daemon_pid() {
     [[ $(process "$pid") == "$pid $began" ]] && printf '%s\n' "$pid"
 }
 
-# lines DOMAIN|. HOST|.: workloads as "name domain endpoint host".
+# workloads [DOMAIN|.] [HOST|.]: those of a domain, those on a host, as "name domain endpoint host".
 workloads() {
     [[ -f $(state)/workloads ]] || return 0
     awk -v domain="${1:-.}" -v host="${2:-.}" '(domain == "." || $2 == domain) && (host == "." || $4 == host)' \
