@@ -25,7 +25,7 @@ USAGE
 readonly -a BUILD=(ca-certificates git gcc g++ libc6-dev make
     rustc-web cargo-web rust-web-src libstd-rust-web-dev zlib1g-dev libzstd-dev)
 readonly -a LAB=(iproute2 nftables iputils-ping jq procps)
-readonly -a TESTS=(tcpdump ethtool bpftool qemu-system-x86 busybox-static cpio zstd shellcheck)
+readonly -a TESTS=(tcpdump ethtool bpftool qemu-system-x86 busybox-static cpio xz-utils shellcheck)
 readonly -a BENCH=(iperf3 sockperf ethtool)
 
 missing_packages() {
@@ -92,6 +92,13 @@ install_lints() {
     install_packages rustfmt-web rust-web-clippy
 }
 
+# tests/kernels/run.sh asks apt for kernels, which it can only with package lists.
+fetch_package_lists() {
+    [[ -z $(apt-cache policy linux-image-cloud-amd64 2>/dev/null) ]] || return 0
+    say "fetching Debian's package lists"
+    quietly "$log" retry 3 apt update || die "the package lists cannot be fetched; is the network there?"
+}
+
 install_cargo_deny() {
     ! command -v cargo-deny >/dev/null 2>&1 || return 0
     say "building cargo-deny $CARGO_DENY (some minutes)"
@@ -129,6 +136,7 @@ main() {
     install_bpf_linker
     link_debian_rustc
     if [[ -n ${groups[tests]:-} ]]; then
+        fetch_package_lists
         install_lints
         install_cargo_deny
     fi

@@ -1,7 +1,7 @@
 //! Hosts die, daemons die, cables are cut; what is left forwards on, and what comes back has all it had.
 
 use std::net::IpAddr;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use fabric_tests::deadline::eventually;
@@ -9,6 +9,7 @@ use fabric_tests::flow::{End, everything, tcp};
 use fabric_tests::lab::{Lab, Underlay};
 use fabric_tests::netns::run;
 use fabric_tests::scenario::{on_lab, say, step};
+use fabric_tests::stage::links;
 use serde_json::Value;
 
 const HOSTS: [&str; 3] = ["fab1", "fab2", "fab3"];
@@ -173,19 +174,11 @@ fn from_disk(lab: &Lab) -> Result<()> {
 fn strip(lab: &Lab, host: &str) -> Result<()> {
     let pins = lab.host_folder(host).join("bpf/fabric");
     std::fs::remove_dir_all(&pins).with_context(|| pins.display().to_string())?;
-    let ip = |arguments: &[&str]| {
-        run(std::process::Command::new("ip")
-            .args(["-n", &lab.netns(host), "-j"])
-            .args(arguments))
-    };
-    let links: Value = serde_json::from_slice(&ip(&["link", "show"])?.stdout)?;
-    let names = links
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|link| link["ifname"].as_str());
-    for name in names.filter(|name| !["lo", "eth0"].contains(name)) {
-        ip(&["link", "delete", name])?;
+    for link in links(&lab.netns(host))? {
+        let name = link["ifname"].as_str().context("no name")?;
+        if !["lo", "eth0"].contains(&name) {
+            run(Command::new("ip").args(["-n", &lab.netns(host), "link", "delete", name]))?;
+        }
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ fn shared_address(lab: &Lab) -> Result<()> {
             let other = if server.domain == "red" { "blue" } else { "red" };
             let twin = lab.workload(&format!("{other}-web-2"))?;
             ensure!(twin.addresses().contains(&address), "{address} is not shared");
-            let (here, there) = (named_server(server, address)?, named_server(twin, address)?);
+            let (here, there) = (NamedServer::start(server, address)?, NamedServer::start(twin, address)?);
             let client = lab.workload(&format!("{}-web-1", server.domain))?;
             let said = inside(&client.netns, || ask(SocketAddr::new(address, 7000)))?;
             drop((here, there));
@@ -72,17 +72,34 @@ fn shared_address(lab: &Lab) -> Result<()> {
 }
 
 /// A listener whose first connection is told the workload's name.
-fn named_server(workload: &Workload, address: IpAddr) -> Result<TcpListener> {
-    let listener = inside(&workload.netns, || Ok(TcpListener::bind((address, 7000))?))?;
-    let (accepting, name) = (listener.try_clone()?, workload.name.clone());
-    accepting.set_nonblocking(false)?;
-    std::thread::spawn(move || {
-        let Ok((mut stream, _)) = accepting.accept() else {
-            return;
-        };
-        let _ = stream.write_all(name.as_bytes());
-    });
-    Ok(listener)
+struct NamedServer {
+    netns: String,
+    address: SocketAddr,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl NamedServer {
+    fn start(workload: &Workload, address: IpAddr) -> Result<Self> {
+        let listener = inside(&workload.netns, || Ok(TcpListener::bind((address, 7000))?))?;
+        let (address, name) = (listener.local_addr()?, workload.name.clone());
+        let thread = std::thread::spawn(move || {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let _ = stream.write_all(name.as_bytes());
+        });
+        Ok(Self {
+            netns: workload.netns.clone(),
+            address,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for NamedServer {
+    fn drop(&mut self) {
+        // One that nobody asked still waits for its first connection.
+        let _ = inside(&self.netns, || ask(self.address));
+        self.thread.take().map(std::thread::JoinHandle::join);
+    }
 }
 
 fn ask(address: SocketAddr) -> Result<String> {

@@ -1,7 +1,7 @@
 //! The steps of a scenario: ordered, on one lab, each counted as a test of its own.
 //!
 //! Without root nothing of it can run: the steps are then shown as ignored, loudly, and with
-//! `FABRIC_REQUIRE_PRIVILEGED` set the program fails instead.
+//! `CI` or `FABRIC_REQUIRE_PRIVILEGED` set the program fails instead.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub fn on<S: Send + Sync + 'static>(
 }
 
 fn without_root<S: 'static>(arguments: &Arguments, root: bool, steps: Vec<Step<S>>) -> ExitCode {
-    let required = std::env::var_os("FABRIC_REQUIRE_PRIVILEGED").is_some();
+    let required = ["CI", "FABRIC_REQUIRE_PRIVILEGED"].iter().any(|name| std::env::var_os(name).is_some());
     if !root {
         eprintln!("SKIPPED: {} steps need root: they make network namespaces", steps.len());
     }

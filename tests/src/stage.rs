@@ -1,6 +1,7 @@
 //! A lab as the address book of crafted frames: who is who, and where frames are put in.
 
 use std::net::IpAddr;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use crate::deadline::eventually;
 use crate::frame::Station;
 use crate::lab::{Lab, Workload};
-use crate::netns::{inside, run};
+use crate::netns::run;
 use crate::wire::{mac_of, send_frames};
 
 /// How many copies of a frame are sent: a count must rise by that many.
@@ -64,21 +65,24 @@ pub fn one(answer: Value) -> Result<Value> {
 
 /// The host side of a workload's interface: its name and MAC address.
 pub fn host_side(lab: &Lab, workload: &Workload) -> Result<(String, [u8; 6])> {
+    let inner = links(&workload.netns)?;
+    let eth0 = inner.iter().find(|link| link["ifname"] == "eth0").context("no eth0")?;
     let netns = lab.netns(&workload.host);
-    let index = inside(&workload.netns, || Ok(nix::net::if_::if_nametoindex("eth0")?))?;
-    let output = run(std::process::Command::new("ip").args(["-n", &netns, "-j", "link", "show", "type", "veth"]))?;
-    let links: Value = serde_json::from_slice(&output.stdout)?;
-    let peer = links
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|link| link["link_index"] == index && link["ifname"] != "eth0");
-    let name = peer
-        .and_then(|link| link["ifname"].as_str())
-        .context("no host side")?
-        .to_owned();
+    let outer = links(&netns)?;
+    // An interface's link index is its other end's index, in the other end's namespace.
+    let peer = outer
+        .iter()
+        .find(|link| link["ifindex"] == eth0["link_index"])
+        .context("no host side")?;
+    let name = peer["ifname"].as_str().context("no name")?.to_owned();
     let mac = mac_of(&netns, &name)?;
     Ok((name, mac))
+}
+
+/// The links of a namespace, as `ip -j` describes them.
+pub fn links(netns: &str) -> Result<Vec<Value>> {
+    let output = run(Command::new("ip").args(["-n", netns, "-j", "link", "show"]))?;
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Where a frame is put in, and which host must drop it.
