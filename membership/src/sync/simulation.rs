@@ -553,10 +553,10 @@ fn run(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn all_agree_on_all_that_was_acknowledged_1() {
-    run(0..150);
+    run(0..100);
 }
 
 #[test]
 fn all_agree_on_all_that_was_acknowledged_2() {
-    run(150..300);
+    run(100..200);
 }
