@@ -64,7 +64,7 @@ pub enum AuthorError {
 }
 
 /// Most bytes of signed facts that a host may have in one scope, so that a peer can take all of them as one.
-pub const SET_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const SET_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Withdrawn facts are kept until there are more than this many, and more than half of the set.
 const WITHDRAWN_KEPT: usize = 64;
