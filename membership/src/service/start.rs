@@ -1,6 +1,6 @@
 //! Starting a peer: from a data directory to running tasks.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -19,11 +19,11 @@ use super::{CallHandler, Config, FactWrite, Inner, Membership, StartError, inter
 use crate::counter::{Counter, Counters};
 use crate::gossip::{self, Gossip};
 use crate::home::{Home, HomeError, NodeFiles};
-use crate::id::Scope;
+use crate::id::{NodeId, Scope};
 use crate::identity;
 use crate::join::{self, Registrar};
 use crate::keyring::{Certify, NODE_NAME};
-use crate::mesh::{self, Class, Handlers, Mesh, MeshError};
+use crate::mesh::{self, Class, Handlers, Mesh, MeshError, WeakMesh};
 use crate::node::{CLUSTER_KIND, NODE_KIND, NodeRecord};
 use crate::pki::{Authority, Leaf, PkiError, Roots};
 use crate::record::{Body, Key};
@@ -91,7 +91,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         slot.handlers(),
         events_tx,
     )?;
-    let addresses = advertised(&config, &mesh)?;
+    let addresses = advertised(&config, &mesh, &files).inspect_err(|_| mesh.abandon())?;
     let NodeFiles {
         manifest,
         key,
@@ -190,7 +190,7 @@ async fn open(
 }
 
 /// Where others reach this node.
-fn advertised(config: &Config, mesh: &Mesh) -> Result<Vec<SocketAddr>, StartError> {
+fn advertised(config: &Config, mesh: &Mesh, files: &NodeFiles) -> Result<Vec<SocketAddr>, StartError> {
     if !config.advertise.is_empty() {
         return Ok(config.advertise.clone());
     }
@@ -198,7 +198,13 @@ fn advertised(config: &Config, mesh: &Mesh) -> Result<Vec<SocketAddr>, StartErro
     if !bound.ip().is_unspecified() {
         return Ok(vec![bound]);
     }
-    let found = source_address(bound).map(|address| vec![SocketAddr::new(address.ip(), bound.port())]);
+    let known = files
+        .bootstrap
+        .nodes
+        .iter()
+        .flat_map(|(_, record)| &record.addresses)
+        .copied();
+    let found = source_address(bound, known).map(|ip| vec![SocketAddr::new(ip, bound.port())]);
     found.ok_or_else(|| {
         let why =
             "the node listens on all addresses, and none of them leads out: say with --advertise where others reach it";
@@ -206,26 +212,29 @@ fn advertised(config: &Config, mesh: &Mesh) -> Result<Vec<SocketAddr>, StartErro
     })
 }
 
-/// The address from which this host would reach others. Nothing is sent: connecting a UDP socket only looks up a route.
-fn source_address(bound: SocketAddr) -> Option<SocketAddr> {
+/// The address from which this host would reach these nodes, or else the world. Nothing is sent: connecting a UDP
+/// socket only looks up a route.
+fn source_address(bound: SocketAddr, known: impl Iterator<Item = SocketAddr>) -> Option<IpAddr> {
     // Documentation addresses (RFC 5737, RFC 3849) follow the default route.
-    let v4 = (
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9)),
-    );
-    let v6_target = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-    let v6 = (
-        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        SocketAddr::from((v6_target, 9)),
-    );
-    let families = if bound.is_ipv4() { vec![v4] } else { vec![v6, v4] };
-    families.into_iter().find_map(|(any, target)| {
-        let socket = UdpSocket::bind(any).ok()?;
+    let world = ["192.0.2.1:9", "[2001:db8::1]:9"]
+        .into_iter()
+        .filter_map(|address| address.parse().ok());
+    let reachable = known
+        .chain(world)
+        .filter(|target: &SocketAddr| bound.is_ipv6() || target.is_ipv4());
+    reachable.into_iter().find_map(|target| {
+        let any: IpAddr = if target.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
         socket.connect(target).ok()?;
         socket
             .local_addr()
             .ok()
-            .filter(|address| !address.ip().is_unspecified())
+            .map(|address| address.ip())
+            .filter(|ip| !ip.is_unspecified())
     })
 }
 
@@ -285,17 +294,17 @@ fn body(value: &impl serde::Serialize) -> Result<Body, String> {
 
 /// The mesh answers from its first packet on, and its handlers need the state, which is made after it.
 #[derive(Debug, Default, Clone)]
-struct Slot(Arc<std::sync::OnceLock<(Weak<State>, Mesh)>>);
+struct Slot(Arc<std::sync::OnceLock<(Weak<State>, WeakMesh)>>);
 
 impl Slot {
     fn fill(&self, state: &Arc<State>, mesh: &Mesh) {
         // It is filled once, by the only caller.
-        let _filled = self.0.set((Arc::downgrade(state), mesh.clone()));
+        let _filled = self.0.set((Arc::downgrade(state), mesh.downgrade()));
     }
 
     fn get(&self) -> Option<(Arc<State>, Mesh)> {
         let (state, mesh) = self.0.get()?;
-        Some((state.upgrade()?, mesh.clone()))
+        Some((state.upgrade()?, mesh.upgrade()?))
     }
 
     fn handlers(&self) -> Handlers {
@@ -306,12 +315,7 @@ impl Slot {
         }
     }
 
-    fn answer(
-        &self,
-        class: Class,
-        from: crate::id::NodeId,
-        request: Bytes,
-    ) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn answer(&self, class: Class, from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         match (self.get(), class) {
             (None, _) => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
             (Some((state, _)), Class::Internal) => Box::pin(internal::answer(state, from, request)),
