@@ -197,3 +197,5 @@ impl Sync {
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
