@@ -8,6 +8,8 @@
 
 mod host;
 mod namespace;
+mod tap;
 mod topology;
 
 mod forwarding;
+mod odd_frames;
