@@ -82,7 +82,8 @@ impl Datapath {
         };
         let (maps, ebpf) = load(&pins, &kernel, local)?;
         let numbers = maps.read_numbers()?;
-        let (events, netlink) = Events::subscribe()?;
+        let events = Events::subscribe()?;
+        let netlink = Netlink::connect()?;
         let mut datapath = Self {
             node: config.node,
             local,
@@ -110,6 +111,7 @@ impl Datapath {
     /// wanted tables. Idempotent; applying twice does nothing the second time. A port whose interface is not there
     /// waits; all else is programmed.
     pub async fn apply(&mut self, wanted: &Forwarding) -> Result<Applied, Error> {
+        self.reconnect()?;
         let installed = self.maps.read()?;
         let numbers = self.assign(wanted, &installed)?;
         self.links = self.netlink.links().await?;
@@ -394,6 +396,7 @@ impl Datapath {
 
     /// Follows what happened: underlay interfaces, routes, next hops. The tables of the domains stay.
     async fn follow(&mut self, happened: u8) -> Result<(), Error> {
+        self.reconnect()?;
         if happened & LINKS != 0 {
             self.links = self.netlink.links().await?;
             self.changed |= self.watch.differs(&self.links);
@@ -421,6 +424,17 @@ impl Datapath {
         let remote = ip(peer.remote);
         let local = self.local.addresses().find(|local| local.is_ipv4() == remote.is_ipv4());
         (local.unwrap_or_else(|| ip(peer.local)), remote)
+    }
+
+    /// Netlink connections do not live for ever: a message that cannot be decoded ends one.
+    fn reconnect(&mut self) -> Result<(), Error> {
+        if self.netlink.is_closed() {
+            self.netlink = Netlink::connect()?;
+        }
+        if self.events.is_over() {
+            self.events = Events::subscribe()?;
+        }
+        Ok(())
     }
 
     async fn wait(&mut self) {
