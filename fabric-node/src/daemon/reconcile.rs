@@ -94,8 +94,8 @@ pub(super) struct Reconciler {
     addresses: Addresses,
     port: u16,
     agenda: Agenda,
-    /// Domains of the first pass that were not tried yet.
-    untried: BTreeSet<DomainName>,
+    /// What the first pass has not tried yet.
+    untried: BTreeSet<Job>,
     cluster: Cluster,
     questions: mpsc::Receiver<Question>,
     force: watch::Sender<Force>,
@@ -142,8 +142,12 @@ impl Reconciler {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.membership.changes();
         self.mark_everything();
-        self.untried = self.known_domains();
-        self.note_started();
+        self.untried = self
+            .known_domains()
+            .into_iter()
+            .map(Job::Domain)
+            .chain([Job::Vtep])
+            .collect();
         loop {
             let next = self.agenda.next();
             tokio::select! {
@@ -193,10 +197,7 @@ impl Reconciler {
             Job::Vtep => self.publish_vtep().await,
             Job::Domain(domain) => self.bring_into_force(domain).await,
         };
-        match &job {
-            Job::Vtep => self.note_vtep(result.as_ref().err()),
-            Job::Domain(domain) => self.note_domain(domain, result.as_ref().err()),
-        }
+        self.note(&job, result.as_ref().err());
         match result {
             Ok(()) => self.agenda.done(&job),
             Err(error) => {
@@ -287,29 +288,17 @@ impl Reconciler {
         written.map(drop).map_err(|error| error.to_string())
     }
 
-    fn note_vtep(&self, error: Option<&String>) {
-        self.force.send_if_modified(|force| {
-            let changed = force.vtep.as_ref() != error;
-            force.vtep = error.cloned();
-            changed
+    fn note(&mut self, job: &Job, error: Option<&String>) {
+        self.untried.remove(job);
+        let started = self.untried.is_empty();
+        self.force.send_modify(|force| {
+            match (job, error) {
+                (Job::Vtep, error) => force.vtep = error.cloned(),
+                (Job::Domain(domain), Some(error)) => drop(force.failures.insert(domain.clone(), error.clone())),
+                (Job::Domain(domain), None) => drop(force.failures.remove(domain)),
+            }
+            force.started |= started;
         });
-    }
-
-    fn note_domain(&mut self, domain: &DomainName, error: Option<&String>) {
-        self.force.send_modify(|force| match error {
-            Some(error) => drop(force.failures.insert(domain.clone(), error.clone())),
-            None => drop(force.failures.remove(domain)),
-        });
-        if self.untried.remove(domain) {
-            self.note_started();
-        }
-    }
-
-    fn note_started(&self) {
-        if self.untried.is_empty() {
-            self.force
-                .send_if_modified(|force| !std::mem::replace(&mut force.started, true));
-        }
     }
 }
 
