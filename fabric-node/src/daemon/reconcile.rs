@@ -27,6 +27,8 @@ use crate::config::resolve::Addresses;
 const APPLY_MAX: Duration = Duration::from_secs(30);
 /// Longest time that an answer of the task is waited for: it may be in the midst of an apply.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// After this time a domain with a port that waits for its workload is looked at again.
+const WAITING_AGAIN: Duration = Duration::from_secs(2);
 /// Questions that wait for an answer at the same time.
 const QUESTIONS: usize = 64;
 
@@ -96,7 +98,7 @@ pub(super) struct Reconciler {
     agenda: Agenda,
     /// What the first pass has not tried yet.
     untried: BTreeSet<Job>,
-    cluster: Cluster,
+    cluster: Arc<Cluster>,
     questions: mpsc::Receiver<Question>,
     force: watch::Sender<Force>,
     begun: Arc<AtomicU64>,
@@ -232,6 +234,11 @@ impl Reconciler {
             Err(_) => return Err(format!("the datapath took longer than {} s", APPLY_MAX.as_secs())),
         };
         let gone = in_force.is_none();
+        if in_force.as_ref().is_some_and(|in_force| !waiting(in_force).is_empty()) {
+            // Nothing tells when a namespace appears.
+            self.agenda
+                .later(Job::Domain(domain.clone()), Instant::now() + WAITING_AGAIN);
+        }
         self.force.send_modify(|force| {
             let in_force = in_force.unwrap_or_else(|| InForce {
                 pass,
