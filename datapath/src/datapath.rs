@@ -157,7 +157,7 @@ impl Datapath {
         let installed = self
             .maps
             .read()
-            .inspect_err(|error| warn!(%error, "cannot read what is installed"));
+            .inspect_err(|error| warn!(error = error.words(), "cannot read what is installed"));
         let installed = installed.unwrap_or_default();
         let segments = installed.segments.values().map(|segment| segment.domain);
         let numbers: BTreeSet<u32> = segments
@@ -184,7 +184,10 @@ impl Datapath {
                 continue;
             }
             if let Err(error) = self.follow(self.pending).await {
-                warn!(%error, "cannot follow the kernel's interfaces and routes: trying again");
+                warn!(
+                    error = error.words(),
+                    "cannot follow the kernel's interfaces and routes: trying again"
+                );
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
@@ -206,7 +209,7 @@ impl Datapath {
     #[must_use]
     pub fn status(&self) -> Status {
         let hooks = status::hooks(&self.pins, &self.links)
-            .inspect_err(|error| warn!(%error, "cannot read what is attached"))
+            .inspect_err(|error| warn!(error = error.words(), "cannot read what is attached"))
             .unwrap_or_default();
         let underlay = self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex));
         Status {
@@ -468,4 +471,28 @@ fn looks() -> Interval {
 
 fn mechanism(kernel: &Kernel) -> Mechanism {
     if kernel.tcx { Mechanism::Tcx } else { Mechanism::Clsact }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon awaits these on whatever thread its runtime has.
+    #[test]
+    fn a_datapath_can_be_used_from_a_task() {
+        fn sendable<T: Send>(_: fn(&'static mut Datapath, &'static Forwarding) -> T) {}
+        sendable(|datapath, wanted| datapath.apply(wanted));
+        sendable(|datapath, _| datapath.changed());
+        sendable(|datapath, wanted| datapath.remove(&wanted.domain));
+        sendable(|_, _| {
+            Datapath::open(Config {
+                bpffs: "/".into(),
+                node: NodeId::of_key(&[1; 32]),
+                ipv4: None,
+                ipv6: None,
+                port: 1,
+            })
+        });
+        sendable(|_, _| crate::purge("/".as_ref(), NodeId::of_key(&[1; 32])));
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Waiting(pub(crate) String);
 
 impl From<Error> for Waiting {
     fn from(error: Error) -> Self {
-        Self(error.to_string())
+        Self(error.words())
     }
 }
 
@@ -177,7 +177,11 @@ impl Workbench<'_> {
                     path.display(),
                     inside.interface
                 )),
-                Some(nix::libc::EINVAL) => Waiting(format!("{} is not a network namespace, or {e}", path.display())),
+                Some(nix::libc::EINVAL) => Waiting(format!(
+                    "{} is not a network namespace, or {}",
+                    path.display(),
+                    e.words()
+                )),
                 _ => e.into(),
             })?;
         let links = self.netlink.links().await?;

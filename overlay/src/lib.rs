@@ -10,8 +10,11 @@ pub mod fact;
 pub mod forwarding;
 mod hash;
 pub mod manifest;
+pub mod model;
 pub mod name;
 pub mod object;
 pub mod subnet;
 pub mod view;
 pub mod vni;
+
+pub use compile::compile;

@@ -123,11 +123,7 @@ fn admit_domain(
         .iter()
         .filter(|change| change.outcome != Outcome::Unchanged)
         .count();
-    if let Some((index, _)) = part
-        .iter()
-        .nth(BATCH_RECORDS_MAX)
-        .filter(|_| written > BATCH_RECORDS_MAX)
-    {
+    if let Some((index, _)) = part.get(BATCH_RECORDS_MAX).filter(|_| written > BATCH_RECORDS_MAX) {
         refusals.push(Refusal::new(*index, "", Rule::TooMany { written }));
     }
     if refusals.is_empty() {
