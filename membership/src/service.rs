@@ -192,7 +192,12 @@ impl Membership {
 
     /// Writes objects of one scope as one batch: all or nothing. When it returns, the batch is on this node's disk.
     /// Each version replaces all versions of its key that the replica holds at that moment.
-    pub async fn write_intent(&self, _scope: Scope, _author: &str, _writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
+    pub async fn write_intent(
+        &self,
+        _scope: Scope,
+        _author: &str,
+        _writes: Vec<IntentWrite>,
+    ) -> Result<Mark, WriteError> {
         todo!()
     }
 
