@@ -1,5 +1,6 @@
-//! The layouts that the eBPF programs and user space share, and nothing else: keys and values of the maps, drop
-//! reasons, flags. All are `repr(C)` without padding; numbers are in host byte order, addresses in network order.
+//! What the eBPF programs and user space share: the layouts of the maps' keys and values, drop reasons, flags; and the
+//! arithmetic of headers ([`checksum`], [`ecn`], [`entropy`]), kept here so that its tests run on the host.
+//! Layouts are `repr(C)` without padding; numbers are in host byte order, addresses in network order.
 //! An IPv4 address stands as its IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
 //!
 //! ```text
@@ -14,7 +15,10 @@
 
 #![no_std]
 
+pub mod checksum;
 pub mod drop;
+pub mod ecn;
+pub mod entropy;
 pub mod table;
 
 pub use drop::Reason;

@@ -1,0 +1,76 @@
+//! Taking a frame out of its tunnel and delivering it.
+
+use datapath_common::checksum::replaced;
+use datapath_common::{KERNEL_DECAP_L3, Reason, Settings, Station, ecn};
+
+use crate::encap::FIXED_GSO;
+use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, TUNNEL};
+use crate::ip::Ip;
+use crate::outer::Outer;
+use crate::packet::Packet;
+use crate::{Verdict, deliver, kernel};
+
+/// `BPF_F_ADJ_ROOM_DECAP_L3_*`: what the packet is after the outer header is gone.
+const DECAP_L3_IPV4: u64 = 1 << 7;
+const DECAP_L3_IPV6: u64 = 1 << 8;
+/// The shortest frame on a wire, without its check sequence.
+const SHORTEST: usize = 60;
+
+/// Delivers the inner frame, whose Ethernet header is `frame`.
+#[inline(always)]
+pub fn receive(
+    packet: &mut Packet,
+    outer: &Outer,
+    frame: &Ethernet,
+    ip: &Ip,
+    station: &Station,
+    settings: &Settings,
+) -> Result<Verdict, Reason> {
+    let inner = outer.udp + TUNNEL - ETHERNET;
+    let congestion = ecn::decapsulated(ip.ecn, outer.ecn).ok_or(Reason::Ecn)?;
+    if congestion != ip.ecn {
+        mark(packet, inner + ETHERNET, ip.v4, congestion)?;
+    }
+    let protocol_agrees = shrink(packet, outer.v4, ip, inner, settings.kernel)?;
+    *packet.at_mut::<Ethernet>(0)? = *frame;
+    deliver::to(packet, station, settings, protocol_agrees)
+}
+
+/// Closes the room of the tunnel's headers; whether the kernel's idea of the ethertype is the inner one.
+#[inline(always)]
+fn shrink(packet: &mut Packet, outer_v4: bool, ip: &Ip, inner: usize, kernel: u32) -> Result<bool, Reason> {
+    let agrees = outer_v4 == ip.v4;
+    let knows = kernel & KERNEL_DECAP_L3 != 0;
+    let flags = match (agrees, knows, ip.v4) {
+        (true, ..) | (_, false, _) => FIXED_GSO,
+        (_, _, true) => FIXED_GSO | DECAP_L3_IPV4,
+        (_, _, false) => FIXED_GSO | DECAP_L3_IPV6,
+    };
+    // A kernel that cannot be told leaves no less than an IPv6 header of what it takes for IPv6: short frames are padded
+    // as on a wire.
+    if !agrees && !knows && (packet.len() as usize) < inner + SHORTEST {
+        packet.resize(inner + SHORTEST)?;
+    }
+    match kernel::adjust(packet, -(inner as i32), flags) {
+        Ok(()) => Ok(agrees || knows),
+        Err(_) => Err(Reason::Kernel),
+    }
+}
+
+/// Writes the ECN bits of the IP header at `offset`.
+#[inline(always)]
+fn mark(packet: &mut Packet, offset: usize, v4: bool, congestion: u8) -> Result<(), Reason> {
+    if v4 {
+        let header = packet.at_mut::<Ipv4>(offset)?;
+        let class = header.traffic_class & !0b11 | congestion;
+        let old = u16::from_ne_bytes([header.version_length, header.traffic_class]);
+        let new = u16::from_ne_bytes([header.version_length, class]);
+        header.traffic_class = class;
+        // The header's sum stays what it was, and with it the sum of the whole packet that a device may have computed.
+        header.checksum = replaced(header.checksum, old, new);
+        return Ok(());
+    }
+    let word = u32::from_be(packet.at::<Ipv6>(offset)?.version_class_flow);
+    let word = (word & !(0b11 << 20) | u32::from(congestion) << 20).to_be();
+    kernel::store(packet, offset, word)
+}

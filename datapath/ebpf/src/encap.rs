@@ -1,0 +1,177 @@
+//! Sending a frame through a tunnel: VXLAN (RFC 7348) over IPv4 or IPv6.
+//!
+//! The outer DSCP is 0, so that a workload cannot choose its priority in the underlay; ECN is copied (RFC 6040 normal
+//! mode). IPv4 has DF set and thus identification 0 (RFC 6864). The UDP checksum is 0: over IPv4 as RFC 7348 says, over
+//! IPv6 by RFC 6935, under the conditions of RFC 6936: both ends are ours, the receiver takes zero checksums on this one
+//! port only, checks that source, VNI, inner MAC and inner address belong together, and inner packets have checksums of
+//! their own. What an intermediate node corrupts is dropped there or by the inner checksum, as it would be on the wire.
+
+use datapath_common::checksum::folded;
+use datapath_common::entropy::Entropy;
+use datapath_common::{PEER_RESOLVED, Peer, Reason};
+
+use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, TUNNEL, Udp, Vxlan, ether, protocol};
+use crate::ip::{self, Ip};
+use crate::owner::mac_words;
+use crate::packet::Packet;
+use crate::{Verdict, kernel};
+
+const TTL: u8 = 64;
+const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+/// The I flag.
+pub const VNI_VALID: u32 = 0x0800_0000_u32.to_be();
+/// What `bpf_skb_adjust_room` returns for a packet that is encapsulated already.
+const EALREADY: i64 = -114;
+
+/// `BPF_F_ADJ_ROOM_*`. Sizes of segments stay as they are: they are the inner flow's.
+pub const FIXED_GSO: u64 = 1;
+const ENCAP_L3_IPV4: u64 = 1 << 1;
+const ENCAP_L3_IPV6: u64 = 1 << 2;
+const ENCAP_L4_UDP: u64 = 1 << 4;
+const ENCAP_L2_ETH: u64 = 1 << 6;
+const ENCAP_L2: u64 = (ETHERNET as u64) << 56;
+
+/// Sends an IP frame to a host; `longest` is the longest IP packet in it.
+#[inline(always)]
+pub fn send(
+    packet: &mut Packet,
+    frame: &Ethernet,
+    ip: &Ip,
+    peer: &Peer,
+    tunnel: (u32, u16),
+    longest: usize,
+) -> Result<Verdict, Reason> {
+    if peer.ifindex == 0 {
+        return Err(Reason::NoRoute);
+    }
+    let remote = ip::words(&peer.remote);
+    let v4 = ip::pretends(&peer.remote);
+    let outer = if v4 { size_of::<Ipv4>() } else { size_of::<Ipv6>() };
+    let inner = packet.len() as usize;
+    // Padding behind the IP packet travels, too.
+    let longest = if packet.segment() == 0 { inner - ETHERNET } else { longest };
+    if longest + TUNNEL + outer > peer.mtu as usize {
+        return Err(Reason::Mtu);
+    }
+    let entropy = entropy(packet, ip)?;
+    let agrees = grow(packet, TUNNEL + outer, v4, ip.v4)?;
+
+    // A length that does not fit is a super-packet's, which is written anew for each segment.
+    let udp_length = (inner + size_of::<Udp>() + size_of::<Vxlan>()).min(0xffff) as u16;
+    let resolved = peer.flags & PEER_RESOLVED != 0;
+    let link = Ethernet {
+        destination: if resolved {
+            mac_words(&peer.next_hop_mac)
+        } else {
+            [0; 3]
+        },
+        source: if resolved { mac_words(&peer.source_mac) } else { [0; 3] },
+        ether_type: if v4 { ether::IPV4 } else { ether::IPV6 },
+    };
+    *packet.at_mut::<Ethernet>(0)? = link;
+    if v4 {
+        let local = ip::words(&peer.local);
+        *packet.at_mut::<Ipv4>(ETHERNET)? = ipv4(local[3], remote[3], udp_length, ip.ecn);
+    } else {
+        let local = ip::words(&peer.local);
+        *packet.at_mut::<Ipv6>(ETHERNET)? = ipv6(local, remote, udp_length, ip.ecn, entropy.flow_label());
+    }
+    let (vni, port) = tunnel;
+    let offset = ETHERNET + outer;
+    *packet.at_mut::<Udp>(offset)? = Udp {
+        source: entropy.port().to_be(),
+        destination: port.to_be(),
+        length: udp_length.to_be(),
+        checksum: 0,
+    };
+    *packet.at_mut::<Vxlan>(offset + size_of::<Udp>())? = Vxlan {
+        flags: VNI_VALID,
+        vni: (vni << 8).to_be(),
+    };
+    *packet.at_mut::<Ethernet>(offset + size_of::<Udp>() + size_of::<Vxlan>())? = *frame;
+
+    if resolved {
+        kernel::redirect(peer.ifindex)
+    } else if agrees {
+        kernel::redirect_neighbour(peer.ifindex, &peer.next_hop, ip::pretends(&peer.next_hop))
+    } else {
+        // The kernel would take the outer header for one of the inner family.
+        Err(Reason::Kernel)
+    }
+}
+
+/// What spreads the inner flow over the underlay's paths.
+#[inline(always)]
+fn entropy(packet: &mut Packet, ip: &Ip) -> Result<Entropy, Reason> {
+    let ports = ip.ports(packet)?;
+    let (source, destination) = (ip::words(&ip.source), ip::words(&ip.destination));
+    let upper = u64::from(ports) << 8 | u64::from(ip.protocol.unwrap_or(0));
+    let upper = if ip.fragment { 0 } else { upper };
+    let entropy = Entropy::new()
+        .with(upper)
+        .with(u64::from(source[3]) << 32 | u64::from(destination[3]));
+    if ip.v4 {
+        return Ok(entropy);
+    }
+    Ok(entropy
+        .with(u64::from(source[0]) << 32 | u64::from(source[1]))
+        .with(u64::from(source[2]) << 32 | u64::from(destination[2]))
+        .with(u64::from(destination[0]) << 32 | u64::from(destination[1])))
+}
+
+/// Opens room for the tunnel's headers and tells the kernel what they are; whether its idea of the ethertype is the
+/// outer one.
+#[inline(always)]
+fn grow(packet: &mut Packet, bytes: usize, outer_v4: bool, inner_v4: bool) -> Result<bool, Reason> {
+    let layer3 = if outer_v4 { ENCAP_L3_IPV4 } else { ENCAP_L3_IPV6 };
+    let flags = FIXED_GSO | layer3 | ENCAP_L4_UDP | ENCAP_L2_ETH | ENCAP_L2;
+    match kernel::adjust(packet, bytes as i32, flags) {
+        Ok(()) => Ok(true),
+        // The workload forwards what came out of a tunnel, or has one of its own. The kernel keeps one tunnel's offsets
+        // only, which it needs for super-packets alone.
+        Err(EALREADY) if packet.segment() == 0 => {
+            kernel::adjust(packet, bytes as i32, FIXED_GSO).map_err(|_| Reason::Kernel)?;
+            Ok(outer_v4 == inner_v4)
+        }
+        Err(_) => Err(Reason::Kernel),
+    }
+}
+
+#[inline(always)]
+fn ipv4(source: u32, destination: u32, udp_length: u16, ecn: u8) -> Ipv4 {
+    let total_length = (udp_length.saturating_add(size_of::<Ipv4>() as u16)).to_be();
+    let header = Ipv4 {
+        version_length: 0x45,
+        traffic_class: ecn,
+        total_length,
+        identification: 0,
+        fragment: DONT_FRAGMENT,
+        ttl: TTL,
+        protocol: protocol::UDP,
+        checksum: 0,
+        source,
+        destination,
+    };
+    let sum = u64::from(u16::from_ne_bytes([header.version_length, header.traffic_class]))
+        + u64::from(total_length)
+        + u64::from(DONT_FRAGMENT)
+        + u64::from(u16::from_ne_bytes([TTL, protocol::UDP]))
+        + u64::from(source)
+        + u64::from(destination);
+    Ipv4 {
+        checksum: folded(sum),
+        ..header
+    }
+}
+
+#[inline(always)]
+fn ipv6(source: [u32; 4], destination: [u32; 4], udp_length: u16, ecn: u8, flow_label: u32) -> Ipv6 {
+    Ipv6 {
+        version_class_flow: (6 << 28 | u32::from(ecn) << 20 | flow_label).to_be(),
+        payload_length: udp_length.to_be(),
+        next_header: protocol::UDP,
+        hop_limit: TTL,
+        source,
+        destination,
+    }
+}

@@ -1,0 +1,157 @@
+//! Neighbour discovery of workloads (RFC 4861): answered here from replicated state, never forwarded. The order of checks
+//! is table N of the reference model (`overlay::model`).
+
+use datapath_common::checksum::folded;
+use datapath_common::{Address, Port, Reason, Settings};
+
+use crate::headers::{ETHERNET, Ethernet, Icmp6, Ipv6, LinkOption, MacWords, Neighbour, ether, protocol};
+use crate::icmp6::{NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
+use crate::ip::{self, Ip};
+use crate::owner::{mac_words, neighbour, same};
+use crate::packet::Packet;
+use crate::{Verdict, deliver};
+
+/// Target link-layer address option.
+const TARGET_LINK: u8 = 2;
+/// The Solicited and Override flags of an advertisement.
+const SOLICITED: u32 = 0x4000_0000_u32.to_be();
+const OVERRIDE: u32 = 0x2000_0000_u32.to_be();
+const HOP_LIMIT: u8 = 255;
+/// Where the target stands in the frame, and the option that follows it.
+const MESSAGE: usize = ETHERNET + size_of::<Ipv6>();
+const OPTION: usize = MESSAGE + size_of::<Neighbour>();
+const ANSWER: usize = OPTION + size_of::<LinkOption>();
+/// What an answer carries behind its IPv6 header.
+const PAYLOAD: u16 = (ANSWER - MESSAGE) as u16;
+/// All nodes: ff02::1 and its MAC address.
+const ALL_NODES: [u32; 4] = [0xff02_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
+const ALL_NODES_MAC: MacWords = [0x3333_u16.to_be(), 0, 1_u16.to_be()];
+
+/// Turns a solicitation into its advertisement, in place, and sends it back.
+#[inline(always)]
+pub fn answer(packet: &mut Packet, port: &Port, settings: &Settings, ip: &Ip, kind: u8) -> Result<Verdict, Reason> {
+    if ip.extended {
+        return Err(Reason::Malformed);
+    }
+    let hop_limit = packet.at::<Ipv6>(ETHERNET)?.hop_limit;
+    if hop_limit != HOP_LIMIT || packet.at::<Icmp6>(MESSAGE)?.code != 0 {
+        return Err(Reason::Malformed);
+    }
+    if MESSAGE + size_of::<Neighbour>() > ip.end {
+        return Err(Reason::Truncated);
+    }
+    packet.linear(OPTION)?;
+    let target = packet.at::<Neighbour>(MESSAGE)?.target;
+    let owner = asked(port, target, kind)?;
+    write(packet, port, ip::words(&ip.source), target, owner)?;
+    deliver::back(packet, settings)
+}
+
+/// The MAC address that a solicitation asks for.
+#[inline(always)]
+fn asked(port: &Port, target: [u32; 4], kind: u8) -> Result<MacWords, Reason> {
+    let address = ip::address(target);
+    if address[0] == 0xff {
+        return Err(Reason::Malformed);
+    }
+    let owner = if ip::pretends(&address) {
+        None
+    } else {
+        neighbour(port.vni, &address).map(|neighbour| mac_words(&neighbour.mac))
+    };
+    let own = owner.is_some_and(|owner| same(owner, mac_words(&port.mac)));
+    match (kind, owner) {
+        (NEIGHBOUR_SOLICITATION, _) if own => Err(Reason::DadProbe),
+        (NEIGHBOUR_SOLICITATION, _) if target == ip::words(&link_local(&port.host_mac)) && port.host_mac != [0; 6] => {
+            Err(Reason::HostLink)
+        }
+        (NEIGHBOUR_SOLICITATION, Some(owner)) => Ok(owner),
+        (NEIGHBOUR_SOLICITATION, None) => Err(Reason::UnknownNeighbour),
+        _ if own => Err(Reason::Gratuitous),
+        _ => Err(Reason::NeighbourSpoof),
+    }
+}
+
+/// The link-local address of a MAC address (RFC 4291 appendix A).
+#[inline(always)]
+fn link_local(mac: &[u8; 6]) -> Address {
+    [
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        mac[0] ^ 2,
+        mac[1],
+        mac[2],
+        0xff,
+        0xfe,
+        mac[3],
+        mac[4],
+        mac[5],
+    ]
+}
+
+#[inline(always)]
+fn write(packet: &mut Packet, port: &Port, asker: [u32; 4], target: [u32; 4], owner: MacWords) -> Result<(), Reason> {
+    if packet.len() as usize != ANSWER {
+        packet.resize(ANSWER)?;
+    }
+    packet.linear(ANSWER)?;
+    // An asker without an address is told with all others (RFC 4861 section 7.2.4).
+    let nameless = asker == [0; 4];
+    let destination = if nameless { ALL_NODES } else { asker };
+    let flags = if nameless { OVERRIDE } else { SOLICITED | OVERRIDE };
+    let icmp = Icmp6 {
+        kind: NEIGHBOUR_ADVERTISEMENT,
+        code: 0,
+        checksum: 0,
+    };
+    let option = LinkOption {
+        kind: TARGET_LINK,
+        length: 1,
+        mac: owner,
+    };
+    let checksum = checksum(target, destination, flags, &option);
+
+    *packet.at_mut::<Ethernet>(0)? = Ethernet {
+        destination: if nameless { ALL_NODES_MAC } else { mac_words(&port.mac) },
+        source: owner,
+        ether_type: ether::IPV6,
+    };
+    *packet.at_mut::<Ipv6>(ETHERNET)? = Ipv6 {
+        version_class_flow: 0x6000_0000_u32.to_be(),
+        payload_length: PAYLOAD.to_be(),
+        next_header: protocol::ICMP6,
+        hop_limit: HOP_LIMIT,
+        source: target,
+        destination,
+    };
+    *packet.at_mut::<Neighbour>(MESSAGE)? = Neighbour {
+        icmp: Icmp6 { checksum, ..icmp },
+        flags,
+        target,
+    };
+    *packet.at_mut::<LinkOption>(OPTION)? = option;
+    Ok(())
+}
+
+/// The advertisement's checksum, pseudo-header included (RFC 8200 section 8.1). Its source is its target.
+#[inline(always)]
+fn checksum(target: [u32; 4], destination: [u32; 4], flags: u32, option: &LinkOption) -> u16 {
+    let pseudo = u64::from(PAYLOAD.to_be()) + u64::from(u16::from(protocol::ICMP6).to_be());
+    let start = u64::from(u16::from_ne_bytes([NEIGHBOUR_ADVERTISEMENT, 0])) + u64::from(flags);
+    let link = u64::from(u16::from_ne_bytes([option.kind, option.length]))
+        + u64::from(option.mac[0])
+        + u64::from(option.mac[1])
+        + u64::from(option.mac[2]);
+    folded(pseudo + start + link + 2 * sum(target) + sum(destination))
+}
+
+#[inline(always)]
+fn sum(words: [u32; 4]) -> u64 {
+    u64::from(words[0]) + u64::from(words[1]) + u64::from(words[2]) + u64::from(words[3])
+}

@@ -1,0 +1,47 @@
+//! The permanent programs of the hooks: each calls its slot of `PROGRAMS`, so that one map update swaps the programs under
+//! traffic on every kernel. Where the slot is empty, a workload's packets are dropped and the underlay's pass.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use datapath_common::{Reason, SLOT_FROM_ENDPOINT, SLOT_FROM_UNDERLAY, SLOT_TO_ENDPOINT};
+
+use crate::drop::Owner;
+use crate::maps::{PORTS, PROGRAMS};
+use crate::packet::Packet;
+use crate::{TC_ACT_UNSPEC, action};
+
+/// At the ingress of the host side of a workload's interface.
+#[classifier]
+pub fn stub_from_endpoint(ctx: TcContext) -> i32 {
+    call(&ctx, SLOT_FROM_ENDPOINT);
+    no_program(&ctx)
+}
+
+/// At the egress of the host side of a workload's interface.
+#[classifier]
+pub fn stub_to_endpoint(ctx: TcContext) -> i32 {
+    call(&ctx, SLOT_TO_ENDPOINT);
+    no_program(&ctx)
+}
+
+/// At the ingress of an underlay interface.
+#[classifier]
+pub fn stub_from_underlay(ctx: TcContext) -> i32 {
+    call(&ctx, SLOT_FROM_UNDERLAY);
+    TC_ACT_UNSPEC
+}
+
+/// Returns only if the slot is empty.
+#[inline(always)]
+fn call(ctx: &TcContext, slot: u32) {
+    // SAFETY: programs and map are of the same type; the callee ends this run.
+    unsafe { PROGRAMS.tail_call(ctx, slot) };
+}
+
+#[inline(always)]
+fn no_program(ctx: &TcContext) -> i32 {
+    let packet = Packet::new(ctx);
+    // SAFETY: a value may change while it is read; each field is valid by itself.
+    let owner = unsafe { PORTS.get(packet.ifindex()) }.map_or(Owner::NOBODY, Owner::of);
+    action(Err(Reason::NoProgram), owner, packet.len())
+}

@@ -1,0 +1,460 @@
+//! The datapath of this host: opened once, then told what every domain wants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use aya::Ebpf;
+use datapath_common::Peer;
+use membership::id::NodeId;
+use overlay::forwarding::Forwarding;
+use overlay::name::{DomainName, EndpointName};
+use overlay::object::domain::DefaultPolicy;
+use tracing::{debug, info, warn};
+
+use crate::attach::{self, Hook, Mechanism, Target};
+use crate::bpffs::{self, Pins, entries, parse_hook};
+use crate::diff::{Entry, Key, Operation, diff};
+use crate::drops::{self, DropCount};
+use crate::error::Error;
+use crate::events::{Events, LINKS, NEIGHBOURS, ROUTES};
+use crate::kernel::Kernel;
+use crate::links::{Owner, owner_of};
+use crate::load::load;
+use crate::lower::{Interfaces, Local, Tunnels, keep_tunnels_of, lower, number_tunnels};
+use crate::maps::{Maps, NUMBERS_MAX, compatible};
+use crate::netlink::{Link, Netlink};
+use crate::nexthop::{self, Ends};
+use crate::numbers::{DomainNumbers, Numbers};
+use crate::port::{Waiting, Workbench};
+use crate::status::{self, Status};
+use crate::tables::{Tables, ip};
+use crate::underlay;
+use crate::watch::Watch;
+use crate::{Applied, Config, PortState};
+
+/// Between two rounds of following the kernel: many changes come in bursts.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How often namespaces that ports wait for are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The programs and maps of this host, loaded and attached. Dropping it leaves all in force.
+#[derive(Debug)]
+pub struct Datapath {
+    node: NodeId,
+    local: Local,
+    pins: Pins,
+    kernel: Kernel,
+    ebpf: Ebpf,
+    maps: Maps,
+    numbers: Numbers,
+    netlink: Netlink,
+    events: Events,
+    /// Every interface, as it was seen last.
+    links: BTreeMap<u32, Link>,
+    underlay: BTreeSet<u32>,
+    watch: Watch,
+    /// What happened and is not dealt with; kept when `changed` is cancelled.
+    pending: u8,
+    /// `changed` has something to tell.
+    changed: bool,
+}
+
+impl Datapath {
+    /// Loads the programs (or takes over what is pinned), reads back what is installed and attaches to the underlay
+    /// interfaces. Call it, and all else, from a tokio runtime in the host's network namespace.
+    pub async fn open(config: Config) -> Result<Self, Error> {
+        let kernel = Kernel::probe()?;
+        if bpffs::ensure_mounted(&config.bpffs)? {
+            info!(path = %config.bpffs.display(), "mounted a bpf file system");
+        }
+        let pins = Pins::new(&config.bpffs, config.node);
+        if !compatible(&pins) {
+            pins.set_aside()?;
+        }
+        let local = Local {
+            ipv4: config.ipv4,
+            ipv6: config.ipv6,
+            port: config.port,
+        };
+        let (maps, ebpf) = load(&pins, &kernel, local)?;
+        let numbers = maps.read_numbers()?;
+        let (events, netlink) = Events::subscribe()?;
+        let mut datapath = Self {
+            node: config.node,
+            local,
+            pins,
+            kernel,
+            ebpf,
+            maps,
+            numbers,
+            netlink,
+            events,
+            links: BTreeMap::new(),
+            underlay: BTreeSet::new(),
+            watch: Watch::default(),
+            pending: 0,
+            changed: false,
+        };
+        datapath.links = datapath.netlink.links().await?;
+        datapath.replace_other_layouts()?;
+        datapath.follow(LINKS | ROUTES | NEIGHBOURS).await?;
+        Ok(datapath)
+    }
+
+    /// Makes one domain on this host what `wanted` says: interfaces first, then the difference between installed and
+    /// wanted tables. Idempotent; applying twice does nothing the second time. A port whose interface is not there
+    /// waits; all else is programmed.
+    pub async fn apply(&mut self, wanted: &Forwarding) -> Result<Applied, Error> {
+        let installed = self.maps.read()?;
+        let numbers = self.assign(wanted, &installed)?;
+        self.links = self.netlink.links().await?;
+        let (interfaces, ports) = self.ready_ports(wanted, &numbers, &installed).await;
+
+        let vnis = wanted.networks.values().map(|segment| segment.vni.get()).collect();
+        let (mine, others) = installed.split(numbers.domain, &vnis);
+        let tunnels = self.tunnels(wanted, &mine).await?;
+        let mut tables = lower(wanted, &numbers, &interfaces, &tunnels);
+        keep_tunnels_of(&others, &mine, &mut tables);
+
+        let operations = diff(&mine, &tables);
+        for operation in &operations {
+            self.maps.apply(*operation)?;
+        }
+        self.shut(wanted, &operations).await?;
+        self.links = self.netlink.links().await?;
+        self.attach_underlay(&tables.peers).await?;
+        let waits = |endpoint: &EndpointName| matches!(ports.get(endpoint), Some(PortState::Waiting(_)));
+        self.watch.set(self.node, wanted, waits, &self.links);
+        debug!(domain = %wanted.domain, operations = operations.len(), "applied");
+        Ok(Applied {
+            operations: operations.len(),
+            ports,
+        })
+    }
+
+    /// Removes all of a domain.
+    pub async fn remove(&mut self, domain: &DomainName) -> Result<(), Error> {
+        let nothing = Forwarding {
+            domain: domain.clone(),
+            default_policy: DefaultPolicy::Deny,
+            networks: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            stations: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            conditions: BTreeMap::new(),
+        };
+        self.apply(&nothing).await.map(|_| ())
+    }
+
+    /// Domains of which something is installed.
+    #[must_use]
+    pub fn domains(&self) -> Vec<DomainName> {
+        let installed = self
+            .maps
+            .read()
+            .inspect_err(|error| warn!(%error, "cannot read what is installed"));
+        let installed = installed.unwrap_or_default();
+        let segments = installed.segments.values().map(|segment| segment.domain);
+        let numbers: BTreeSet<u32> = segments
+            .chain(installed.ports.values().map(|port| port.domain))
+            .collect();
+        numbers
+            .iter()
+            .filter_map(|number| self.numbers.name(*number))
+            .map(|name| name.domain.clone())
+            .collect()
+    }
+
+    /// Resolves when an interface or a namespace that a port hangs on came, went or changed: `apply` all domains
+    /// then. Meanwhile it follows routes, next hops and underlay interfaces by itself, so it should always be
+    /// awaited somewhere. Cancel-safe.
+    pub async fn changed(&mut self) {
+        loop {
+            if std::mem::take(&mut self.changed) {
+                return;
+            }
+            self.pending |= self.events.take();
+            if self.pending == 0 {
+                self.wait().await;
+                continue;
+            }
+            if let Err(error) = self.follow(self.pending).await {
+                warn!(%error, "cannot follow the kernel's interfaces and routes: trying again");
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            self.pending = 0;
+            tokio::time::sleep(SETTLE).await;
+        }
+    }
+
+    /// The drop counters, summed over CPUs.
+    pub fn drops(&self) -> Result<Vec<DropCount>, Error> {
+        let counts = self.maps.drops()?;
+        Ok(counts
+            .into_iter()
+            .map(|(key, count)| drops::named(key, count, &self.numbers))
+            .collect())
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let hooks = status::hooks(&self.pins, &self.links)
+            .inspect_err(|error| warn!(%error, "cannot read what is attached"))
+            .unwrap_or_default();
+        let underlay = self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex));
+        Status {
+            kernel: self.kernel.release.clone(),
+            hooks,
+            fallbacks: self.kernel.fallbacks(),
+            underlay: underlay.map(|link| (link.name.clone(), link.mtu)).collect(),
+        }
+    }
+
+    /// Numbers for all names of a domain; written before anything uses them.
+    fn assign(&mut self, wanted: &Forwarding, installed: &Tables) -> Result<DomainNumbers, Error> {
+        if self.numbers.len() + wanted.ports.len() >= NUMBERS_MAX as usize {
+            self.release_numbers(installed)?;
+        }
+        let (numbers, fresh) = self.numbers.assign(wanted);
+        for (number, name) in &fresh {
+            self.maps.put_number(*number, name)?;
+        }
+        Ok(numbers)
+    }
+
+    /// Gives up the numbers of what is gone: first their counters, then their names.
+    fn release_numbers(&mut self, installed: &Tables) -> Result<(), Error> {
+        let spare: BTreeSet<u32> = self.numbers.spare(&installed.numbers_in_use()).into_iter().collect();
+        let counts = self.maps.drops()?;
+        let stale: Vec<_> = counts
+            .into_keys()
+            .filter(|k| spare.contains(&k.domain) || spare.contains(&k.endpoint))
+            .collect();
+        self.maps.forget_drops(&stale)?;
+        for number in spare {
+            self.maps.remove_number(number)?;
+            self.numbers.release(number);
+        }
+        Ok(())
+    }
+
+    /// Makes the interfaces of all ports ready, as far as they can be.
+    async fn ready_ports(
+        &mut self,
+        wanted: &Forwarding,
+        numbers: &DomainNumbers,
+        installed: &Tables,
+    ) -> (Interfaces, BTreeMap<EndpointName, PortState>) {
+        let underlay: Vec<u32> = self.underlay.iter().copied().collect();
+        let mut taken: BTreeMap<u32, (u32, String)> = installed
+            .ports
+            .iter()
+            .map(|(ifindex, port)| (*ifindex, (port.endpoint, self.words_for(port.endpoint))))
+            .collect();
+        let mut interfaces = Interfaces::new();
+        let mut states = BTreeMap::new();
+        for (endpoint, port) in &wanted.ports {
+            let number = numbers.endpoints.get(endpoint).copied().unwrap_or_default();
+            let Some(segment) = wanted.networks.get(&port.network) else {
+                let text = format!(
+                    "its network {} is not in force: look at the network's conditions",
+                    port.network
+                );
+                states.insert(endpoint.clone(), PortState::Waiting(text));
+                continue;
+            };
+            let others = taken.iter().filter(|(_, (owner, _))| *owner != number);
+            let mut workbench = Workbench {
+                netlink: &self.netlink,
+                ebpf: &mut self.ebpf,
+                maps: &mut self.maps,
+                pins: &self.pins,
+                mechanism: mechanism(&self.kernel),
+                links: &self.links,
+                underlay: &underlay,
+                taken: others.map(|(ifindex, (_, words))| (*ifindex, words.clone())).collect(),
+            };
+            let owner = Owner {
+                node: self.node,
+                domain: &wanted.domain,
+                endpoint,
+            };
+            let state = match workbench.ready(owner, port, segment.mtu.into()).await {
+                Ok(ready) => {
+                    interfaces.insert(endpoint.clone(), ready.interface);
+                    taken.insert(
+                        ready.interface.ifindex,
+                        (number, format!("{}/{endpoint}", wanted.domain)),
+                    );
+                    PortState::Programmed {
+                        ifindex: ready.interface.ifindex,
+                        name: ready.name,
+                    }
+                }
+                Err(Waiting(text)) => PortState::Waiting(text),
+            };
+            states.insert(endpoint.clone(), state);
+        }
+        (interfaces, states)
+    }
+
+    fn words_for(&self, endpoint: u32) -> String {
+        let name = self.numbers.name(endpoint);
+        name.and_then(|name| {
+            name.endpoint
+                .as_ref()
+                .map(|endpoint| format!("{}/{endpoint}", name.domain))
+        })
+        .unwrap_or_else(|| "another endpoint".into())
+    }
+
+    /// The tunnels to the hosts of a domain, numbered and routed.
+    async fn tunnels(&self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
+        let ends: BTreeMap<NodeId, Ends> = wanted
+            .hosts
+            .iter()
+            .filter_map(|(host, vtep)| Some((*host, self.local.tunnel(vtep)?)))
+            .collect();
+        for host in wanted.hosts.keys().filter(|host| !ends.contains_key(host)) {
+            warn!(%host, "no tunnel: it has no address family or not the port in common with this node");
+        }
+        let numbers = number_tunnels(&installed.peers, ends.values().map(|(_, remote)| *remote));
+        let tunnels = ends
+            .values()
+            .filter_map(|ends| Some((*numbers.get(&ends.1)?, *ends)))
+            .collect();
+        let peers = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
+        let hosts = ends
+            .iter()
+            .filter_map(|(host, (_, remote))| Some((*host, *numbers.get(remote)?)))
+            .collect();
+        Ok(Tunnels { hosts, peers })
+    }
+
+    /// What becomes of interfaces that are no port of the domain any more: a veth of ours is removed, another's
+    /// interface stays, down and with its stubs, which deny.
+    async fn shut(&mut self, wanted: &Forwarding, operations: &[Operation]) -> Result<(), Error> {
+        let is_port = |endpoint: &EndpointName| matches!(wanted.ports.get(endpoint), Some(port) if matches!(port.binding, overlay::fact::Binding::Namespace { .. }));
+        let mut released = false;
+        for link in self.links.values() {
+            match owner_of(link, self.node) {
+                Some((domain, endpoint)) => {
+                    if domain == wanted.domain && !is_port(&endpoint) {
+                        self.netlink.delete(link).await?;
+                    }
+                }
+                None => {
+                    let closed = operations.contains(&Operation::Remove(Key::Port(link.ifindex)));
+                    let reopened = |o: &Operation| matches!(o, Operation::Put(Entry::Port(i, _)) if *i == link.ifindex);
+                    if closed && !operations.iter().any(reopened) {
+                        self.netlink.down(link).await?;
+                        released = true;
+                    }
+                }
+            }
+        }
+        self.changed |= released && self.watch.others_wait(&wanted.domain);
+        Ok(())
+    }
+
+    /// Attaches to every underlay interface, and detaches from what is none any more.
+    async fn attach_underlay(&mut self, peers: &BTreeMap<u32, Peer>) -> Result<(), Error> {
+        let addresses = self.netlink.addresses().await?;
+        self.underlay = underlay::interfaces(&self.local, &self.links, &addresses, peers);
+        let hook = Hook::FromUnderlay;
+        for link in self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex)) {
+            let target = Target {
+                ifindex: link.ifindex,
+                name: &link.name,
+            };
+            attach::attach(&mut self.ebpf, &self.pins, target, hook, mechanism(&self.kernel))?;
+        }
+        for pin in entries(&self.pins.hooks())? {
+            let Some((ifindex, hook, mechanism)) = parse_hook(&pin) else {
+                continue;
+            };
+            let link = self.links.get(&ifindex);
+            let is_stale = hook == Hook::FromUnderlay && !self.underlay.contains(&ifindex);
+            if link.is_none() || is_stale {
+                attach::detach(&pin, link.map(|link| link.name.as_str()), hook, mechanism)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows what happened: underlay interfaces, routes, next hops. The tables of the domains stay.
+    async fn follow(&mut self, happened: u8) -> Result<(), Error> {
+        if happened & LINKS != 0 {
+            self.links = self.netlink.links().await?;
+            self.changed |= self.watch.differs(&self.links);
+        }
+        let installed = self.maps.read_peers()?;
+        let peers = if happened & (LINKS | ROUTES) != 0 {
+            let tunnels = installed.iter().map(|(n, peer)| (*n, self.ends(peer))).collect();
+            let peers = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
+            self.attach_underlay(&peers).await?;
+            nexthop::release_neighbours(&self.netlink, &peers).await?;
+            peers
+        } else {
+            nexthop::resolve_peers(&installed, &self.links, &self.netlink.neighbours().await?)
+        };
+        for (number, peer) in peers {
+            if installed.get(&number) != Some(&peer) {
+                self.maps.apply(Operation::Put(Entry::Peer(number, peer)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends of an installed tunnel; ours as it is configured.
+    fn ends(&self, peer: &Peer) -> Ends {
+        let remote = ip(peer.remote);
+        let local = self.local.addresses().find(|local| local.is_ipv4() == remote.is_ipv4());
+        (local.unwrap_or_else(|| ip(peer.local)), remote)
+    }
+
+    async fn wait(&mut self) {
+        if !self.watch.has_namespaces() {
+            return self.events.wait().await;
+        }
+        tokio::select! {
+            () = self.events.wait() => {}
+            () = tokio::time::sleep(LOOK) => {
+                if self.watch.namespace_differs() {
+                    self.pending |= LINKS;
+                }
+            }
+        }
+    }
+
+    /// Puts our stubs in the place of those that a build with another layout attached, then removes its pins: an
+    /// interface of a workload is never without a stub. Until its domain is applied again it denies.
+    fn replace_other_layouts(&mut self) -> Result<(), Error> {
+        for layout in self.pins.other_layouts()? {
+            for pin in entries(&layout.join("hooks"))? {
+                let Some((ifindex, hook, _)) = parse_hook(&pin) else {
+                    continue;
+                };
+                if let Some(link) = self.links.get(&ifindex) {
+                    // A filter of clsact is replaced by this one, which has its priority and handle.
+                    let target = Target {
+                        ifindex,
+                        name: &link.name,
+                    };
+                    attach::attach(&mut self.ebpf, &self.pins, target, hook, mechanism(&self.kernel))?;
+                }
+            }
+            self.pins.adopt_qdiscs(&layout)?;
+            fs::remove_dir_all(&layout).map_err(Error::file("remove the pins", &layout))?;
+            info!(layout = %layout.display(), "replaced a datapath of another layout");
+        }
+        Ok(())
+    }
+}
+
+fn mechanism(kernel: &Kernel) -> Mechanism {
+    if kernel.tcx { Mechanism::Tcx } else { Mechanism::Clsact }
+}

@@ -1,0 +1,79 @@
+//! From the embedded object to programs in their slots.
+
+use std::fs;
+use std::io::Read as _;
+
+use aya::programs::SchedClassifier;
+use aya::{Ebpf, EbpfLoader};
+use datapath_common::Settings;
+
+use crate::attach::Hook;
+use crate::bpffs::Pins;
+use crate::error::Error;
+use crate::kernel::Kernel;
+use crate::lower::Local;
+use crate::maps::{self, Maps};
+use crate::object::OBJECT;
+use crate::tables::address;
+
+/// Loads the object onto the pinned maps (which it makes if they are not there), writes the settings, and then puts
+/// the programs into their slots: stubs that are attached run the loaded programs from one map update on. Returns
+/// the maps and the object, whose stubs are ready to be attached.
+pub(crate) fn load(pins: &Pins, kernel: &Kernel, local: Local) -> Result<(Maps, Ebpf), Error> {
+    pins.create()?;
+    let mut loader = EbpfLoader::new();
+    for name in maps::of_object() {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    let mut ebpf = loader.load(OBJECT)?;
+    for hook in Hook::ALL {
+        load_program(&mut ebpf, hook.stub())?;
+        load_program(&mut ebpf, hook.program())?;
+    }
+    let mut maps = Maps::take(&mut ebpf, pins)?;
+    write_settings(&mut maps, kernel, local)?;
+    for hook in Hook::ALL {
+        fill_slot(&ebpf, &mut maps, hook)?;
+    }
+    Ok((maps, ebpf))
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    let program = ebpf.program_mut(name).ok_or(Error::Part(name))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(Error::program("load", name))?;
+    program.load().map_err(Error::program("load", name))
+}
+
+fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, hook: Hook) -> Result<(), Error> {
+    let program = ebpf.program(hook.program()).ok_or(Error::Part(hook.program()))?;
+    let program: &SchedClassifier = program.try_into().map_err(Error::program("load", hook.program()))?;
+    let fd = program.fd().map_err(Error::program("load", hook.program()))?;
+    maps.programs
+        .set(hook.slot(), fd, 0)
+        .map_err(Error::map("write", "PROGRAMS"))
+}
+
+/// The mark stays as long as the pins do, so that packets in flight over a restart are known.
+fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), Error> {
+    let mark = match maps.settings()?.mark {
+        0 => random_mark()?,
+        mark => mark,
+    };
+    maps.set_settings(Settings {
+        ipv4: local.ipv4.map_or([0; 16], |v4| address(v4.into())),
+        ipv6: local.ipv6.map_or([0; 16], |v6| address(v6.into())),
+        port: local.port.into(),
+        mark,
+        kernel: kernel.flags(),
+        zero: 0,
+    })
+}
+
+/// Random and not zero, which is the mark of every packet that nobody marked.
+fn random_mark() -> Result<u32, Error> {
+    let path = "/dev/urandom";
+    let mut bytes = [0; 4];
+    let mut file = fs::File::open(path).map_err(Error::file("open", path))?;
+    file.read_exact(&mut bytes).map_err(Error::file("read", path))?;
+    Ok(u32::from_ne_bytes(bytes).max(1))
+}

@@ -1,0 +1,325 @@
+//! The kernel's links, addresses, routes and neighbours as values, read by rtnetlink in the network namespace of the
+//! thread that connects.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteVia};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, RouteMessageBuilder};
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+
+/// Marks addresses and neighbours as ours (`IFA_PROTO`, `NDA_PROTOCOL`); a number that no known daemon uses.
+pub(crate) const OUR_PROTOCOL: u8 = 0xfa;
+
+/// A connection to the kernel. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Netlink {
+    pub(crate) handle: Handle,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Link {
+    pub(crate) ifindex: u32,
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    pub(crate) kind: Kind,
+    /// Zero if it has no Ethernet address.
+    pub(crate) mac: [u8; 6],
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    pub(crate) no_arp: bool,
+    /// The bridge, bond or VRF it is a port of.
+    pub(crate) master: Option<u32>,
+    /// A veth's other end: its index and, if it is elsewhere, the number of its namespace as seen from here.
+    pub(crate) peer: (Option<u32>, Option<i32>),
+}
+
+/// Kinds of interface that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Kind {
+    Veth,
+    Tun,
+    Loopback,
+    #[default]
+    Other,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owned {
+    pub(crate) ifindex: u32,
+    pub(crate) ip: IpAddr,
+    pub(crate) prefix: u8,
+    /// We added it.
+    pub(crate) ours: bool,
+}
+
+/// Where packets to an address go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) ifindex: u32,
+    /// `None` if the destination is on the link.
+    pub(crate) gateway: Option<IpAddr>,
+    pub(crate) mtu: Option<u32>,
+}
+
+/// An entry of the neighbour table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    /// Its MAC address, if it is resolved.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// We added it.
+    pub(crate) ours: bool,
+    /// An administrator set it: it is left alone.
+    pub(crate) fixed: bool,
+}
+
+/// Neighbours by interface and address.
+pub(crate) type Neighbours = BTreeMap<(u32, IpAddr), Neighbour>;
+
+impl Netlink {
+    /// Connects in the network namespace of this thread. Needs a tokio runtime.
+    pub(crate) fn connect() -> Result<Self, Error> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(connect_failed)?;
+        Ok(Self {
+            handle,
+            connection: tokio::spawn(connection),
+        })
+    }
+
+    pub(crate) fn over(handle: Handle, connection: JoinHandle<()>) -> Self {
+        Self { handle, connection }
+    }
+
+    /// Every interface, by index.
+    pub(crate) async fn links(&self) -> Result<BTreeMap<u32, Link>, Error> {
+        let links: Vec<_> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list links"))?;
+        Ok(links
+            .into_iter()
+            .map(|message| parse_link(&message))
+            .map(|link| (link.ifindex, link))
+            .collect())
+    }
+
+    /// Every address of every interface.
+    pub(crate) async fn addresses(&self) -> Result<Vec<Owned>, Error> {
+        let addresses: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list addresses"))?;
+        Ok(addresses.iter().filter_map(parse_address).collect())
+    }
+
+    /// The kernel's route for packets from `local` to `remote`; `None` if there is none.
+    pub(crate) async fn route(&self, local: IpAddr, remote: IpAddr) -> Result<Option<Route>, Error> {
+        let message = match (local, remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                .destination_prefix(remote, 32)
+                .source_prefix(local, 32)
+                .build(),
+            (IpAddr::V6(local), IpAddr::V6(remote)) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                .destination_prefix(remote, 128)
+                .source_prefix(local, 128)
+                .build(),
+            _ => return Ok(None),
+        };
+        match self.handle.route().get(message).execute().try_next().await {
+            Ok(message) => Ok(message.as_ref().and_then(parse_route)),
+            // No route, or our address is not there: both are a state of the host, not an error of the request.
+            Err(rtnetlink::Error::NetlinkError(_)) => Ok(None),
+            Err(e) => Err(Error::netlink(format!("look up the route to {remote}"))(e)),
+        }
+    }
+
+    /// The neighbour tables of IPv4 and IPv6.
+    pub(crate) async fn neighbours(&self) -> Result<Neighbours, Error> {
+        let listed: Vec<_> = self
+            .handle
+            .neighbours()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink("list neighbours"))?;
+        Ok(listed.iter().filter_map(parse_neighbour).collect())
+    }
+
+    /// The number that this namespace has for another one, given as an open file; `None` if it has none.
+    pub(crate) async fn namespace_number(&self, file: u32) -> Result<Option<i32>, Error> {
+        let mut message = NsidMessage::default();
+        message.attributes.push(NsidAttribute::Fd(file));
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(message));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        let failed = || Error::netlink("look up a namespace's number");
+        let mut handle = self.handle.clone();
+        let mut answers = handle.request(request).map_err(failed())?;
+        let mut number = None;
+        while let Some(answer) = answers.next().await {
+            match answer.payload {
+                NetlinkPayload::Error(e) if e.code.is_some() => {
+                    return Err(failed()(rtnetlink::Error::NetlinkError(e)));
+                }
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(found)) => {
+                    number = found.attributes.iter().find_map(|attribute| match attribute {
+                        NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(number)
+    }
+}
+
+pub(crate) fn connect_failed(source: std::io::Error) -> Error {
+    Error::Netlink {
+        action: "open a netlink socket".into(),
+        source,
+    }
+}
+
+pub(crate) fn parse_link(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        ifindex: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
+        no_arp: message.header.flags.contains(LinkFlags::Noarp),
+        ..Link::default()
+    };
+    if message.header.flags.contains(LinkFlags::Loopback) {
+        link.kind = Kind::Loopback;
+    }
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
+            LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().unwrap_or_default(),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(master) => link.master = Some(*master).filter(|master| *master != 0),
+            LinkAttribute::Link(peer) => link.peer.0 = Some(*peer),
+            LinkAttribute::LinkNetNsId(namespace) => link.peer.1 = Some(*namespace),
+            LinkAttribute::LinkInfo(infos) => link.kind = infos.iter().find_map(kind).unwrap_or(link.kind),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind(info: &LinkInfo) -> Option<Kind> {
+    match info {
+        LinkInfo::Kind(InfoKind::Veth) => Some(Kind::Veth),
+        LinkInfo::Kind(InfoKind::Tun) => Some(Kind::Tun),
+        _ => None,
+    }
+}
+
+fn parse_address(message: &AddressMessage) -> Option<Owned> {
+    let mut address = None;
+    let mut local = None;
+    let mut ours = false;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Address(ip) => address = Some(*ip),
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Protocol(AddressProtocol::Other(OUR_PROTOCOL)) => ours = true,
+            _ => {}
+        }
+    }
+    // On a point-to-point link `Address` is the other end's.
+    let ip = local.or(address)?;
+    Some(Owned {
+        ifindex: message.header.index,
+        ip,
+        prefix: message.header.prefix_len,
+        ours,
+    })
+}
+
+fn parse_route(message: &RouteMessage) -> Option<Route> {
+    let mut ifindex = None;
+    let mut gateway = None;
+    let mut mtu = None;
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => ifindex = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => gateway = Some(IpAddr::V4(*v4)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) | RouteAttribute::Via(RouteVia::Inet6(v6)) => {
+                gateway = Some(IpAddr::V6(*v6));
+            }
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|m| {
+                    if let RouteMetric::Mtu(mtu) = m {
+                        Some(*mtu)
+                    } else {
+                        None
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+    Some(Route {
+        ifindex: ifindex?,
+        gateway,
+        mtu,
+    })
+}
+
+fn parse_neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), Neighbour)> {
+    let mut ip = None;
+    let mut mac = None;
+    let mut ours = false;
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => ip = Some(IpAddr::V4(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => ip = Some(IpAddr::V6(*v6)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
+            NeighbourAttribute::Protocol(protocol) => ours = u8::from(*protocol) == OUR_PROTOCOL,
+            _ => {}
+        }
+    }
+    let (valid, fixed) = match message.header.state {
+        NeighbourState::Reachable | NeighbourState::Stale | NeighbourState::Delay | NeighbourState::Probe => {
+            (true, false)
+        }
+        NeighbourState::Permanent | NeighbourState::Noarp => (true, true),
+        _ => (false, false),
+    };
+    matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6).then_some(())?;
+    Some((
+        (message.header.ifindex, ip?),
+        Neighbour {
+            mac: mac.filter(|_| valid),
+            ours,
+            fixed,
+        },
+    ))
+}

@@ -1,0 +1,120 @@
+//! Removes all that a node made in the kernel, and only that; also when its daemon is gone and things are half there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use futures::TryStreamExt as _;
+use membership::id::NodeId;
+use rtnetlink::packet_route::tc::TcHandle;
+
+use crate::attach::{self, Hook};
+use crate::bpffs::{Pins, entries, parse_hook};
+use crate::error::Error;
+use crate::links::owner_of;
+use crate::netlink::{Link, Netlink};
+use crate::nexthop::release_neighbours;
+
+/// Removes every pin, link and device that `node` made; what was removed, a line each.
+pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
+    let netlink = Netlink::connect()?;
+    let pins = Pins::new(bpffs, node);
+    let mut lines = Vec::new();
+    purge_veths(&netlink, node, &mut lines).await?;
+    let links = netlink.links().await?;
+    for layout in pins.layouts()? {
+        purge_hooks(&netlink, &layout, &links, &mut lines).await?;
+        purge_qdiscs(&netlink, &layout, &links, &mut lines).await?;
+        fs::remove_dir_all(&layout).map_err(Error::file("remove the pins", &layout))?;
+        lines.push(format!("pins {}", layout.display()));
+    }
+    if pins.node().exists() {
+        fs::remove_dir(pins.node()).map_err(Error::file("remove the folder", pins.node()))?;
+        // Of other nodes there may be more in it.
+        let _ = pins.node().parent().map(fs::remove_dir);
+        let released = release_neighbours(&netlink, &BTreeMap::new()).await?;
+        lines.extend((released > 0).then(|| format!("{released} managed neighbours")));
+    }
+    Ok(lines)
+}
+
+async fn purge_veths(netlink: &Netlink, node: NodeId, lines: &mut Vec<String>) -> Result<(), Error> {
+    for link in netlink.links().await?.values() {
+        if let Some((domain, endpoint)) = owner_of(link, node) {
+            netlink.delete(link).await?;
+            lines.push(format!("veth {} of {domain}/{endpoint}", link.name));
+        }
+    }
+    Ok(())
+}
+
+/// An interface of somebody else's is set down before its stubs go: its workload never meets the host's stack.
+async fn purge_hooks(
+    netlink: &Netlink,
+    layout: &Path,
+    links: &BTreeMap<u32, Link>,
+    lines: &mut Vec<String>,
+) -> Result<(), Error> {
+    for pin in entries(&layout.join("hooks"))? {
+        let Some((ifindex, hook, mechanism)) = parse_hook(&pin) else {
+            continue;
+        };
+        let link = links.get(&ifindex);
+        if let (Some(link), Hook::FromEndpoint | Hook::ToEndpoint) = (link, hook)
+            && link.up
+        {
+            netlink.down(link).await?;
+        }
+        attach::detach(&pin, link.map(|link| link.name.as_str()), hook, mechanism)?;
+        lines.extend(link.map(|link| format!("{} ({}) on {}", hook.program(), mechanism.name(), link.name)));
+    }
+    Ok(())
+}
+
+/// Removes the clsact qdiscs that we added, unless somebody else's filter is on one.
+async fn purge_qdiscs(
+    netlink: &Netlink,
+    layout: &Path,
+    links: &BTreeMap<u32, Link>,
+    lines: &mut Vec<String>,
+) -> Result<(), Error> {
+    for marker in entries(&layout.join("qdiscs"))? {
+        let ifindex = marker
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.parse::<u32>().ok());
+        let Some(link) = ifindex.and_then(|ifindex| links.get(&ifindex)) else {
+            continue;
+        };
+        let index = i32::try_from(link.ifindex).unwrap_or_default();
+        let failed = || Error::netlink(format!("look at the filters of {}", link.name));
+        let ingress = netlink
+            .handle
+            .traffic_filter(index)
+            .get()
+            .ingress()
+            .execute()
+            .try_collect::<Vec<_>>();
+        let ingress = ingress.await.map_err(failed())?;
+        let egress = netlink
+            .handle
+            .traffic_filter(index)
+            .get()
+            .egress()
+            .execute()
+            .try_collect::<Vec<_>>();
+        let egress = egress.await.map_err(failed())?;
+        if ingress.is_empty() && egress.is_empty() {
+            let mut qdisc = netlink.handle.qdisc().del(index);
+            let header = &mut qdisc.message_mut().header;
+            header.parent = TcHandle::CLSACT;
+            header.handle = TcHandle::from(0xffff_0000);
+            qdisc
+                .execute()
+                .await
+                .map_err(Error::netlink(format!("remove clsact from {}", link.name)))?;
+            lines.push(format!("clsact on {}", link.name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,443 @@
+//! Hosts, workloads and domains to test with. Namespaces have names of their own and go with their `Namespace`.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use datapath::{Applied, Config, Datapath, DropCount, Error, PortState, Status};
+use membership::id::NodeId;
+use nix::sched::{CloneFlags, setns};
+use overlay::fact::{Binding, Vtep};
+use overlay::forwarding::{Forwarding, Place, Port, Segment, Station};
+use overlay::name::{DomainName, Mac, Vni};
+use overlay::object::domain::DefaultPolicy;
+
+/// How long a condition may take to come true.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
+const VXLAN: u16 = 4789;
+
+/// Whether the test can run; says so, or fails where it must.
+pub(crate) fn privileged(test: &str) -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let required = ["CI", "FABRIC_REQUIRE_PRIVILEGED"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
+    assert!(!required, "{test} needs root, and privileged tests are required here");
+    eprintln!("SKIPPED {test}: it needs root");
+    false
+}
+
+/// A number that no other test of this machine has at the same time.
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs a program to its end.
+pub(crate) fn run(line: &str) -> Output {
+    let mut words = line.split_whitespace();
+    let program = words.next().expect("a program");
+    Command::new(program)
+        .args(words)
+        .output()
+        .unwrap_or_else(|e| panic!("{line}: {e}"))
+}
+
+/// Runs a program that must succeed; what it printed.
+pub(crate) fn must(line: &str) -> String {
+    let output = run(line);
+    assert!(
+        output.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits until a condition is true.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+    let now = Instant::now;
+    let end = now() + DEADLINE;
+    while !condition() {
+        assert!(now() < end, "{what}: not within {DEADLINE:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// A network namespace of a test.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) name: String,
+}
+
+impl Namespace {
+    pub(crate) fn new(role: &str) -> Self {
+        Self::named(format!("host{}-{role}", unique()))
+    }
+
+    /// One that takes the place of another that was.
+    pub(crate) fn named(name: String) -> Self {
+        let namespace = Self { name };
+        must(&format!("ip netns add {}", namespace.name));
+        namespace
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.name)
+    }
+
+    /// Runs a program inside.
+    pub(crate) fn run(&self, line: &str) -> Output {
+        run(&self.inside(line))
+    }
+
+    /// Runs a program inside that must succeed.
+    pub(crate) fn must(&self, line: &str) -> String {
+        must(&self.inside(line))
+    }
+
+    pub(crate) fn inside(&self, line: &str) -> String {
+        format!("nsenter --net=/run/netns/{} {line}", self.name)
+    }
+
+    /// One echo request to an address and its answer, of `size` bytes of payload.
+    pub(crate) fn pings(&self, to: &str, size: u16) -> bool {
+        self.run(&format!("ping -n -c 1 -W 1 -s {size} {to}")).status.success()
+    }
+
+    pub(crate) fn has_link(&self, name: &str) -> bool {
+        self.run(&format!("ip link show {name}")).status.success()
+    }
+
+    /// A thread with a runtime in this namespace.
+    pub(crate) fn thread<T: Send + 'static>(&self, work: impl AsyncFnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let file = std::fs::File::open(self.path()).expect("the namespace is there");
+        std::thread::spawn(move || {
+            setns(file, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(work())
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        run(&format!("ip netns del {}", self.name));
+    }
+}
+
+/// What a daemon is told.
+enum Order {
+    Apply(Box<Forwarding>, mpsc::Sender<Result<Applied, Error>>),
+    Remove(DomainName, mpsc::Sender<Result<(), Error>>),
+    Drops(mpsc::Sender<Vec<DropCount>>),
+    Status(mpsc::Sender<Status>),
+    Domains(mpsc::Sender<Vec<DomainName>>),
+    /// How often `changed` resolved.
+    Changes(mpsc::Sender<usize>),
+}
+
+/// A host: its namespace and, while it is open, its datapath on a thread of its own.
+pub(crate) struct Host {
+    pub(crate) namespace: Namespace,
+    pub(crate) node: NodeId,
+    pub(crate) ipv4: Option<[u8; 4]>,
+    pub(crate) ipv6: Option<Ipv6Addr>,
+    daemon: Option<(tokio::sync::mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
+}
+
+impl Host {
+    /// A host with tunnel addresses, on no underlay yet, its datapath not open.
+    pub(crate) fn new(number: u8, ipv4: bool, ipv6: bool) -> Self {
+        let namespace = Namespace::new(&format!("h{number}"));
+        namespace.must("ip link set lo up");
+        let mut key = [number; 32];
+        key.iter_mut()
+            .zip(namespace.name.bytes())
+            .for_each(|(byte, name)| *byte ^= name);
+        key[31] = u8::try_from(unique().len()).expect("short");
+        Self {
+            node: NodeId::of_key(&key),
+            ipv4: ipv4.then_some([192, 0, 2, number]),
+            ipv6: ipv6.then(|| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())),
+            namespace,
+            daemon: None,
+        }
+    }
+
+    pub(crate) fn vtep(&self) -> Vtep {
+        Vtep {
+            ipv4: self.ipv4.map(Into::into),
+            ipv6: self.ipv6,
+            port: VXLAN,
+            underlay_mtu: 1500,
+        }
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            bpffs: BPFFS.into(),
+            node: self.node,
+            ipv4: self.ipv4.map(Into::into),
+            ipv6: self.ipv6,
+            port: VXLAN,
+        }
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn open(&mut self) {
+        let (orders, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+        let (opened, is_open) = mpsc::channel();
+        let config = self.config();
+        let thread = self.namespace.thread(async move || {
+            let mut datapath = match Datapath::open(config).await {
+                Ok(datapath) => datapath,
+                Err(e) => return opened.send(Err(e)).expect("the test waits"),
+            };
+            opened.send(Ok(())).expect("the test waits");
+            let mut changes = 0;
+            loop {
+                let order = tokio::select! {
+                    order = inbox.recv() => order,
+                    () = datapath.changed() => { changes += 1; continue }
+                };
+                match order {
+                    None => return,
+                    Some(Order::Apply(wanted, reply)) => drop(reply.send(datapath.apply(&wanted).await)),
+                    Some(Order::Remove(domain, reply)) => drop(reply.send(datapath.remove(&domain).await)),
+                    Some(Order::Drops(reply)) => drop(reply.send(datapath.drops().expect("the counters"))),
+                    Some(Order::Status(reply)) => drop(reply.send(datapath.status())),
+                    Some(Order::Domains(reply)) => drop(reply.send(datapath.domains())),
+                    Some(Order::Changes(reply)) => drop(reply.send(changes)),
+                }
+            }
+        });
+        is_open
+            .recv()
+            .expect("the daemon runs")
+            .unwrap_or_else(|e| panic!("the datapath does not open: {e}: {e:?}"));
+        self.daemon = Some((orders, thread));
+    }
+
+    fn ask<T>(&self, order: impl FnOnce(mpsc::Sender<T>) -> Order) -> T {
+        let (reply, answer) = mpsc::channel();
+        let (orders, _) = self.daemon.as_ref().expect("the datapath is open");
+        assert!(orders.send(order(reply)).is_ok(), "the daemon ended");
+        answer.recv().expect("the daemon answers")
+    }
+
+    pub(crate) fn apply(&self, wanted: &Forwarding) -> Applied {
+        self.ask(|reply| Order::Apply(Box::new(wanted.clone()), reply))
+            .unwrap_or_else(|e| panic!("apply: {e}"))
+    }
+
+    /// Applies, and every port has to be programmed.
+    pub(crate) fn program(&self, wanted: &Forwarding) -> Applied {
+        let applied = self.apply(wanted);
+        for (endpoint, state) in &applied.ports {
+            assert!(matches!(state, PortState::Programmed { .. }), "{endpoint}: {state:?}");
+        }
+        applied
+    }
+
+    pub(crate) fn remove(&self, domain: &str) {
+        self.ask(|reply| Order::Remove(label(domain), reply)).expect("remove");
+    }
+
+    pub(crate) fn drops(&self) -> Vec<DropCount> {
+        self.ask(Order::Drops)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.ask(Order::Status)
+    }
+
+    pub(crate) fn domains(&self) -> Vec<String> {
+        self.ask(Order::Domains).iter().map(ToString::to_string).collect()
+    }
+
+    pub(crate) fn changes(&self) -> usize {
+        self.ask(Order::Changes)
+    }
+
+    /// Ends the daemon as a kill would: nothing is told to the kernel.
+    pub(crate) fn kill(&mut self) {
+        if let Some((orders, thread)) = self.daemon.take() {
+            drop(orders);
+            thread.join().expect("the daemon's thread");
+        }
+    }
+
+    pub(crate) fn purge(&self) -> Vec<String> {
+        let node = self.node;
+        let purged = self
+            .namespace
+            .thread(async move || datapath::purge(BPFFS.as_ref(), node).await);
+        purged
+            .join()
+            .expect("the thread")
+            .unwrap_or_else(|e| panic!("purge: {e}"))
+    }
+
+    pub(crate) fn pins(&self) -> PathBuf {
+        PathBuf::from(BPFFS).join("fabric").join(self.node.as_str())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill();
+        if !std::thread::panicking() {
+            self.purge();
+        } else if self.pins().exists() {
+            let node = self.node;
+            let _ = self
+                .namespace
+                .thread(async move || datapath::purge(BPFFS.as_ref(), node).await)
+                .join();
+        }
+    }
+}
+
+/// Two hosts on one underlay of MTU 1500, open.
+pub(crate) fn two_hosts(ipv4: bool, ipv6: bool) -> (Host, Host) {
+    let (mut a, mut b) = (Host::new(1, ipv4, ipv6), Host::new(2, ipv4, ipv6));
+    let (first, second) = (&a.namespace.name, &b.namespace.name);
+    must(&format!(
+        "ip link add up0 mtu 1500 netns {first} type veth peer name up0 mtu 1500 netns {second}"
+    ));
+    for host in [&mut a, &mut b] {
+        if let Some([x, y, z, last]) = host.ipv4 {
+            host.namespace
+                .must(&format!("ip addr add {x}.{y}.{z}.{last}/24 dev up0"));
+        }
+        if let Some(v6) = host.ipv6 {
+            host.namespace.must(&format!("ip addr add {v6}/64 dev up0 nodad"));
+        }
+        host.namespace.must("ip link set up0 up");
+        host.open();
+    }
+    (a, b)
+}
+
+pub(crate) fn label(text: &str) -> DomainName {
+    text.parse().expect("a label")
+}
+
+pub(crate) fn vni(number: u32) -> Vni {
+    Vni::try_from(u64::from(number)).expect("a VNI")
+}
+
+/// A workload of a domain with the addresses 10.0.0.N/24 and fd00::N/64 and the MAC address 02:00:00:00:VNI:N.
+#[derive(Debug, Clone)]
+pub(crate) struct Workload {
+    pub(crate) endpoint: &'static str,
+    pub(crate) number: u8,
+    pub(crate) host: NodeId,
+    pub(crate) binding: Binding,
+}
+
+impl Workload {
+    pub(crate) fn in_namespace(endpoint: &'static str, number: u8, host: &Host, namespace: &Namespace) -> Self {
+        let binding = Binding::Namespace {
+            path: namespace.path(),
+            interface: "eth0".into(),
+        };
+        Self {
+            endpoint,
+            number,
+            host: host.node,
+            binding,
+        }
+    }
+
+    pub(crate) fn on_interface(endpoint: &'static str, number: u8, host: &Host, name: &str) -> Self {
+        Self {
+            endpoint,
+            number,
+            host: host.node,
+            binding: Binding::Interface { name: name.into() },
+        }
+    }
+
+    pub(crate) fn mac(&self, vni: u32) -> [u8; 6] {
+        let [_, _, high, low] = vni.to_be_bytes();
+        [2, 0, 0, high, low, self.number]
+    }
+
+    fn addresses(&self) -> [(IpAddr, u8); 2] {
+        let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, self.number.into());
+        [(IpAddr::from([10, 0, 0, self.number]), 24), (v6.into(), 64)]
+    }
+}
+
+/// A domain of one network with these workloads, as `host` sees it.
+pub(crate) fn domain(name: &str, number: u32, workloads: &[&Workload], host: &Host, others: &[&Host]) -> Forwarding {
+    let mut wanted = Forwarding {
+        domain: label(name),
+        default_policy: DefaultPolicy::Allow,
+        networks: [(
+            label("net"),
+            Segment {
+                vni: vni(number),
+                mtu: 1430,
+            },
+        )]
+        .into(),
+        ports: [].into(),
+        stations: [].into(),
+        hosts: others.iter().map(|other| (other.node, other.vtep())).collect(),
+        conditions: [].into(),
+    };
+    for workload in workloads {
+        let mac = Mac::try_from(workload.mac(number)).expect("a unicast address");
+        let here = workload.host == host.node;
+        let place = if here { Place::Here } else { Place::Host(workload.host) };
+        let mut addresses: std::collections::BTreeSet<IpAddr> = workload.addresses().map(|(ip, _)| ip).into();
+        addresses.insert(link_local(mac.octets()));
+        wanted.stations.insert(
+            (vni(number), mac),
+            Station {
+                endpoint: label(workload.endpoint),
+                place,
+                addresses,
+            },
+        );
+        if here {
+            let port = Port {
+                network: label("net"),
+                vni: vni(number),
+                mac,
+                addresses: workload.addresses().into(),
+                binding: workload.binding.clone(),
+            };
+            wanted.ports.insert(label(workload.endpoint), port);
+        }
+    }
+    wanted
+}
+
+/// RFC 4291 appendix A.
+fn link_local([a, b, c, d, e, f]: [u8; 6]) -> IpAddr {
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]).into()
+}
+
+/// Packets counted under a reason.
+pub(crate) fn dropped(host: &Host, reason: &str) -> u64 {
+    host.drops()
+        .iter()
+        .filter(|line| line.reason == reason)
+        .map(|line| line.packets)
+        .sum()
+}

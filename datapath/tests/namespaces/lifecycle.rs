@@ -1,0 +1,165 @@
+//! Kill, start, detach, purge.
+
+use std::process::{Command, Stdio};
+
+use datapath::PortState;
+
+use crate::lab::{BPFFS, Host, Namespace, Workload, domain, eventually, label, privileged, run, two_hosts};
+
+#[test]
+fn a_kill_and_a_start_lose_no_packet() {
+    if !privileged("a_kill_and_a_start_lose_no_packet") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    let wanted = domain("red", 100, &workloads, &a, &[&b]);
+    a.program(&wanted);
+    b.program(&domain("red", 100, &workloads, &b, &[&a]));
+    assert!(web.pings("10.0.0.3", 56));
+    eventually("the tunnel's next hop is resolved and nothing is left to do", || {
+        a.program(&wanted).operations == 0
+    });
+    let hooks = a.status().hooks;
+
+    let line = web.inside("ping -n -i 0.01 -c 300 -q 10.0.0.3");
+    let mut words = line.split_whitespace();
+    let ping = Command::new(words.next().expect("a program"))
+        .args(words)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("ping starts");
+    a.kill();
+    assert!(web.pings("10.0.0.3", 56), "forwarding goes on without a daemon");
+    a.open();
+    assert_eq!(a.domains(), ["red"], "read back before anything was applied");
+    assert_eq!(a.program(&wanted).operations, 0, "all was still installed");
+    assert_eq!(a.status().hooks, hooks);
+    let output = ping.wait_with_output().expect("ping ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(" 0% packet loss"), "{text}");
+}
+
+#[test]
+fn a_detached_workload_is_denied_and_its_veth_is_gone() {
+    if !privileged("a_detached_workload_is_denied_and_its_veth_is_gone") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let (web, db, far) = (Namespace::new("web"), Namespace::new("db"), Namespace::new("far"));
+    let all = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    let applied = a.program(&domain("red", 100, &all, &a, &[&b]));
+    b.program(&domain("red", 100, &all, &b, &[&a]));
+    assert!(web.pings("10.0.0.3", 56) && far.pings("10.0.0.1", 56));
+    let PortState::Programmed { name, .. } = &applied.ports[&label("web")] else {
+        panic!("{applied:?}")
+    };
+    assert!(a.namespace.has_link(name));
+
+    a.program(&domain("red", 100, &all[1..], &a, &[&b]));
+    assert!(!far.pings("10.0.0.1", 56), "far still reaches what is detached");
+    assert!(!a.namespace.has_link(name) && !web.has_link("eth0"));
+    assert!(db.pings("10.0.0.3", 56), "the rest goes on");
+
+    a.remove("red");
+    assert_eq!(a.domains(), Vec::<String>::new());
+    assert!(!db.has_link("eth0"));
+}
+
+#[test]
+fn purge_leaves_nothing_also_when_half_is_gone() {
+    if !privileged("purge_leaves_nothing_also_when_half_is_gone") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let (web, db) = (Namespace::new("web"), Namespace::new("db"));
+    a.namespace.must("ip link add other0 type veth peer name other1");
+    let all = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+    ];
+    let mut wanted = domain("red", 100, &all, &a, &[&b]);
+    wanted.hosts.insert(b.node, b.vtep());
+    a.program(&wanted);
+    assert!(web.pings("10.0.0.2", 56));
+    a.kill();
+    drop(db); // Its veth goes along, and the pins of its hooks stay.
+
+    let lines = a.purge();
+    assert!(lines.iter().any(|line| line.contains("red/web")), "{lines:?}");
+    assert!(!a.pins().exists());
+    let links = a.namespace.must("ip -o link show");
+    let names: Vec<_> = links.lines().filter_map(|line| line.split([' ', '@']).nth(1)).collect();
+    assert_eq!(names, ["lo:", "other1", "other0", "up0"], "{links}");
+    let programs = a.namespace.must("bpftool net show");
+    assert!(
+        !programs.contains("fabric") && !programs.contains("stub_"),
+        "{programs}"
+    );
+    assert!(!a.namespace.must("ip -d neigh show").contains("managed"));
+    assert_eq!(a.purge(), Vec::<String>::new(), "a second purge has nothing to do");
+
+    a.open();
+    a.program(&domain("red", 100, &all[..1], &a, &[]));
+}
+
+#[test]
+fn another_layout_is_replaced() {
+    if !privileged("another_layout_is_replaced") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let (web, db) = (Namespace::new("web"), Namespace::new("db"));
+    let all = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+    ];
+    let wanted = domain("red", 100, &all, &a, &[&b]);
+    a.program(&wanted);
+    a.kill();
+    std::fs::rename(a.pins().join("v1"), a.pins().join("v0")).expect("pins can be renamed");
+
+    a.open();
+    assert!(!a.pins().join("v0").exists());
+    assert!(!web.pings("10.0.0.2", 56), "denied until it is applied again");
+    a.program(&wanted);
+    assert!(web.pings("10.0.0.2", 56));
+    let bound = a.namespace.must("bpftool net show");
+    assert_eq!(bound.matches("stub_from_endpo").count(), 2, "{bound}");
+}
+
+#[test]
+fn a_datapath_without_its_address_opens_and_follows() {
+    if !privileged("a_datapath_without_its_address_opens_and_follows") {
+        return;
+    }
+    let mut host = Host::new(1, true, false);
+    host.open();
+    assert_eq!(host.status().underlay, []);
+    host.namespace.must("ip link add up0 mtu 1400 type veth peer name up1");
+    host.namespace.must("ip addr add 192.0.2.1/24 dev up0");
+    eventually("the underlay interface is found", || {
+        host.status().underlay == [("up0".to_owned(), 1400)]
+    });
+    assert!(
+        host.status()
+            .hooks
+            .iter()
+            .any(|hook| hook.interface == "up0" && hook.program == "from_underlay")
+    );
+    host.namespace.must("ip link del up0");
+    eventually("its hook goes with it", || host.status().hooks.is_empty());
+    assert!(
+        run(&format!("ls {BPFFS}/fabric/{}/v1/hooks", host.node))
+            .stdout
+            .is_empty()
+    );
+}

@@ -1,0 +1,8 @@
+//! The datapath in network namespaces: two hosts with a veth as underlay, workloads as further namespaces, real
+//! packets. Needs root; without it each test says SKIPPED, and fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
+
+mod interface;
+mod lab;
+mod lifecycle;
+mod reach;
+mod tap;

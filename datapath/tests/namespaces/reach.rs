@@ -1,0 +1,114 @@
+//! Who reaches whom.
+
+use crate::lab::{Namespace, Workload, domain, dropped, eventually, privileged, two_hosts};
+
+/// Two workloads on the first host, one on the second.
+fn workloads_reach_each_other(ipv4: bool, ipv6: bool) {
+    let (a, b) = two_hosts(ipv4, ipv6);
+    let (web, db, far) = (Namespace::new("web"), Namespace::new("db"), Namespace::new("far"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    a.program(&domain("red", 100, &workloads, &a, &[&b]));
+    b.program(&domain("red", 100, &workloads, &b, &[&a]));
+
+    for (to, size) in [("10.0.0.2", 56), ("fd00::2", 56), ("10.0.0.3", 56), ("fd00::3", 56)] {
+        assert!(
+            web.pings(to, size),
+            "web does not reach {to}: {:?} {:?}",
+            a.drops(),
+            b.drops()
+        );
+    }
+    // The largest packets of the network: 1430 bytes less the headers of IP and ICMP.
+    for (to, size) in [
+        ("10.0.0.2", 1402),
+        ("10.0.0.3", 1402),
+        ("fd00::2", 1382),
+        ("fd00::3", 1382),
+    ] {
+        assert!(
+            web.pings(to, size),
+            "{size} bytes do not reach {to}: {:?} {:?}",
+            a.drops(),
+            b.drops()
+        );
+    }
+    assert!(far.pings("10.0.0.1", 56) && far.pings("fd00::1", 56));
+    assert!(!web.pings("10.0.0.9", 56), "nobody has this address");
+    eventually("the question for 10.0.0.9 is counted", || {
+        dropped(&a, "unknown_neighbour") > 0
+    });
+}
+
+#[test]
+fn workloads_reach_each_other_over_ipv4() {
+    if privileged("workloads_reach_each_other_over_ipv4") {
+        workloads_reach_each_other(true, false);
+    }
+}
+
+#[test]
+fn workloads_reach_each_other_over_ipv6() {
+    if privileged("workloads_reach_each_other_over_ipv6") {
+        workloads_reach_each_other(false, true);
+    }
+}
+
+#[test]
+fn domains_with_the_same_addresses_do_not_meet() {
+    if !privileged("domains_with_the_same_addresses_do_not_meet") {
+        return;
+    }
+    let (a, b) = two_hosts(true, true);
+    let (red_a, red_b) = (Namespace::new("reda"), Namespace::new("redb"));
+    let (blue_a, blue_b) = (Namespace::new("bluea"), Namespace::new("blueb"));
+    let red = [
+        &Workload::in_namespace("one", 1, &a, &red_a),
+        &Workload::in_namespace("two", 2, &b, &red_b),
+    ];
+    let blue = [
+        &Workload::in_namespace("one", 1, &a, &blue_a),
+        &Workload::in_namespace("five", 5, &b, &blue_b),
+    ];
+    for (host, other) in [(&a, &b), (&b, &a)] {
+        host.program(&domain("red", 100, &red, host, &[other]));
+        host.program(&domain("blue", 200, &blue, host, &[other]));
+        assert_eq!(host.domains(), ["red", "blue"]);
+    }
+    assert!(red_a.pings("10.0.0.2", 56) && blue_a.pings("10.0.0.5", 56));
+    assert!(!red_a.pings("10.0.0.5", 56), "only blue has 10.0.0.5");
+    assert!(!blue_a.pings("10.0.0.2", 56), "only red has 10.0.0.2");
+    let line = |reason: &str| a.drops().into_iter().find(|line| line.reason == reason);
+    let counted = line("unknown_neighbour").expect("a counter");
+    assert_eq!(counted.endpoint.map(|e| e.to_string()).as_deref(), Some("one"));
+}
+
+#[test]
+fn tunnels_are_resolved_and_follow_the_underlay() {
+    if !privileged("tunnels_are_resolved_and_follow_the_underlay") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    a.program(&domain("red", 100, &workloads, &a, &[&b]));
+    b.program(&domain("red", 100, &workloads, &b, &[&a]));
+    assert!(web.pings("10.0.0.3", 56));
+    eventually("the next hop is a managed neighbour", || {
+        a.namespace
+            .must("ip -d neigh show dev up0")
+            .lines()
+            .any(|line| line.contains("192.0.2.2") && line.contains("managed"))
+    });
+
+    b.namespace.must("ip link set up0 down");
+    b.namespace.must("ip link set up0 address 02:ff:00:00:00:02");
+    b.namespace.must("ip link set up0 up");
+    eventually("packets flow to the other MAC address", || web.pings("10.0.0.3", 56));
+}

@@ -1,0 +1,18 @@
+//! Packet tests: the programs run in the kernel by `BPF_PROG_TEST_RUN`, on frames built by etherparse. Each is a table of
+//! what the packet is, the frame, and what becomes of it; after every packet the verdict, the frame, the mark and all drop
+//! counters are compared.
+//!
+//! What this cannot show, because the facility hides the target of a redirect and has neither fragments of memory nor
+//! super-packets, the wire tests show. They need root: without it they say SKIPPED, or fail where `CI` or
+//! `FABRIC_REQUIRE_PRIVILEGED` is set.
+
+mod bench;
+mod book;
+mod frames;
+
+mod encapsulation;
+mod from_endpoint;
+mod from_underlay;
+mod hooks;
+mod neighbours;
+mod truncation;

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Boots the kernels of Debian 12 in qemu (without KVM) and runs the packet and namespace tests of `datapath` in them.
+#
+#   tests/kernels/run.sh [6.1] [6.12]      default: both
+#
+# On each kernel: every program loads, within the verifier's limits with room to spare (`fabric-verify`); it does what the
+# packet tables say; it attaches (clsact on 6.1, tcx on 6.12) and carries UDP and TCP between namespaces on two hosts.
+# Exits 0 only if all of that held. Kernels are downloaded by apt into a cache: $FABRIC_KERNELS, default target/kernels.
+# Needs: qemu-system-x86, busybox-static, cpio, iproute2, and cargo; not root.
+set -euo pipefail
+
+readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-420}
+# In this order: none may need one that follows.
+readonly MODULES=(veth sch_ingress cls_bpf tun)
+readonly SUCCESS=FABRIC-KERNEL-OK
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cache=${FABRIC_KERNELS:-${CARGO_TARGET_DIR:-$root/target}/kernels}
+
+say() { printf '\n== %s\n' "$*" >&2; }
+fail() { printf 'tests/kernels: %s\n' "$*" >&2; exit 1; }
+
+need() {
+    local tool
+    for tool in qemu-system-x86_64 busybox cpio ip ldd cargo apt-get dpkg-deb xz; do
+        command -v "$tool" >/dev/null || fail "$tool is missing: run deploy/setup.sh"
+    done
+    if ldd "$(command -v busybox)" >/dev/null 2>&1; then fail "busybox is not static: install busybox-static"; fi
+}
+
+# The package of a series' newest kernel for virtual machines.
+package() {
+    local meta name
+    case $1 in
+        6.1) meta=linux-image-cloud-amd64 ;;
+        *) meta=linux-image-$1-cloud-amd64 ;;
+    esac
+    name=$(apt-cache depends "$meta" 2>/dev/null | awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
+    [[ -n $name ]] || fail "apt knows no $meta: run apt-get update"
+    echo "$name"
+}
+
+# Unpacks a series' kernel into the cache; its folder.
+kernel() {
+    local name folder
+    name=$(package "$1")
+    folder=$cache/$name
+    if [[ ! -e $folder/complete ]]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        (cd "$folder" && apt-get -qq -o APT::Sandbox::User=root download "$name" >&2) || fail "cannot download $name"
+        dpkg-deb -x "$folder"/*.deb "$folder/root"
+        rm "$folder"/*.deb
+        touch "$folder/complete"
+    fi
+    echo "$folder/root"
+}
+
+# Builds what runs inside; name and path of each executable, a line each.
+executables() {
+    local cargo=(cargo --color never)
+    {
+        "${cargo[@]}" build --manifest-path "$root/Cargo.toml" -p datapath --message-format json --example fabric-verify
+        "${cargo[@]}" test --manifest-path "$root/Cargo.toml" -p datapath --message-format json --no-run \
+            --test packets --test wire
+    } | sed -n 's/.*"target":{[^}]*"name":"\(packets\|wire\|fabric-verify\)".*"executable":"\([^"]*\)".*/\1 \2/p'
+}
+
+# Copies a program and the libraries that it needs.
+install_with_libraries() {
+    local program=$1 target=$2 tree=$3 library
+    install -D "$program" "$tree/$target"
+    ldd "$program" | grep -o '/[^ ]*' | while read -r library; do
+        [[ -e $tree$library ]] || install -D "$library" "$tree$library"
+    done
+}
+
+# Packs the initramfs.
+initramfs() {
+    local kernel=$1 output=$2 tree module file name path
+    tree=$(mktemp -d)
+    mkdir -p "$tree"/{proc,sys,dev,run,tmp,etc,bin,sbin,modules}
+    install -D "$(command -v busybox)" "$tree/bin/busybox"
+    install_with_libraries "$(command -v ip)" sbin/ip "$tree"
+    while read -r name path; do install_with_libraries "$path" "bin/$name" "$tree"; done <<<"$programs"
+    for module in "${MODULES[@]}"; do
+        file=$(find "$kernel" -name "$module.ko*" -print -quit)
+        case $file in
+            '') ;; # built in, or the test that needs it says so
+            *.xz) xz -dc "$file" >"$tree/modules/$module.ko" ;;
+            *) cp "$file" "$tree/modules/$module.ko" ;;
+        esac
+    done
+    cat >"$tree/init" <<INIT
+#!/bin/busybox sh
+export PATH=/sbin:/bin FABRIC_REQUIRE_PRIVILEGED=1
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t bpf bpf /sys/fs/bpf
+/bin/busybox mount -t tmpfs tmpfs /run
+/bin/busybox --install -s /bin
+for module in ${MODULES[*]}; do
+    [ ! -e /modules/\$module.ko ] || insmod /modules/\$module.ko
+done
+ip link set lo up
+echo "kernel \$(uname -r)"
+fabric-verify && packets --test-threads 1 && wire --test-threads 1 && echo $SUCCESS
+poweroff -f
+INIT
+    chmod +x "$tree/init"
+    (cd "$tree" && find . -print0 | cpio --null --quiet -o -H newc) | gzip -1 >"$output"
+    rm -rf "$tree"
+}
+
+boot() {
+    local series=$1 kernel image log
+    kernel=$(kernel "$series")
+    image=$(find "$kernel/boot" -name 'vmlinuz-*' -print -quit)
+    [[ -n $image ]] || fail "no kernel in $kernel"
+    initramfs "$kernel" "$cache/initramfs-$series.gz"
+    log=$cache/console-$series.log
+    say "Linux $series ($(basename "$image")), at most $LIMIT_SECONDS s"
+    timeout "$LIMIT_SECONDS" qemu-system-x86_64 -machine q35 -cpu max -smp 2 -m 1024 -nographic -no-reboot -nic none \
+        -kernel "$image" -initrd "$cache/initramfs-$series.gz" \
+        -append "console=ttyS0 quiet panic=-1 net.ifnames=0" </dev/null | tee "$log" || true
+    grep -q "^$SUCCESS" "$log" || fail "Linux $series: not all held; the console is in $log"
+}
+
+need
+mkdir -p "$cache"
+series=("$@")
+[[ ${#series[@]} -gt 0 ]] || series=(6.1 6.12)
+say "building"
+programs=$(executables)
+[[ $(wc -l <<<"$programs") -eq 3 ]] || fail "cargo built something else than expected: $programs"
+for one in "${series[@]}"; do boot "$one"; done
+say "all kernels hold: ${series[*]}"
