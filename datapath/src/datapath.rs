@@ -10,6 +10,7 @@ use membership::id::NodeId;
 use overlay::forwarding::Forwarding;
 use overlay::name::{DomainName, EndpointName};
 use overlay::object::domain::DefaultPolicy;
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use crate::attach::{self, Hook, Mechanism, Target};
@@ -54,6 +55,8 @@ pub struct Datapath {
     links: BTreeMap<u32, Link>,
     underlay: BTreeSet<u32>,
     watch: Watch,
+    /// When to look at the namespaces of ports.
+    looks: Interval,
     /// What happened and is not dealt with; kept when `changed` is cancelled.
     pending: u8,
     /// `changed` has something to tell.
@@ -93,6 +96,7 @@ impl Datapath {
             links: BTreeMap::new(),
             underlay: BTreeSet::new(),
             watch: Watch::default(),
+            looks: looks(),
             pending: 0,
             changed: false,
         };
@@ -420,9 +424,10 @@ impl Datapath {
         if !self.watch.has_namespaces() {
             return self.events.wait().await;
         }
+        // The ticks go on when this is cancelled, as by a daemon that does something else in between.
         tokio::select! {
             () = self.events.wait() => {}
-            () = tokio::time::sleep(LOOK) => {
+            _ = self.looks.tick() => {
                 if self.watch.namespace_differs() {
                     self.pending |= LINKS;
                 }
@@ -453,6 +458,12 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+fn looks() -> Interval {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
 }
 
 fn mechanism(kernel: &Kernel) -> Mechanism {

@@ -128,6 +128,7 @@ impl Workbench<'_> {
         self.attach_quiet_up(&link, inside.mtu).await?;
         if let Some(inner) = link.peer.0 {
             veth::set_up(&namespace, inner, inside).await?;
+            self.netlink.operational(link.ifindex).await?;
         }
         let interface = Interface {
             ifindex: link.ifindex,

@@ -173,7 +173,13 @@ fn a_waiting_port_attaches_when_its_namespace_comes() {
     eventually("its loss is told", || a.changes() > before);
     let web = Namespace::named(name);
     a.program(&wanted);
-    assert!(web.pings("10.0.0.2", 56));
+    assert!(
+        web.pings("10.0.0.2", 56),
+        "{:?} {} {}",
+        a.drops(),
+        web.must("ip addr"),
+        a.namespace.must("ip -d link")
+    );
 }
 
 #[test]

@@ -44,12 +44,12 @@ fn delivered_to_workloads_here() {
                 (
                     "over IPv4 to a namespace",
                     IN(RED).from_b(&namespace),
-                    to_namespace(&namespace),
+                    over4(&namespace),
                 ),
                 (
                     "over IPv6 to a namespace",
                     IN(RED).from_b6(&namespace),
-                    to_namespace(&namespace),
+                    over6(&namespace),
                 ),
                 ("over IPv4 to a tap", IN(RED).from_b(&tap), to_host_side(&tap)),
                 ("over IPv6 to a tap", IN(RED).from_b6(&tap), to_host_side(&tap)),
@@ -406,7 +406,7 @@ fn congestion_is_copied_inside() {
                 (
                     "IPv4 in IPv6",
                     tunnel.from_b6(&four(inner)),
-                    to_namespace(&four(expected)),
+                    other_family(&four(expected)),
                 ),
                 ("IPv6 in IPv4", tunnel.from_b(&six(inner)), other_family(&six(expected))),
                 (
