@@ -111,8 +111,9 @@ impl Netlink {
         })
     }
 
-    pub(crate) fn over(handle: Handle, connection: JoinHandle<()>) -> Self {
-        Self { handle, connection }
+    /// Whether the kernel or the runtime closed the connection, so that another one is needed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.is_finished()
     }
 
     /// Every interface, by index.

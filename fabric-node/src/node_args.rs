@@ -52,7 +52,7 @@ pub enum Command {
         after_help = "Example:\n  fabric-node join \"$TOKEN\" --listen 192.0.2.2\n\nMake tokens with `fabricctl token create` on an anchor, by default the first node."
     )]
     Join {
-        /// What `fabricctl token create` printed
+        /// What `fabricctl token create` printed, or - to read it from standard input
         token: String,
 
         /// Where and as whom

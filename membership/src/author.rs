@@ -64,7 +64,7 @@ pub enum AuthorError {
 }
 
 /// Most bytes of signed facts that a host may have in one scope, so that a peer can take all of them as one.
-pub const SET_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const SET_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Withdrawn facts are kept until there are more than this many, and more than half of the set.
 const WITHDRAWN_KEPT: usize = 64;
@@ -118,7 +118,7 @@ pub fn reclaim(replica: &Replica, signer: &dyn Signer, theirs: &FactBatch) -> Re
         .chain(theirs.facts())
     {
         let known = latest.entry(&fact.value().key).or_insert(fact);
-        if (known.value().stamp, known.digest()) < (fact.value().stamp, fact.digest()) {
+        if age(known) < age(fact) {
             *known = fact;
         }
     }
@@ -131,6 +131,11 @@ pub fn reclaim(replica: &Replica, signer: &dyn Signer, theirs: &FactBatch) -> Re
         chain.say(fact.key.clone(), fact.body.clone(), fact.stamp)?;
     }
     authored(replica, chain.finish()?).map(Some)
+}
+
+/// Orders what one node said of one key on two histories.
+fn age(fact: &Signed<Fact>) -> impl Ord {
+    (fact.value().stamp, fact.value().epoch, fact.value().seq, fact.digest())
 }
 
 /// The facts of this node while more are being said.
@@ -292,5 +297,50 @@ fn check_size(bytes: usize) -> Result<(), AuthorError> {
         Err(AuthorError::TooLarge(bytes))
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Host, domain, stamp, write};
+
+    #[test]
+    fn what_does_not_fit_is_refused_whole() {
+        let (host, scope, replica) = (Host::new(1), domain("red"), Replica::default());
+        let write_all = |writes| facts(&replica, &host, &scope, writes, stamp(1)).err();
+        let large = "x".repeat(15_000);
+        let some = |count: usize, text: &str| (0..count).map(|n| write(&n.to_string(), Some(text))).collect();
+        assert_eq!(write_all(Vec::new()), Some(AuthorError::Empty));
+        assert_eq!(write_all(some(257, "x")), Some(AuthorError::TooMany(257)));
+        assert_eq!(write_all(some(256, "x")), None);
+        assert!(matches!(write_all(some(70, &large)), Some(AuthorError::TooLarge(bytes)) if bytes > BATCH_BYTES_MAX));
+        assert_eq!(write_all(some(60, &large)), None);
+        let twice = vec![write("a", None), write("a", Some("x"))];
+        assert_eq!(write_all(twice), Some(AuthorError::Twice(Key::new("K", "a"))));
+        let huge = "x".repeat(17_000);
+        assert!(matches!(
+            write_all(some(1, &huge)),
+            Some(AuthorError::Record(_, SignedError::TooLarge(_)))
+        ));
+    }
+
+    #[test]
+    fn a_counter_is_never_used_twice_even_by_a_restored_disk() {
+        let (host, scope) = (Host::new(1), domain("red"));
+        let mut replica = Replica::default();
+        let first = host
+            .wants(&mut replica, &scope, 1_000, vec![write("a", None), write("b", None)])
+            .dots;
+        let second = host.wants(&mut replica, &scope, 900, vec![write("a", None)]).dots;
+        let restored = host
+            .wants(&mut Replica::default(), &scope, 2_000, vec![write("a", None)])
+            .dots;
+        let counters: Vec<_> = [first, second, restored]
+            .iter()
+            .flatten()
+            .map(|(_, dot)| dot.counter)
+            .collect();
+        assert_eq!(counters, [1_001, 1_002, 1_003, 2_001]);
     }
 }

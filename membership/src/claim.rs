@@ -18,7 +18,7 @@ pub struct Acknowledgement {
     pub anchor: NodeId,
     /// The version of the list of anchors that it counts for.
     pub list: u64,
-    /// Ed25519 over (cluster id, scope, key, holder, list).
+    /// Ed25519 over (cluster id, scope, key, holder, list), 64 bytes.
     pub signature: Vec<u8>,
 }
 
@@ -107,14 +107,13 @@ impl Claim {
                 && anchors.nodes.contains(&witness.anchor)
                 && witness.verify(keyring, cluster, &self.scope, &self.key, self.holder)
         };
-        let key = 1..=KEY_MAX;
         let witnesses: BTreeSet<_> = self
             .witnesses
             .iter()
             .filter(counts)
             .map(|witness| witness.anchor)
             .collect();
-        key.contains(&self.key.len()) && witnesses.len() >= anchors.majority()
+        (1..=KEY_MAX).contains(&self.key.len()) && witnesses.len() >= anchors.majority()
     }
 }
 
@@ -146,4 +145,86 @@ fn list(anchors: &Anchors) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Host, domain};
+
+    fn cluster(number: u8) -> ClusterId {
+        ClusterId::from_random([number; 16])
+    }
+
+    #[test]
+    fn a_claim_needs_distinct_words_of_a_majority_for_exactly_this() {
+        let hosts: Vec<Host> = (1..=4).map(Host::new).collect();
+        let mut keyring = Keyring::default();
+        for host in &hosts {
+            assert_eq!(keyring.insert(&host.public()), Some(host.id()));
+        }
+        let holder = hosts[3].id();
+        let anchors = Anchors {
+            version: 2,
+            nodes: hosts[..3].iter().map(Signer::id).collect(),
+        };
+        let scope = domain("red");
+        let ack = |host: &Host, list| Acknowledgement::sign(host, cluster(1), &scope, "10.0.0.1", holder, list);
+        let claim = |witnesses: Vec<Acknowledgement>| Claim {
+            scope: scope.clone(),
+            key: "10.0.0.1".into(),
+            holder,
+            witnesses,
+        };
+        let good = claim(vec![ack(&hosts[0], 2), ack(&hosts[1], 1)]);
+        assert!(good.verify(&anchors, &keyring, cluster(1)));
+        assert!(!good.verify(&anchors, &keyring, cluster(2)), "of another cluster");
+        assert!(
+            !good.verify(&anchors, &Keyring::default(), cluster(1)),
+            "of unknown nodes"
+        );
+        for (claim, why) in [
+            (claim(vec![ack(&hosts[0], 2)]), "one of three"),
+            (
+                claim(vec![ack(&hosts[0], 2), ack(&hosts[0], 1)]),
+                "the same anchor twice",
+            ),
+            (claim(vec![ack(&hosts[0], 2), ack(&hosts[3], 2)]), "not an anchor"),
+            (
+                claim(vec![ack(&hosts[0], 2), ack(&hosts[1], 3)]),
+                "a list that does not exist yet",
+            ),
+            (
+                Claim {
+                    holder: hosts[2].id(),
+                    ..good.clone()
+                },
+                "somebody else's",
+            ),
+            (
+                Claim {
+                    key: "10.0.0.2".into(),
+                    ..good.clone()
+                },
+                "another key",
+            ),
+            (
+                Claim {
+                    scope: Scope::System,
+                    ..good.clone()
+                },
+                "another scope",
+            ),
+        ] {
+            assert!(!claim.verify(&anchors, &keyring, cluster(1)), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_first_that_asks_gets_the_key() {
+        let [a, b] = [Host::new(1).id(), Host::new(2).id()];
+        assert_eq!(grant(None, a), Granted::First);
+        assert_eq!(grant(Some(a), a), Granted::Again);
+        assert_eq!(grant(Some(a), b), Granted::Held(a));
+    }
 }

@@ -38,6 +38,8 @@ pub mod batch;
 pub mod claim;
 mod counter;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod gossip;
 pub mod hlc;
 mod home;

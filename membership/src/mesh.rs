@@ -20,7 +20,7 @@ pub(crate) mod tls;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -115,6 +115,17 @@ pub(crate) enum MeshError {
 #[derive(Debug, Clone)]
 pub(crate) struct Mesh(Arc<Shared>);
 
+/// A handle that does not keep the mesh: for its own handlers.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakMesh(Weak<Shared>);
+
+impl WeakMesh {
+    /// The mesh, while there is one.
+    pub(crate) fn upgrade(&self) -> Option<Mesh> {
+        self.0.upgrade().map(Mesh)
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     own: NodeId,
@@ -168,6 +179,11 @@ impl Mesh {
         shared.tasks.spawn(listen::accept(shared.clone()));
         shared.tasks.spawn(dial::run(shared.clone()));
         Ok(Self(shared))
+    }
+
+    /// A handle that does not keep it.
+    pub(crate) fn downgrade(&self) -> WeakMesh {
+        WeakMesh(Arc::downgrade(&self.0))
     }
 
     /// Where the endpoint is bound.

@@ -302,3 +302,6 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,16 @@
 //! The shell: one running peer. It owns the store, the mesh, the gossip task and the clock, and drives the sans-I/O
 //! cores. Everything else in the process talks to membership through [`Membership`].
 //!
-//! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `internal` and
-//! `registrar` answer other nodes; `setup` makes data directories.
+//! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
+//! `internal` and `registrar` answer other nodes; `setup` makes data directories.
 
 mod alarms;
 mod claiming;
 mod disk;
 mod engine;
+mod handlers;
 mod internal;
+mod own_record;
 mod registrar;
 mod roster;
 mod setup;

@@ -23,7 +23,7 @@ use repair::Peer;
 pub use crate::wire::FRAME_MAX;
 
 /// Most bytes of records in one answer, unless what belongs together is larger alone.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// How often at least the shell sends [`Event::Tick`].
 pub const TICK: Duration = Duration::from_millis(250);
@@ -46,14 +46,16 @@ pub enum Event {
 /// What the shell is to do, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Send a frame (at most [`FRAME_MAX`] bytes) to a peer; dropping it is allowed, if the connection is slow or gone.
+    /// Send a frame (at most [`FRAME_MAX`] bytes) to a peer. Dropping it is allowed, if the connection is slow or gone;
+    /// but the frames of one event for one peer, up to 4 MiB, should find room, or a large answer never arrives whole.
     Send {
         /// To whom.
         to: NodeId,
         /// What.
         frame: Bytes,
     },
-    /// Others' records were merged and can be read already; commit them in this order, with `Durable::Later`.
+    /// Others' records were merged and can be read already; commit them in this order, with `Durable::Later`, and own
+    /// batches behind those that were merged before them.
     Persist(Change),
     /// Readers of this scope should look again.
     ScopeChanged(Scope),
@@ -197,3 +199,5 @@ impl Sync {
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;

@@ -50,9 +50,9 @@ pub(crate) struct Pull {
     pub(crate) scope: Scope,
     /// The heads of the origins it holds.
     pub(crate) vector: Vec<Have>,
-    /// The sums of its buckets, in order; none at all if it holds no objects.
-    pub(crate) sums: Vec<Short>,
-    /// What is in some buckets. A bucket whose sum is zero needs no list.
+    /// The sums of its buckets, those left out that hold nothing.
+    pub(crate) sums: Vec<(u8, Short)>,
+    /// What is in some buckets. A bucket without a sum needs no list.
     pub(crate) listed: Vec<Listed>,
     /// Differing buckets that are not listed are left for another time.
     pub(crate) partial: bool,

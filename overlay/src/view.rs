@@ -27,6 +27,8 @@ pub struct View {
     pub domain: DomainName,
     /// Its Domain object.
     pub spec: DomainSpec,
+    /// When the shown version of that was written.
+    pub stamp: Stamp,
     /// Its networks.
     pub networks: BTreeMap<NetworkName, SeenNetwork>,
     /// Its endpoints.
@@ -110,6 +112,7 @@ impl View {
         Self {
             domain: domain.clone(),
             spec: DomainSpec::default(),
+            stamp: Stamp::default(),
             networks: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             hosts: cluster.hosts.clone(),
@@ -123,7 +126,10 @@ impl View {
         };
         let stamp = intent.stamp;
         match Spec::decode(kind, body) {
-            Ok(Spec::Domain(spec)) if name == self.domain => *domain = Some(spec),
+            Ok(Spec::Domain(spec)) if name == self.domain => {
+                self.stamp = stamp;
+                *domain = Some(spec);
+            }
             Ok(Spec::Domain(_)) => {}
             Ok(Spec::Network(spec)) => {
                 let vni_taken_by = spec.vni.and_then(|vni| {

@@ -55,7 +55,7 @@ fn add(key: &DropKey, length: u32) -> bool {
     }
     let first = Count { packets: 0, bytes: 0 };
     // Fails where another CPU was faster, too: then the entry is there.
-    let _ = DROPS.insert(key, &first, BPF_NOEXIST.into());
+    let _ = DROPS.insert(key, first, BPF_NOEXIST.into());
     increment(key, length)
 }
 

@@ -49,7 +49,11 @@ pub fn send(
     let outer = if v4 { size_of::<Ipv4>() } else { size_of::<Ipv6>() };
     let inner = packet.len() as usize;
     // Padding behind the IP packet travels, too.
-    let longest = if packet.segment() == 0 { inner - ETHERNET } else { longest };
+    let longest = if packet.segment() == 0 {
+        inner - ETHERNET
+    } else {
+        longest
+    };
     if longest + TUNNEL + outer > peer.mtu as usize {
         return Err(Reason::Mtu);
     }

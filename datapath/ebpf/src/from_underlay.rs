@@ -40,7 +40,7 @@ fn try_from_underlay(
     owner: &mut Owner,
 ) -> Result<Verdict, Reason> {
     // SAFETY: a value may change while it is read; each field is valid by itself.
-    let host = *unsafe { VTEPS.get(&outer.source) }.ok_or(Reason::UnknownVtep)?;
+    let host = *unsafe { VTEPS.get(outer.source) }.ok_or(Reason::UnknownVtep)?;
     if outer.fragment {
         return Err(Reason::OuterFragment);
     }

@@ -43,7 +43,7 @@ pub fn station(vni: u32, mac: MacWords) -> Option<&'static Station> {
         zero: [0; 2],
     };
     // SAFETY: a value may change while it is read; each field is valid by itself.
-    unsafe { STATIONS.get(&key) }
+    unsafe { STATIONS.get(key) }
 }
 
 /// The MAC address that an IP address of a segment belongs to.
@@ -51,7 +51,7 @@ pub fn station(vni: u32, mac: MacWords) -> Option<&'static Station> {
 pub fn neighbour(vni: u32, address: &Address) -> Option<&'static Neighbour> {
     let key = NeighbourKey { vni, address: *address };
     // SAFETY: as in `station`.
-    unsafe { NEIGHBOURS.get(&key) }
+    unsafe { NEIGHBOURS.get(key) }
 }
 
 /// Whether an IP address of a segment belongs to this MAC address.

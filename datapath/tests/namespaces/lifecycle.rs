@@ -167,3 +167,25 @@ fn a_datapath_without_its_address_opens_and_follows() {
             .is_empty()
     );
 }
+
+#[test]
+fn pins_that_somebody_removed_are_made_again() {
+    if !privileged("pins_that_somebody_removed_are_made_again") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    let wanted = domain("red", 100, &workloads, &a, &[&b]);
+    let first = a.program(&wanted);
+    b.program(&domain("red", 100, &workloads, &b, &[&a]));
+    assert!(web.pings("10.0.0.3", 56));
+    a.kill();
+    std::fs::remove_dir_all(a.pins()).expect("pins can be removed");
+    a.open();
+    assert_eq!(a.program(&wanted).ports, first.ports, "the veth is taken over");
+    eventually("web reaches far again", || web.pings("10.0.0.3", 56));
+}

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Mutex;
+use std::thread;
 
-use aya::maps::{Array, HashMap, MapData, PerCpuHashMap, ProgramArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuHashMap, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
 use datapath_common::{
     Address, Count, DropKey, HERE, KERNEL_DECAP_L3, Neighbour, NeighbourKey, PEER_RESOLVED, Peer, Port, Reason,
-    SEGMENT_ALLOW, Segment, Settings, Station, StationKey, mapped,
+    SEGMENT_ALLOW, SLOTS, Segment, Settings, Station, StationKey, mapped,
 };
 
 use crate::book::{self, Workload};
@@ -36,8 +38,12 @@ pub(crate) type Drops = BTreeMap<(u32, u32, u32), (u64, u64)>;
 
 /// The programs and their maps.
 pub(crate) struct Bench {
-    ebpf: Ebpf,
+    /// There until it is dropped.
+    ebpf: Option<Ebpf>,
 }
+
+/// Loaded programs whose maps are empty: loading takes longer than all packets of a test.
+static IDLE: Mutex<Vec<Ebpf>> = Mutex::new(Vec::new());
 
 /// A packet's context: mark and payload per segment of a super-packet.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,18 +89,53 @@ fn knows_decap_l3() -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3)
 }
 
+/// All programs, loaded.
+fn loaded() -> Ebpf {
+    let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
+    for (name, program) in ebpf.programs_mut() {
+        let program: &mut SchedClassifier = program.try_into().expect("a classifier");
+        program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+    ebpf
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        self.empty::<u32, Port>("PORTS");
+        self.empty::<u32, Segment>("SEGMENTS");
+        self.empty::<StationKey, Station>("STATIONS");
+        self.empty::<NeighbourKey, Neighbour>("NEIGHBOURS");
+        self.empty::<u32, Peer>("PEERS");
+        self.empty::<Address, u32>("VTEPS");
+        let mut drops = PerCpuHashMap::<&mut MapData, DropKey, Count>::try_from(self.map("DROPS")).expect("counters");
+        let keys: Vec<DropKey> = drops.keys().map(|key| key.expect("the map can be read")).collect();
+        for key in keys {
+            drops.remove(&key).expect("it was there");
+        }
+        let mut programs = ProgramArray::try_from(self.map("PROGRAMS")).expect("a program array");
+        for slot in 0..SLOTS {
+            // An empty slot is an error, and what is wanted.
+            let _ = programs.clear_index(&slot);
+        }
+        IDLE.lock()
+            .expect("nobody panics with the lock")
+            .extend(self.ebpf.take());
+    }
+}
+
 impl Bench {
     /// All programs loaded, all slots and maps filled.
     pub(crate) fn new() -> Option<Self> {
         if !privileged() {
             return None;
         }
-        let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
-        for (name, program) in ebpf.programs_mut() {
-            let program: &mut SchedClassifier = program.try_into().expect("a classifier");
-            program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
-        }
-        let mut bench = Self { ebpf };
+        let idle = IDLE.lock().expect("nobody panics with the lock").pop();
+        let mut bench = Self {
+            ebpf: Some(idle.unwrap_or_else(loaded)),
+        };
         bench.fill();
         Some(bench)
     }
@@ -153,9 +194,33 @@ impl Bench {
         }
     }
 
+    fn loaded(&self) -> &Ebpf {
+        self.ebpf.as_ref().expect("there until it is dropped")
+    }
+
+    fn map(&mut self, name: &str) -> &mut Map {
+        let ebpf = self.ebpf.as_mut().expect("there until it is dropped");
+        ebpf.map_mut(name).expect("the map exists")
+    }
+
+    fn program(&self, name: &str) -> &SchedClassifier {
+        self.loaded()
+            .program(name)
+            .expect("it exists")
+            .try_into()
+            .expect("a classifier")
+    }
+
+    fn empty<K: Pod, V: Pod>(&mut self, map: &str) {
+        let mut map = HashMap::<&mut MapData, K, V>::try_from(self.map(map)).expect("a hash of these types");
+        let keys: Vec<K> = map.keys().map(|key| key.expect("the map can be read")).collect();
+        for key in keys {
+            map.remove(&key).expect("it was there");
+        }
+    }
+
     fn put<K: Pod, V: Pod>(&mut self, map: &str, key: K, value: V) {
-        let map = self.ebpf.map_mut(map).expect("the map exists");
-        let mut map = HashMap::<&mut MapData, K, V>::try_from(map).expect("a hash of these types");
+        let mut map = HashMap::<&mut MapData, K, V>::try_from(self.map(map)).expect("a hash of these types");
         map.insert(key, value, 0).expect("the map takes it");
     }
 
@@ -196,8 +261,7 @@ impl Bench {
 
     /// Says what is behind the interface, or that nothing is.
     pub(crate) fn port(&mut self, port: Option<Port>) {
-        let map = self.ebpf.map_mut("PORTS").expect("the map exists");
-        let mut map = HashMap::<&mut MapData, u32, Port>::try_from(map).expect("a hash of ports");
+        let mut map = HashMap::<&mut MapData, u32, Port>::try_from(self.map("PORTS")).expect("a hash of ports");
         match port {
             Some(port) => map.insert(book::LOOPBACK, port, 0).expect("the map takes it"),
             None => map.remove(&book::LOOPBACK).expect("it was there"),
@@ -206,25 +270,20 @@ impl Bench {
 
     /// Sets the settings.
     pub(crate) fn settings(&mut self, settings: Settings) {
-        let map = self.ebpf.map_mut("SETTINGS").expect("the map exists");
+        let map = self.map("SETTINGS");
         let mut map = Array::<&mut MapData, Settings>::try_from(map).expect("an array of settings");
         map.set(0, settings, 0).expect("the map takes it");
     }
 
     /// Puts a program into its slot.
     pub(crate) fn slot(&mut self, slot: u32, program: &str) {
-        let program: &SchedClassifier = self
-            .ebpf
+        let fd = self
             .program(program)
-            .expect("it exists")
-            .try_into()
-            .expect("a classifier");
-        let fd = program
             .fd()
             .expect("it is loaded")
             .try_clone()
             .expect("descriptors are left");
-        let map = self.ebpf.map_mut("PROGRAMS").expect("the map exists");
+        let map = self.map("PROGRAMS");
         ProgramArray::try_from(map)
             .expect("a program array")
             .set(slot, &fd, 0)
@@ -233,7 +292,7 @@ impl Bench {
 
     /// All drop counters, summed over CPUs.
     pub(crate) fn drops(&self) -> Drops {
-        let map = self.ebpf.map("DROPS").expect("the map exists");
+        let map = self.loaded().map("DROPS").expect("the map exists");
         let map = PerCpuHashMap::<&MapData, DropKey, Count>::try_from(map).expect("counters");
         map.iter()
             .map(|entry| {
@@ -247,12 +306,6 @@ impl Bench {
 
     /// Runs a program on a frame; the kernel's refusal to take such a frame at all is an error.
     pub(crate) fn run(&self, program: &str, frame: &[u8], context: Context) -> Result<(u32, Vec<u8>, u32), io::Error> {
-        let program: &SchedClassifier = self
-            .ebpf
-            .program(program)
-            .expect("it exists")
-            .try_into()
-            .expect("a classifier");
         let mut ctx_in = [0; CONTEXT];
         ctx_in[CONTEXT_MARK..][..4].copy_from_slice(&context.mark.to_ne_bytes());
         ctx_in[CONTEXT_SEGMENT..][..4].copy_from_slice(&context.segment.to_ne_bytes());
@@ -264,7 +317,7 @@ impl Bench {
             ctx_out: Some(&mut ctx_out),
             ..TestRunOptions::default()
         };
-        let result = match program.test_run(options) {
+        let result = match self.program(program).test_run(options) {
             Ok(result) => result,
             Err(ProgramError::SyscallError(SyscallError { io_error, .. })) => return Err(io_error),
             Err(error) => panic!("{error:?}"),

@@ -57,12 +57,12 @@ fn delivered_to_workloads_here() {
                 (
                     "blue's own of that address",
                     IN(BLUE).from_b(&namespace),
-                    to_namespace(&namespace),
+                    over4(&namespace),
                 ),
                 (
                     "reserved bits",
                     Tunnel { flags: 0xff, ..IN(RED) }.from_b(&namespace),
-                    to_namespace(&namespace),
+                    over4(&namespace),
                 ),
             ],
         );

@@ -6,6 +6,12 @@
 //! super-packets, the wire tests show. They need root: without it they say SKIPPED, or fail where `CI` or
 //! `FABRIC_REQUIRE_PRIVILEGED` is set.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test panics where it fails and says what it does"
+)]
+
 mod bench;
 mod book;
 mod frames;

@@ -18,7 +18,7 @@ fn addresses(identity: Identity) -> [IpAddr; 2] {
 }
 
 /// Sends a datagram of `size` bytes and gets it back.
-fn echoes(client: &Namespace, server: &Namespace, address: IpAddr, size: usize) {
+pub(crate) fn echoes(client: &Namespace, server: &Namespace, address: IpAddr, size: usize) {
     let socket = server.run(|| UdpSocket::bind(SocketAddr::new(address, 0)).expect("the address is there"));
     let to = socket.local_addr().expect("it is bound");
     socket.set_read_timeout(Some(DEADLINE)).expect("not zero");

@@ -4,8 +4,12 @@
 //!
 //! Needs root and iproute2: without, it says SKIPPED, or fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
 
+#![expect(clippy::print_stdout, reason = "a test says what it does")]
+
 mod host;
 mod namespace;
+mod tap;
 mod topology;
 
 mod forwarding;
+mod odd_frames;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -216,7 +216,7 @@ async fn openapi_document() -> Json<utoipa::openapi::OpenApi> {
 }
 
 fn kind_of(text: &str) -> Result<Kind, ApiError> {
-    kinds::find(text).ok_or_else(|| ApiError::not_found(kinds::unknown(text)))
+    kinds::parse(text).map_err(ApiError::not_found)
 }
 
 fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
@@ -265,12 +265,18 @@ impl<S: Send + Sync> FromRequest<S> for Content {
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
         let yaml = kind.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().ends_with("yaml")));
-        match Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self { yaml, bytes }),
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(ApiError::new(
+        let too_large = || {
+            ApiError::new(
                 Code::TooLarge,
                 format!("the body is larger than {BODY_MAX} bytes; apply it in parts"),
-            )),
+            )
+        };
+        if request.body().size_hint().lower() > BODY_MAX as u64 {
+            return Err(too_large());
+        }
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self { yaml, bytes }),
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
             Err(error) => Err(ApiError::bad_request(error.body_text())),
         }
     }

@@ -128,7 +128,7 @@ pub struct ApplyArgs {
 #[derive(Debug, Args)]
 pub struct GetArgs {
     /// Domain, Network or Endpoint
-    #[arg(value_parser = parse_kind)]
+    #[arg(value_parser = kinds::parse)]
     pub kind: Kind,
 
     /// Only this one
@@ -143,7 +143,7 @@ pub struct GetArgs {
 #[derive(Debug, Args)]
 pub struct NamedArgs {
     /// Domain, Network or Endpoint
-    #[arg(value_parser = parse_kind)]
+    #[arg(value_parser = kinds::parse)]
     pub kind: Kind,
 
     /// Its name
@@ -293,10 +293,6 @@ impl fmt::Display for EndpointRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.domain, self.name)
     }
-}
-
-fn parse_kind(text: &str) -> Result<Kind, String> {
-    kinds::find(text).ok_or_else(|| kinds::unknown(text))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use super::client::Client;
 use super::problem::Problem;
 use super::show::show;
 use super::{files, pages, tables, watch};
-use crate::api::kinds;
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
 };
@@ -157,8 +156,8 @@ impl<O: Write, E: Write> Session<'_, O, E> {
 
 fn list_path(kind: Kind, domain: Option<&Label>) -> String {
     match domain {
-        Some(domain) => format!("/v1/domains/{domain}/{}", kinds::name(kind)),
-        None => format!("/v1/objects/{}", kinds::name(kind)),
+        Some(domain) => format!("/v1/domains/{domain}/{}", kind),
+        None => format!("/v1/objects/{}", kind),
     }
 }
 
@@ -169,9 +168,5 @@ fn object_path(object: &NamedArgs) -> Result<String, Problem> {
         (None, Kind::Domain) => &object.name,
         (None, Kind::Network | Kind::Endpoint) => return Err(Problem::NoDomain),
     };
-    Ok(format!(
-        "/v1/domains/{domain}/{}/{}",
-        kinds::name(object.kind),
-        object.name
-    ))
+    Ok(format!("/v1/domains/{domain}/{}/{}", object.kind, object.name))
 }

@@ -123,6 +123,11 @@ pub(super) fn status(status: &Status) -> String {
         ("Fallbacks", joined(&status.datapath.fallbacks)),
     ]);
     text += &section("Domains", &domains(status));
+    let conditions = status.domains.iter().flat_map(|domain| {
+        let row = |it: &Condition| vec![domain.name.clone(), it.reason.clone(), it.message.clone()];
+        domain.conditions.iter().map(row)
+    });
+    text += &section("Conditions", &grid(&["DOMAIN", "REASON", "MESSAGE"], conditions));
     let hooks = status.datapath.hooks.iter();
     let hooks = hooks.map(|hook| vec![hook.interface.clone(), hook.program.clone(), hook.mechanism.clone()]);
     text += &section("Hooks", &grid(&["INTERFACE", "PROGRAM", "MECHANISM"], hooks));
@@ -140,7 +145,6 @@ fn domains(status: &Status) -> String {
         row.extend(counts);
         row.push(if domain.programmed { "yes" } else { "no" }.to_owned());
         row.push(domain.digest.chars().take(12).collect());
-        row.push(reasons(&domain.conditions));
         row
     });
     grid(
@@ -152,7 +156,6 @@ fn domains(status: &Status) -> String {
             "HERE",
             "PROGRAMMED",
             "DIGEST",
-            "CONDITIONS",
         ],
         rows,
     )

@@ -40,6 +40,11 @@ impl Agenda {
         *due = soon.min(*due);
     }
 
+    /// The job is to be done then, if nothing asks for it before.
+    pub(super) fn later(&mut self, job: Job, when: Instant) {
+        self.due.entry(job).or_insert(when);
+    }
+
     /// When the next job is due.
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.values().min().copied()

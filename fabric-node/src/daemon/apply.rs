@@ -105,14 +105,16 @@ fn admitted(
     for (domain, verdict) in verdicts {
         match verdict {
             Ok(changes) => good.push((domain, changes)),
-            Err(refusals) => wrong.extend(refusals.iter().map(|refusal| refused(refusal, documents))),
+            Err(refusals) => wrong.extend(refusals),
         }
     }
     if wrong.is_empty() {
-        Ok(good)
-    } else {
-        Err(invalid(wrong))
+        return Ok(good);
     }
+    wrong.sort_by_key(|refusal| refusal.index);
+    Err(invalid(
+        wrong.iter().map(|refusal| refused(refusal, documents)).collect(),
+    ))
 }
 
 /// A write that failed behind others that did not: says which domains are done.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use datapath::PortState;
 use ipnet::Ipv4Net;
 use membership::claim::ClaimError;
 use membership::id::{Label, Scope};
@@ -14,6 +15,7 @@ use overlay::view::{SeenEndpoint, View};
 use tokio::time::Instant;
 
 use super::binding;
+use super::force::{Force, Target};
 use super::moves::{self, Next};
 use super::node::Node;
 use super::objects::{missing, no_domain};
@@ -22,6 +24,8 @@ use crate::api::types::{Attach, Attached, Detached};
 
 /// How long the own datapath may take to take up the workload.
 const HERE_MAX: Duration = Duration::from_secs(10);
+/// How long it may stay not ready after it was tried.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 /// How long the other hosts are waited for.
 const OTHERS_MAX: Duration = Duration::from_secs(1);
 /// Addresses that are asked for in one subnet before it is given up.
@@ -242,31 +246,44 @@ async fn claim_in(
 async fn local_port(node: &Node, domain: &Label, name: &Label, deadline: Instant) -> Result<String, ApiError> {
     let target = node.waiter().target(domain);
     let mut force = node.reconcile.force();
-    let programmed = force.wait_for(|force| {
-        matches!(
-            force.port(domain, name, target),
-            Some(datapath::PortState::Programmed { .. })
-        )
-    });
-    let last = match tokio::time::timeout_at(deadline, programmed).await {
-        Ok(Ok(force)) => force.port(domain, name, target).cloned(),
-        Ok(Err(_)) | Err(_) => None,
+    // The first pass that knows of the attachment may take its time, but what it finds seldom changes by itself.
+    let first = force.wait_for(|force| force.reached(domain, target));
+    let reached = matches!(tokio::time::timeout_at(deadline, first).await, Ok(Ok(_)));
+    let deadline = if reached {
+        deadline.min(Instant::now() + SETTLE_MAX)
+    } else {
+        Instant::now()
     };
-    if let Some(datapath::PortState::Programmed { name, .. }) = last {
-        return Ok(name);
+    let programmed = force.wait_for(|force| side(force, domain, name, target).is_some());
+    if let Ok(Ok(force)) = tokio::time::timeout_at(deadline, programmed).await
+        && let Some(side) = side(&force, domain, name, target)
+    {
+        return Ok(side);
     }
     let force = node.reconcile.force();
-    let force = force.borrow();
-    let why = match (force.port(domain, name, target), force.failures.get(domain)) {
-        (Some(datapath::PortState::Waiting(why)), _) | (None, Some(why)) => why.clone(),
-        (Some(datapath::PortState::Programmed { .. }) | None, _) => conditions(&force, domain, name),
-    };
+    let why = obstacle(&force.borrow(), domain, name, target);
     Err(ApiError::try_again(format!(
         "{domain}/{name} could not be programmed here: {why}"
     )))
 }
 
-fn conditions(force: &super::force::Force, domain: &Label, name: &Label) -> String {
+/// The host side of a programmed port.
+fn side(force: &Force, domain: &Label, name: &Label, target: Target) -> Option<String> {
+    match force.port(domain, name, target)? {
+        PortState::Programmed { name, .. } => Some(name.clone()),
+        PortState::Waiting(_) => None,
+    }
+}
+
+/// Why a port is not programmed.
+fn obstacle(force: &Force, domain: &Label, name: &Label, target: Target) -> String {
+    match (force.port(domain, name, target), force.failures.get(domain)) {
+        (Some(PortState::Waiting(why)), _) | (None, Some(why)) => why.clone(),
+        (Some(PortState::Programmed { .. }) | None, _) => conditions(force, domain, name),
+    }
+}
+
+fn conditions(force: &Force, domain: &Label, name: &Label) -> String {
     let in_force = force.domains.get(domain);
     let found = in_force.and_then(|it| it.conditions.get(&(Kind::Endpoint, name.to_string())));
     let messages: Vec<&str> = found

@@ -30,12 +30,15 @@ mod setup;
 mod vtep;
 mod wire;
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use crate::config::resolve::ResolveError;
 use crate::config::{COMMENTED_DEFAULT, Config, ConfigError};
 use crate::exit::Exit;
 use crate::node_args::{Cli, Command, Settings};
+
+/// Longest line that is read as a token, in bytes.
+const TOKEN_MAX: u64 = 64 * 1024;
 
 /// Why a command of `fabric-node` failed.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +54,7 @@ pub async fn main(cli: Cli, out: &mut impl Write) -> Result<(), Failure> {
     match cli.command {
         Command::Config => Ok(out.write_all(COMMENTED_DEFAULT.as_bytes())?),
         Command::Init { cluster_name, settings } => setup::init(&start(settings)?, cluster_name, out).await,
-        Command::Join { token, settings } => setup::join(&start(settings)?, &token, out).await,
+        Command::Join { token, settings } => setup::join(&start(settings)?, &secret(token)?, out).await,
         Command::Purge { settings } => setup::purge(&start(settings)?, out).await,
         Command::Run { settings } => run::run(start(settings)?).await,
     }
@@ -63,6 +66,17 @@ fn start(settings: Settings) -> Result<Config, Failure> {
     let config = settings.over(file);
     logs::start(&config.log).map_err(|error| Failure::new(Exit::Usage, error))?;
     Ok(config)
+}
+
+/// The token itself, or what standard input says: arguments can be read by every user of the host.
+fn secret(token: String) -> Result<String, Failure> {
+    if token != "-" {
+        return Ok(token);
+    }
+    let mut line = String::new();
+    let read = io::stdin().lock().take(TOKEN_MAX).read_line(&mut line);
+    read.map_err(|error| Failure::new(Exit::Usage, format!("standard input: {error}")))?;
+    Ok(line.trim().to_owned())
 }
 
 impl Failure {

@@ -17,8 +17,8 @@ use crate::api::types::Programmed;
 
 /// Longest wait that another node grants.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Time for question and answer to travel.
-const TRAVEL: Duration = Duration::from_millis(500);
+/// Part of the wait that is kept for question and answer to travel.
+const TRAVEL: Duration = Duration::from_millis(50);
 
 /// Waits for what is in force.
 #[derive(Debug, Clone)]
@@ -128,14 +128,14 @@ impl Waiter {
 
     async fn ask(&self, marks: &[Mark], host: NodeId, deadline: Instant) -> State {
         let left = deadline.saturating_duration_since(Instant::now());
-        let millis = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+        let millis = u32::try_from(left.saturating_sub(TRAVEL).as_millis()).unwrap_or(u32::MAX);
         let Ok(request) = wire::encode(&Request::AwaitProgrammed {
             marks: marks.to_vec(),
             millis,
         }) else {
             return State::Pending;
         };
-        match self.membership.call(host, request, left + TRAVEL).await {
+        match self.membership.call(host, request, left).await {
             Ok(answer) => match wire::decode(&answer) {
                 Ok(Response::Programmed) => State::Programmed,
                 Ok(Response::NotYet) | Err(_) => State::Pending,

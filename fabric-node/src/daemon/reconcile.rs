@@ -27,6 +27,8 @@ use crate::config::resolve::Addresses;
 const APPLY_MAX: Duration = Duration::from_secs(30);
 /// Longest time that an answer of the task is waited for: it may be in the midst of an apply.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// After this time a domain with a port that waits for its workload is looked at again.
+const WAITING_AGAIN: Duration = Duration::from_secs(2);
 /// Questions that wait for an answer at the same time.
 const QUESTIONS: usize = 64;
 
@@ -94,9 +96,9 @@ pub(super) struct Reconciler {
     addresses: Addresses,
     port: u16,
     agenda: Agenda,
-    /// Domains of the first pass that were not tried yet.
-    untried: BTreeSet<DomainName>,
-    cluster: Cluster,
+    /// What the first pass has not tried yet.
+    untried: BTreeSet<Job>,
+    cluster: Arc<Cluster>,
     questions: mpsc::Receiver<Question>,
     force: watch::Sender<Force>,
     begun: Arc<AtomicU64>,
@@ -142,8 +144,12 @@ impl Reconciler {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.membership.changes();
         self.mark_everything();
-        self.untried = self.known_domains();
-        self.note_started();
+        self.untried = self
+            .known_domains()
+            .into_iter()
+            .map(Job::Domain)
+            .chain([Job::Vtep])
+            .collect();
         loop {
             let next = self.agenda.next();
             tokio::select! {
@@ -193,10 +199,7 @@ impl Reconciler {
             Job::Vtep => self.publish_vtep().await,
             Job::Domain(domain) => self.bring_into_force(domain).await,
         };
-        match &job {
-            Job::Vtep => self.note_vtep(result.as_ref().err()),
-            Job::Domain(domain) => self.note_domain(domain, result.as_ref().err()),
-        }
+        self.note(&job, result.as_ref().err());
         match result {
             Ok(()) => self.agenda.done(&job),
             Err(error) => {
@@ -231,6 +234,11 @@ impl Reconciler {
             Err(_) => return Err(format!("the datapath took longer than {} s", APPLY_MAX.as_secs())),
         };
         let gone = in_force.is_none();
+        if in_force.as_ref().is_some_and(|in_force| !waiting(in_force).is_empty()) {
+            // Nothing tells when a namespace appears.
+            self.agenda
+                .later(Job::Domain(domain.clone()), Instant::now() + WAITING_AGAIN);
+        }
         self.force.send_modify(|force| {
             let in_force = in_force.unwrap_or_else(|| InForce {
                 pass,
@@ -287,29 +295,17 @@ impl Reconciler {
         written.map(drop).map_err(|error| error.to_string())
     }
 
-    fn note_vtep(&self, error: Option<&String>) {
-        self.force.send_if_modified(|force| {
-            let changed = force.vtep.as_ref() != error;
-            force.vtep = error.cloned();
-            changed
+    fn note(&mut self, job: &Job, error: Option<&String>) {
+        self.untried.remove(job);
+        let started = self.untried.is_empty();
+        self.force.send_modify(|force| {
+            match (job, error) {
+                (Job::Vtep, error) => force.vtep = error.cloned(),
+                (Job::Domain(domain), Some(error)) => drop(force.failures.insert(domain.clone(), error.clone())),
+                (Job::Domain(domain), None) => drop(force.failures.remove(domain)),
+            }
+            force.started |= started;
         });
-    }
-
-    fn note_domain(&mut self, domain: &DomainName, error: Option<&String>) {
-        self.force.send_modify(|force| match error {
-            Some(error) => drop(force.failures.insert(domain.clone(), error.clone())),
-            None => drop(force.failures.remove(domain)),
-        });
-        if self.untried.remove(domain) {
-            self.note_started();
-        }
-    }
-
-    fn note_started(&self) {
-        if self.untried.is_empty() {
-            self.force
-                .send_if_modified(|force| !std::mem::replace(&mut force.started, true));
-        }
     }
 }
 

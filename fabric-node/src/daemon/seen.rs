@@ -24,7 +24,7 @@ const WITNESSED_MAX: usize = 65_536;
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     /// What the views of all domains share.
-    pub(super) cluster: Cluster,
+    pub(super) cluster: Arc<Cluster>,
     /// None if the domain does not exist.
     pub(super) view: Option<View>,
     /// Digest of the domain's records that this was made from.
@@ -36,6 +36,15 @@ pub(super) struct Seen {
 pub(super) struct Sight {
     membership: Membership,
     witnessed: Arc<Mutex<BTreeSet<Vec<u8>>>>,
+    shared: Arc<Mutex<Option<Shared>>>,
+}
+
+/// What the views of all domains share, and which state it was made from.
+#[derive(Debug)]
+struct Shared {
+    root: Digest,
+    names: BTreeMap<NodeId, Label>,
+    cluster: Arc<Cluster>,
 }
 
 impl Sight {
@@ -43,6 +52,7 @@ impl Sight {
         Self {
             membership,
             witnessed: Arc::default(),
+            shared: Arc::default(),
         }
     }
 
@@ -51,7 +61,7 @@ impl Sight {
         let (names, cluster) = (self.names(), self.membership.cluster());
         self.membership.read(|replica| {
             let verify = |claim: &Claim| self.is_witnessed(claim, &cluster.anchors, cluster.id, replica);
-            let shared = Cluster::from_replica(replica, names);
+            let shared = self.shared(replica, names);
             let view = View::from_replica(replica, domain, &shared, &verify);
             Seen {
                 cluster: shared,
@@ -59,6 +69,24 @@ impl Sight {
                 root: replica.root(&Scope::Domain(domain.clone())),
             }
         })
+    }
+
+    /// Made anew only when a record or a name changed: it takes all networks of all domains to make.
+    fn shared(&self, replica: &Replica, names: BTreeMap<NodeId, Label>) -> Arc<Cluster> {
+        let root = replica.root_of_roots();
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*shared {
+            Some(known) if known.root == root && known.names == names => known.cluster.clone(),
+            Some(_) | None => {
+                let cluster = Arc::new(Cluster::from_replica(replica, names.clone()));
+                *shared = Some(Shared {
+                    root,
+                    names,
+                    cluster: cluster.clone(),
+                });
+                cluster
+            }
+        }
     }
 
     /// Every domain of which there is a record, deleted ones included.

@@ -40,19 +40,20 @@ impl Lab {
     }
 
     fn add(&mut self, own: NodeId) {
-        let (dir, stop, inboxes) = (
-            tempfile::tempdir().unwrap(),
-            CancellationToken::new(),
-            self.inboxes.clone(),
-        );
+        let inboxes = self.inboxes.clone();
+        self.add_sending(own, move |to, bytes| {
+            inboxes[&to].push_newest((own, bytes));
+        });
+    }
+
+    fn add_sending(&mut self, own: NodeId, send: impl Fn(NodeId, Bytes) + Send + Sync + 'static) {
+        let (dir, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
         let settings = Settings {
             own,
             cluster: ClusterId::from_random([1; 16]),
             home: Home::at(dir.path()),
             inbox: self.inboxes[&own].clone(),
-            send: Arc::new(move |to, bytes| {
-                inboxes[&to].push_newest((own, bytes));
-            }),
+            send: Arc::new(send),
             counters: Arc::default(),
         };
         let gossip = Gossip::start(settings, stop.clone());
@@ -106,4 +107,33 @@ async fn junk_and_strangers_change_nothing() {
     timeout(DEADLINE, counted).await.unwrap();
     lab.sees(ids[0], &[ids[1]]).await;
     assert_eq!(wire.counters.value(Counter::GossipRestarts), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_dies_is_started_again_and_its_last_peer_is_muted() {
+    let (mut lab, ids) = (Lab::start(3), ids(3));
+    lab.nodes.remove(&ids[0]).unwrap().1.cancel();
+    // chitchat's task runs this, so that it panics as it would on a message that contradicts itself.
+    let (inboxes, own, heard) = (lab.inboxes.clone(), ids[0], std::sync::atomic::AtomicUsize::new(0));
+    lab.add_sending(own, move |to, bytes| {
+        assert_ne!(
+            heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            20,
+            "the task dies once"
+        );
+        inboxes[&to].push_newest((own, bytes));
+    });
+    let gossip = lab.nodes[&own].0.clone();
+    let died = async {
+        while gossip.ended().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, died).await.unwrap();
+    assert_eq!(gossip.muted().len(), 1);
+    assert_eq!(gossip.wire.counters.value(Counter::GossipRestarts), 1);
+    lab.sees(own, &ids[1..]).await;
+    assert_eq!(gossip.ended(), None);
+    lab.sees(ids[1], &[own, ids[2]]).await;
+    lab.sees(ids[2], &[own, ids[1]]).await;
 }

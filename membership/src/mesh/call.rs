@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::frame::{self, FRAME_MAX, FrameError};
+use super::frame::{self, FRAME_MAX, FrameError, Outgoing};
 use crate::counter::Counter;
 use crate::id::NodeId;
 use crate::service::CallError;
@@ -18,6 +18,8 @@ use crate::service::CallError;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a request may be in coming.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// Most characters of a refusal's reason.
+const REASON_MAX: usize = 1_000;
 /// Calls go before records, like gossip.
 const PRIORITY: i32 = 1;
 
@@ -62,25 +64,26 @@ pub(super) async fn ask(
         Ok(Err(error)) => Err(CallError::Refused(to, error.to_string())),
         Ok(Ok(answer)) => match answer.first() {
             Some(&ANSWERED) => Ok(answer.slice(1..)),
-            Some(&REFUSED) => Err(CallError::Refused(
-                to,
-                String::from_utf8_lossy(&answer[1..]).into_owned(),
-            )),
+            Some(&REFUSED) => Err(CallError::Refused(to, reason(&answer[1..]))),
             _ => Err(CallError::Refused(to, "its answer cannot be read".to_owned())),
         },
     }
 }
 
+/// Another node's words, as far as they are worth showing.
+fn reason(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(REASON_MAX)
+        .collect()
+}
+
 async fn exchange(connection: &Connection, class: Class, request: Bytes, wait: Duration) -> Result<Bytes, FrameError> {
-    let (mut send, mut receive) = connection.open_bi().await.map_err(|_| FrameError::Ended)?;
-    let _closed = send.set_priority(PRIORITY);
+    let (send, mut receive) = connection.open_bi().await.map_err(|_| FrameError::Ended)?;
     let millis = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
     let header = [&[class as u8], millis.to_be_bytes().as_slice()].concat();
-    let mut chunks = [Bytes::from(header), request];
-    send.write_all_chunks(&mut chunks)
-        .await
-        .map_err(|_| FrameError::Ended)?;
-    send.finish().map_err(|_| FrameError::Ended)?;
+    Outgoing::new(send, PRIORITY).send(header.into(), request).await?;
     frame::read_rest(&mut receive, FRAME_MAX + 1, wait).await
 }
 
@@ -98,7 +101,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, peer: NodeId, connection: &Conne
     }
 }
 
-async fn one(shared: Arc<Shared>, peer: NodeId, mut send: SendStream, mut receive: RecvStream) {
+async fn one(shared: Arc<Shared>, peer: NodeId, send: SendStream, mut receive: RecvStream) {
     let (status, body) = match answer(&shared, peer, &mut receive).await {
         Ok(body) if body.len() <= FRAME_MAX => (ANSWERED, body),
         Ok(_) => (REFUSED, Bytes::from_static(b"the answer is too large")),
@@ -110,11 +113,9 @@ async fn one(shared: Arc<Shared>, peer: NodeId, mut send: SendStream, mut receiv
         Counter::CallsFailed
     };
     shared.counters.add(counter);
-    let mut chunks = [Bytes::copy_from_slice(&[status]), body];
-    let written = timeout(frame::FRAME_DEADLINE, send.write_all_chunks(&mut chunks)).await;
-    if matches!(written, Ok(Ok(()))) {
-        let _closed = send.finish();
-    }
+    let sent = Outgoing::new(send, PRIORITY).send(Bytes::copy_from_slice(&[status]), body);
+    // Who asked may have gone, or reads too slowly.
+    let _sent = timeout(frame::FRAME_DEADLINE, sent).await;
 }
 
 async fn answer(shared: &Shared, peer: NodeId, receive: &mut RecvStream) -> Result<Bytes, String> {

@@ -50,9 +50,8 @@ async fn one(shared: &Arc<Shared>, peer: NodeId, address: SocketAddr) {
     };
     if !stood {
         shared.counters.add(Counter::DialsFailed);
+        shared.dialer().failed(peer, wallclock::monotonic(), &mut rand::rng());
     }
-    // A dial whose connection stood has been reported; this one then changes nothing.
-    shared.dialer().failed(peer, wallclock::monotonic(), &mut rand::rng());
 }
 
 async fn connect(shared: &Shared, peer: NodeId, address: SocketAddr) -> Result<Connection, String> {

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{RecvStream, SendStream};
+use quinn::{RecvStream, SendStream, VarInt};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -64,6 +64,46 @@ pub(crate) enum FrameError {
     /// Not what is expected there.
     #[error("a frame is malformed")]
     Malformed,
+}
+
+/// A stream that ends as a whole message or as none: dropped before its end, the other side sees a reset, where quinn
+/// alone would end it as if all had been said.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    stream: SendStream,
+    finished: bool,
+}
+
+impl Outgoing {
+    /// Takes a stream of `priority`; higher ones are sent first.
+    pub(crate) fn new(stream: SendStream, priority: i32) -> Self {
+        // It fails only for a stream that was closed, which shows at the first write.
+        let _closed = stream.set_priority(priority);
+        Self {
+            stream,
+            finished: false,
+        }
+    }
+
+    /// Writes these parts as all that there is to say.
+    pub(crate) async fn send(mut self, head: Bytes, body: Bytes) -> Result<(), FrameError> {
+        self.stream
+            .write_all_chunks(&mut [head, body])
+            .await
+            .map_err(|_| FrameError::Ended)?;
+        self.stream.finish().map_err(|_| FrameError::Ended)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if !self.finished {
+            // It fails only for a stream that the other side has stopped.
+            let _stopped = self.stream.reset(VarInt::from_u32(0));
+        }
+    }
 }
 
 /// Writes one length-prefixed frame within the deadline.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::admission::{self, Close};
-use super::frame::{self, FrameError, Hello};
+use super::frame::{self, FrameError, Hello, Outgoing};
 use super::table::{Dialled, Queues, Seat};
 use super::{Event, Shared, call};
 use crate::counter::Counter;
@@ -170,14 +170,10 @@ async fn send_gossip(queues: &Queues, connection: &Connection) {
 }
 
 async fn send_gossip_stream(connection: &Connection, message: Bytes) -> Result<(), FrameError> {
-    let mut stream = connection.open_uni().await.map_err(|_| FrameError::Ended)?;
-    let _closed = stream.set_priority(GOSSIP_PRIORITY);
-    let mut chunks = [Bytes::from_static(&[frame::GOSSIP]), message];
-    stream
-        .write_all_chunks(&mut chunks)
+    let stream = connection.open_uni().await.map_err(|_| FrameError::Ended)?;
+    Outgoing::new(stream, GOSSIP_PRIORITY)
+        .send(Bytes::from_static(&[frame::GOSSIP]), message)
         .await
-        .map_err(|_| FrameError::Ended)?;
-    stream.finish().map_err(|_| FrameError::Ended)
 }
 
 async fn receive_datagrams(shared: &Shared, peer: NodeId, connection: &Connection) {

@@ -49,7 +49,8 @@ fn certificate(state: &State) -> Option<Alarm> {
     match left {
         None => Some(alarm(
             "certificate-expired",
-            "this node's certificate has expired and peers refuse it: join again with a token".to_owned(),
+            "this node's certificate has expired and peers refuse it: remove its data directory and join with a token"
+                .to_owned(),
         )),
         Some(left) if left < EXPIRES_SOON => {
             let days = left.as_secs() / (24 * 60 * 60);

@@ -1,14 +1,12 @@
 //! What one replica says to another one that asks: its roots, what it holds of a scope, and what the other one lacks.
 //! Pure reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ANSWER_BYTES_MAX;
 use crate::facts::{self, OriginFacts};
 use crate::id::{NodeId, Scope};
-use crate::record::Digest;
 use crate::replica::{Replica, Siblings};
-use crate::root::BUCKETS;
 use crate::wire::{FRAME_MAX, Have, Item, Listed, Message, Part, Pull, Short, short};
 
 /// Scopes with no more objects than this are listed at once, which saves a round trip.
@@ -51,16 +49,15 @@ pub(super) fn vector(replica: &Replica, scope: &Scope, whole: impl Fn(NodeId) ->
 }
 
 /// The sums of a scope's buckets as a pull carries them.
-pub(super) fn sums(replica: &Replica, scope: &Scope) -> Vec<Short> {
-    let sums: Vec<Short> = replica
+pub(super) fn sums(replica: &Replica, scope: &Scope) -> Vec<(u8, Short)> {
+    let sums = replica
         .sums(scope)
-        .map(|sums| sums.buckets().iter().map(short).collect())
-        .unwrap_or_default();
-    if is_zero(&sums) { Vec::new() } else { sums }
-}
-
-fn is_zero(sums: &[Short]) -> bool {
-    sums.iter().all(|sum| *sum == Short::default())
+        .into_iter()
+        .flat_map(|sums| sums.buckets().iter().map(short));
+    (0..=u8::MAX)
+        .zip(sums)
+        .filter(|(_, sum)| *sum != Short::default())
+        .collect()
 }
 
 /// The lists of these buckets, or of all if none are named and the scope is small, and whether some were left out.
@@ -91,28 +88,19 @@ fn entry(siblings: &Siblings) -> (Short, Short) {
     (short(&siblings.key_digest()), short(&siblings.digest()))
 }
 
-/// Buckets in which the asker differs and that it did not list. Empty if the answer can be exact.
-pub(super) fn unlisted(replica: &Replica, pull: &Pull) -> Vec<u8> {
-    let listed = |bucket: u8| pull.listed.iter().any(|listed| listed.bucket == bucket);
-    let theirs = |bucket: u8| pull.sums.get(usize::from(bucket)).copied().unwrap_or_default();
-    differing(replica, pull)
-        .filter(|&bucket| theirs(bucket) != Short::default() && !listed(bucket))
-        .collect()
+/// Buckets in which the asker differs and that it did not list, though it holds something there. Empty if the answer
+/// can be exact.
+pub(super) fn unlisted(replica: &Replica, pull: &Pull) -> BTreeSet<u8> {
+    let listed: BTreeSet<u8> = pull.listed.iter().map(|listed| listed.bucket).collect();
+    let held: BTreeSet<u8> = pull.sums.iter().map(|&(bucket, _)| bucket).collect();
+    &(&differing(replica, pull) & &held) - &listed
 }
 
 /// Buckets in which the asker differs.
-pub(super) fn differing(replica: &Replica, pull: &Pull) -> impl Iterator<Item = u8> {
-    let none = [Digest::default(); BUCKETS];
-    let mine: Vec<Short> = replica
-        .sums(&pull.scope)
-        .map_or(none.as_slice(), |sums| sums.buckets())
-        .iter()
-        .map(short)
-        .collect();
-    (0..=u8::MAX).filter(move |&bucket| {
-        let index = usize::from(bucket);
-        mine.get(index) != Some(&pull.sums.get(index).copied().unwrap_or_default())
-    })
+pub(super) fn differing(replica: &Replica, pull: &Pull) -> BTreeSet<u8> {
+    let mine: BTreeSet<_> = sums(replica, &pull.scope).into_iter().collect();
+    let theirs: BTreeSet<_> = pull.sums.iter().copied().collect();
+    mine.symmetric_difference(&theirs).map(|&(bucket, _)| bucket).collect()
 }
 
 /// Whether the asker holds facts that this replica lacks.
@@ -181,14 +169,8 @@ fn follows(have: &Have, held: &OriginFacts) -> bool {
 }
 
 fn objects_for(replica: &Replica, pull: &Pull, answer: &mut Answer) {
-    let mut wanted = [false; BUCKETS];
-    for bucket in differing(replica, pull) {
-        wanted[usize::from(bucket)] = true;
-    }
-    for bucket in unlisted(replica, pull) {
-        wanted[usize::from(bucket)] = false;
-    }
-    if !wanted.contains(&true) {
+    let wanted = &differing(replica, pull) - &unlisted(replica, pull);
+    if wanted.is_empty() {
         return;
     }
     let theirs: BTreeMap<_, _> = pull
@@ -198,7 +180,7 @@ fn objects_for(replica: &Replica, pull: &Pull, answer: &mut Answer) {
         .collect();
     for (_, siblings) in replica.intents(&pull.scope) {
         let (key, versions) = entry(siblings);
-        if wanted[usize::from(siblings.bucket())] && theirs.get(&key) != Some(&versions) {
+        if wanted.contains(&siblings.bucket()) && theirs.get(&key) != Some(&versions) {
             answer.add(
                 siblings
                     .versions()

@@ -168,8 +168,7 @@ impl Sync {
             let buckets = unlisted.into_iter().chain(listed).collect();
             self.send(from, &Message::Detail { id: pull.id, buckets });
         }
-        let differs =
-            answer::lacks_facts(&self.replica, pull) || answer::differing(&self.replica, pull).next().is_some();
+        let differs = answer::lacks_facts(&self.replica, pull) || !answer::differing(&self.replica, pull).is_empty();
         if pull.back && differs {
             self.want(from, pull.scope.clone(), false, now);
         }

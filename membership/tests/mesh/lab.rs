@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use membership::id::{Label, NodeId, Scope};
 use membership::record::{Body, Key};
-use membership::service::{Config, FactWrite, IntentWrite, Liveness, Mark, Membership, Outcome, init, join};
+use membership::service::{
+    Config, FactWrite, IntentWrite, Liveness, Mark, Membership, Outcome, StartError, init, join,
+};
 
 /// Longest that anything here may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -39,6 +41,10 @@ impl Host {
 
     /// A peer that answers calls with what it was asked.
     pub(crate) async fn start(&self) -> Membership {
+        self.try_start().await.unwrap()
+    }
+
+    pub(crate) async fn try_start(&self) -> Result<Membership, StartError> {
         let echo = |_from: NodeId, request: Bytes| -> futures::future::BoxFuture<'static, Result<Bytes, String>> {
             Box::pin(async move {
                 if request == "fail" {
@@ -50,7 +56,6 @@ impl Host {
         };
         tokio::time::timeout(DEADLINE, Membership::start(self.config.clone(), Arc::new(echo)))
             .await
-            .unwrap()
             .unwrap()
     }
 

@@ -2,9 +2,9 @@
 //! the values that the fabric chooses where a manifest leaves them out. A domain's part of an apply is written whole or
 //! refused whole; another domain's part is not touched by that.
 //!
-//! What concurrent writes on two nodes break of these rules, [`crate::compile`] settles: the older object stays.
+//! What concurrent writes on two nodes break of these rules, [`crate::compile()`] settles: the older object stays.
 //!
-//! `fill` chooses values, `rules` checks, [`delete`] says what goes with an object and what stands in its way.
+//! `fill` chooses values, `rules` checks, [`delete()`] says what goes with an object and what stands in its way.
 
 pub mod delete;
 mod fill;
@@ -123,11 +123,7 @@ fn admit_domain(
         .iter()
         .filter(|change| change.outcome != Outcome::Unchanged)
         .count();
-    if let Some((index, _)) = part
-        .iter()
-        .nth(BATCH_RECORDS_MAX)
-        .filter(|_| written > BATCH_RECORDS_MAX)
-    {
+    if let Some((index, _)) = part.get(BATCH_RECORDS_MAX).filter(|_| written > BATCH_RECORDS_MAX) {
         refusals.push(Refusal::new(*index, "", Rule::TooMany { written }));
     }
     if refusals.is_empty() {

@@ -56,14 +56,14 @@
 //!
 //! # T: a packet from the underlay (`from_underlay`)
 //!
-//! Ours is: IPv4 or IPv6 (no extension header) without a VLAN tag, to one of this host's tunnel addresses, UDP to the
-//! VXLAN port, not a later fragment. All else passes untouched to whoever is next.
+//! Ours is: IPv4 or IPv6 (no extension header) without a VLAN tag, to one of this host's tunnel addresses, UDP (8 bytes
+//! of it are there) to the VXLAN port, not a later fragment. All else passes untouched to whoever is next.
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
 //! | T1 | outer source is no tunnel end of a host that any domain on this host knows | `unknown_vtep` |
 //! | T2 | a first fragment (MF set) | `outer_fragment` |
-//! | T3 | UDP length or what is there is under 8 + 8 bytes | `truncated` |
+//! | T3 | UDP length or what is there of UDP is under 8 + 8 bytes | `truncated` |
 //! | T4 | the VXLAN flag I (0x08 of the first byte) is not set; reserved bits are ignored (RFC 7348 section 5) | `vxlan_flags` |
 //! | T5 | the VNI has no segment on this host | `unknown_vni` |
 //! | T6 | the inner frame has fewer than 14 bytes | `truncated` |
@@ -97,3 +97,150 @@
 //! other header (AH, ESP, "no next header"). ICMPv6 is next header 58 of IPv6 only.
 //!
 //! What the stack itself sends to a workload's host side never gets here: `to_endpoint` drops it as `not_forwarded`.
+
+mod arp;
+mod headers;
+mod journey;
+mod neighbour;
+pub mod outer;
+mod port;
+pub mod reason;
+mod tunnel;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use membership::id::NodeId;
+
+use crate::fact::Vtep;
+use crate::forwarding::{Forwarding, Segment, Station};
+use crate::name::{DomainName, EndpointName, Mac, Vni};
+
+pub use outer::Tunnelled;
+pub use reason::Reason;
+
+/// Length of an Ethernet header.
+const ETHERNET: usize = 14;
+
+/// Hosts and what each has to do.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    hosts: BTreeMap<NodeId, Host>,
+}
+
+/// One host.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// Its end of the tunnels.
+    pub vtep: Option<Vtep>,
+    /// What it has to do, by domain.
+    pub domains: BTreeMap<DomainName, Forwarding>,
+}
+
+/// A workload's port on a host, as its frames come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingress {
+    /// The host.
+    pub host: NodeId,
+    /// The endpoint's domain.
+    pub domain: DomainName,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// MAC address of the host side of its link; a tap has none.
+    pub host_mac: Option<Mac>,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not ours: whoever is next gets it as it is.
+    Pass,
+    /// To a workload's port on this host.
+    Deliver {
+        /// Its domain.
+        domain: DomainName,
+        /// The endpoint.
+        endpoint: EndpointName,
+    },
+    /// Into the tunnel to a host.
+    Encapsulate {
+        /// The host.
+        to: NodeId,
+        /// Segment.
+        vni: Vni,
+        /// Our tunnel address.
+        source: IpAddr,
+        /// The other host's.
+        destination: IpAddr,
+    },
+    /// Back to the port it came from.
+    Reply(Vec<u8>),
+    /// Nowhere.
+    Drop(Reason),
+}
+
+impl Model {
+    /// The hosts of a cluster and what each has to do.
+    pub fn of(hosts: impl IntoIterator<Item = (NodeId, Host)>) -> Self {
+        Self {
+            hosts: hosts.into_iter().collect(),
+        }
+    }
+
+    /// What becomes of a frame that a workload sends (table P).
+    #[must_use]
+    pub fn from_endpoint(&self, ingress: &Ingress, frame: &[u8]) -> Verdict {
+        port::from_endpoint(self.hosts.get(&ingress.host), ingress, frame).unwrap_or_else(Verdict::Drop)
+    }
+
+    /// What becomes of a packet (with its Ethernet header) that a host gets from the underlay (table T).
+    #[must_use]
+    pub fn from_underlay(&self, host: NodeId, packet: &[u8]) -> Verdict {
+        let Some(vtep) = self.hosts.get(&host).and_then(|host| host.vtep.as_ref()) else {
+            return Verdict::Pass;
+        };
+        match outer::ours(vtep, packet) {
+            Some(tunnelled) => self.from_tunnel(host, &tunnelled),
+            None => Verdict::Pass,
+        }
+    }
+
+    /// What becomes of a tunnelled packet that is a host's (table T from T1 on).
+    #[must_use]
+    pub fn from_tunnel(&self, host: NodeId, tunnelled: &Tunnelled<'_>) -> Verdict {
+        let host = self.hosts.get(&host);
+        host.map_or(Err(Reason::UnknownVtep), |host| tunnel::from_tunnel(host, tunnelled))
+            .unwrap_or_else(Verdict::Drop)
+    }
+}
+
+impl Host {
+    /// The domain and segment of a VNI.
+    fn segment(&self, vni: Vni) -> Option<(&Forwarding, &Segment)> {
+        self.domains.values().find_map(|domain| {
+            let segment = domain.networks.values().find(|segment| segment.vni == vni)?;
+            Some((domain, segment))
+        })
+    }
+
+    /// The hosts (one, unless their tunnel ends clash) that a tunnel from this address is of.
+    fn hosts_at(&self, source: IpAddr) -> impl Iterator<Item = NodeId> {
+        let known = self.domains.values().flat_map(|domain| &domain.hosts);
+        known
+            .filter(move |(_, vtep)| vtep.addresses().any(|address| address == source))
+            .map(|(node, _)| *node)
+    }
+}
+
+/// The station of a segment that has an address.
+fn owner(domain: &Forwarding, vni: Vni, address: IpAddr) -> Option<(Mac, &Station)> {
+    let stations = domain.stations.iter().filter(|((of, _), _)| *of == vni);
+    stations
+        .map(|((_, mac), station)| (*mac, station))
+        .find(|(_, station)| station.addresses.contains(&address))
+}
+
+/// Whether the octets are a group address (IEEE 802-2014 section 8.2).
+fn is_group(mac: [u8; 6]) -> bool {
+    mac[0] & 1 == 1
+}

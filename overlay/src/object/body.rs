@@ -245,6 +245,36 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_objects_fit_into_a_record() {
+        let label = |n: usize| format!("{n:03}{}", "x".repeat(60));
+        let labels: BTreeMap<String, String> = (0..32).map(|n| (label(n), label(n))).collect();
+        let hosts: Vec<Label> = (0..64).map(|n| label(n).parse().unwrap()).collect();
+        let addresses: Vec<IpAddr> = (0..16u128)
+            .map(|n| IpAddr::V6(((0xfd << 120) | (n + 2)).into()))
+            .collect();
+        let endpoint = EndpointSpec {
+            network: label(0).parse().unwrap(),
+            mac: Some("02:00:00:00:00:01".parse().unwrap()),
+            addresses: addresses.try_into().unwrap(),
+            labels: labels.try_into().unwrap(),
+            allowed_hosts: hosts.try_into().unwrap(),
+        };
+        let description = "\u{10000}".repeat(256).try_into().unwrap();
+        let domain = DomainSpec {
+            description,
+            ..DomainSpec::default()
+        };
+        // What a record holds besides its body is under a kilobyte, but for the causal context.
+        for spec in [Spec::Endpoint(endpoint), Spec::Domain(domain)] {
+            assert!(
+                spec.encode().bytes.len() < membership::record::RECORD_MAX - 4096,
+                "{:?}",
+                spec.encode()
+            );
+        }
+    }
+
+    #[test]
     fn what_is_cut_damaged_longer_or_newer_is_refused() {
         for spec in [domain(), network(), endpoint()] {
             let body = spec.encode();
