@@ -1,10 +1,11 @@
 //! `apply`: manifests to objects, objects to verdicts, verdicts to one batch a domain. Whatever is wrong is found
 //! before anything is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use membership::id::{NodeId, Scope};
+use membership::record::Key;
 use membership::service::{IntentWrite, Mark};
 use overlay::admission::{Change, Outcome, Refusal, Verdicts, admit};
 use overlay::manifest::{self, Document, ManifestError};
@@ -22,13 +23,13 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Writes objects: all of a domain or nothing of it, and nothing at all if anything is wrong.
 pub(super) async fn apply(node: &Node, author: &Author, request: Apply) -> Result<Applied, ApiError> {
     let documents = read(&request)?;
-    let (changes, marks) = write(node, &node.author(author), &documents).await?;
+    let changes = write(node, &node.author(author), &documents).await?;
     let mut applied = Applied {
         objects: changes.iter().map(shown).collect(),
         ..Applied::default()
     };
     if request.wait {
-        let programmed = wait(node, &documents, &marks).await;
+        let programmed = wait(node, &changes).await;
         if !programmed.unreachable.is_empty() {
             let hosts = programmed.unreachable.join(", ");
             applied.warnings.push(format!(
@@ -69,11 +70,11 @@ fn read(request: &Apply) -> Result<Vec<Document>, ApiError> {
 }
 
 /// Admits and writes, under the lock that keeps other writes of this node away.
-async fn write(node: &Node, author: &str, documents: &[Document]) -> Result<(Vec<Change>, Vec<Mark>), ApiError> {
+async fn write(node: &Node, author: &str, documents: &[Document]) -> Result<Vec<Change>, ApiError> {
     let objects: Vec<Object> = documents.iter().map(|document| document.object.clone()).collect();
     let _turn = node.writes.lock().await;
     let verdicts = admit(&node.sight.catalogue(), &objects);
-    let (mut all, mut marks) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
     for (domain, changes) in admitted(verdicts, documents)? {
         let changed = changes.iter().filter(|change| change.outcome != Outcome::Unchanged);
         let writes: Vec<IntentWrite> = changed
@@ -88,12 +89,12 @@ async fn write(node: &Node, author: &str, documents: &[Document]) -> Result<(Vec
                 .membership
                 .write_intent(Scope::Domain(domain.clone()), author, writes)
                 .await;
-            marks.push(written.map_err(|error| partly(error.into(), &domain, &all))?);
+            written.map_err(|error| partly(error.into(), &domain, &all))?;
         }
         all.extend(changes);
     }
     all.sort_by_key(|change| change.index);
-    Ok((all, marks))
+    Ok(all)
 }
 
 /// The changes by domain, or everything that stands against them.
@@ -185,12 +186,21 @@ fn shown(change: &Change) -> AppliedObject {
     }
 }
 
-/// Waits for every host that one of the domains concerns.
-async fn wait(node: &Node, documents: &[Document], marks: &[Mark]) -> Programmed {
-    let waiter = node.waiter();
-    let domains: BTreeSet<_> = documents.iter().map(|document| &document.object.domain).collect();
-    let hosts: BTreeSet<NodeId> = domains.into_iter().flat_map(|domain| waiter.hosts(domain)).collect();
-    waiter.everywhere(marks, &hosts, Instant::now() + WAIT_MAX).await
+/// Waits for every node: each holds every domain and may attach an endpoint of it next. What was unchanged is waited for
+/// as well: it may have been written a moment ago.
+async fn wait(node: &Node, changes: &[Change]) -> Programmed {
+    let mut keys: BTreeMap<Scope, Vec<Key>> = BTreeMap::new();
+    for change in changes {
+        keys.entry(change.object.scope()).or_default().push(change.object.key());
+    }
+    let marks: Vec<Mark> = keys
+        .into_iter()
+        .map(|(scope, keys)| node.sight.versions(&scope, keys))
+        .collect();
+    let nodes: BTreeSet<NodeId> = node.membership.members().into_iter().map(|member| member.id).collect();
+    node.waiter()
+        .everywhere(&marks, &nodes, Instant::now() + WAIT_MAX)
+        .await
 }
 
 #[cfg(test)]

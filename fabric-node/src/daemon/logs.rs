@@ -6,8 +6,10 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging; fails on a level that is none.
 pub(super) fn start(log: &Log) -> Result<(), String> {
+    // netlink_proto warns whenever the asker of a dump has seen enough. What the operator says comes later and wins.
+    let directives = format!("netlink_proto=error,{}", log.level);
     let filter = EnvFilter::builder()
-        .parse(&log.level)
+        .parse(&directives)
         .map_err(|error| format!("log.level {:?}: {error}", log.level))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use membership::hlc::Stamp;
 use membership::id::{Label, NodeId, Scope};
-use membership::record::{Dot, Key};
+use membership::record::{Fact, Key};
 use membership::replica::Siblings;
 use membership::service::{Mark, Member};
 use overlay::object::{Kind, Spec};
@@ -81,26 +81,21 @@ pub(super) fn no_domain(domain: &Label) -> ApiError {
 /// Names an object's versions, and an endpoint's attachment, as they are here.
 fn marks(node: &Node, kind: Kind, domain: &Label, name: &Label) -> Vec<Mark> {
     let scope = Scope::Domain(domain.clone());
-    let key = kind.key(name);
-    node.membership.read(|replica| {
-        let dots = replica.intent(&scope, &key).into_iter().flat_map(Siblings::all);
-        let versions: Vec<(Key, Dot)> = dots.map(|version| (key.clone(), version.dot)).collect();
-        let mut marks = vec![Mark::Intents {
-            scope: scope.clone(),
-            versions,
-        }];
-        if kind == Kind::Endpoint {
-            let attachment = overlay::fact::Attachment::key(name);
+    let mut marks = vec![node.sight.versions(&scope, [kind.key(name)])];
+    if kind == Kind::Endpoint {
+        let attachment = overlay::fact::Attachment::key(name);
+        marks.extend(node.membership.read(|replica| {
             let said = replica.facts(&scope).filter(|fact| fact.key == attachment);
-            marks.extend(said.map(|fact| Mark::Facts {
+            let mark = |fact: &Fact| Mark::Facts {
                 origin: fact.origin,
                 scope: scope.clone(),
                 epoch: fact.epoch,
                 seq: fact.seq,
-            }));
-        }
-        marks
-    })
+            };
+            said.map(mark).collect::<Vec<Mark>>()
+        }));
+    }
+    marks
 }
 
 /// What is needed to tell about objects, read once.

@@ -111,7 +111,8 @@ impl Waiter {
         deadline: Instant,
     ) -> (String, State) {
         let name = member.map_or_else(|| host.to_string(), |member| member.record.name.to_string());
-        let reachable = member.is_some_and(|member| member.liveness == Liveness::Live);
+        // One that is only suspect may answer; if there is no connection, that is known at once.
+        let reachable = member.is_some_and(|member| member.liveness != Liveness::Dead);
         let state = if host == self.membership.id() {
             if self.here(marks, deadline).await {
                 State::Programmed

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use membership::claim::Claim;
 use membership::id::{ClusterId, Label, NodeId, Scope};
 use membership::node::Anchors;
-use membership::record::{Digest, Key};
+use membership::record::{Digest, Dot, Key};
 use membership::replica::Replica;
-use membership::service::Membership;
+use membership::service::{Mark, Membership};
 use overlay::catalogue::Catalogue;
 use overlay::cluster::Cluster;
 use overlay::fact::{ATTACHMENT_KIND, Attachment, Content};
@@ -112,6 +112,21 @@ impl Sight {
     /// Digest of a scope's records.
     pub(super) fn root(&self, scope: &Scope) -> Digest {
         self.membership.read(|replica| replica.root(scope))
+    }
+
+    /// Names the versions of objects as they are here.
+    pub(super) fn versions(&self, scope: &Scope, keys: impl IntoIterator<Item = Key>) -> Mark {
+        let versions = self.membership.read(|replica| {
+            let of = |key: Key| {
+                let dots: Vec<Dot> = replica.intent(scope, &key)?.all().map(|version| version.dot).collect();
+                Some(dots.into_iter().map(move |dot| (key.clone(), dot)))
+            };
+            keys.into_iter().filter_map(of).flatten().collect()
+        });
+        Mark::Intents {
+            scope: scope.clone(),
+            versions,
+        }
     }
 
     /// What the nodes are called.
