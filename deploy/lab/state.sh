@@ -44,7 +44,7 @@ exists() {
 # A process as "pid start-time": a pid alone may have been given to somebody else since.
 process() {
     local stat
-    stat=$(<"/proc/$1/stat") 2>/dev/null || return 1
+    { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
     stat=${stat##*) }
     printf '%s %s\n' "$1" "$(cut -d ' ' -f 20 <<<"$stat")"
 }

@@ -62,7 +62,7 @@ fn applied_anywhere(lab: &Lab) -> Result<()> {
 fn programmed_everywhere(lab: &Lab, name: &str) -> Result<()> {
     for host in HOSTS {
         eventually(format!("{name} is in force on all hosts, as {host} says"), || {
-            let object = one(lab.json(host, &["get", "endpoint", name, "-d", "red"])?)?;
+            let object = lab.json(host, &["describe", "endpoint", name, "-d", "red"])?;
             let programmed = &object["status"]["programmed"]["hosts"];
             let names: Vec<_> = programmed
                 .as_array()
@@ -166,7 +166,7 @@ const INVALID: &[(&str, &str, &[&str])] = &[
         "{kind: Endpint, domain: red, name: bad-1, spec: {network: lan}}",
         &["Endpint", "Endpoint"],
     ),
-    ("no YAML", "kind: [", &["line"]),
+    ("no YAML", "kind: Endpoint\n  name: [", &[":2:"]),
     (
         "the second of two",
         "{kind: Endpoint, domain: red, name: good-1, spec: {network: lan}}\n---\n\
