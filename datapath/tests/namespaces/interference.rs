@@ -175,7 +175,8 @@ fn an_interface_that_got_the_index_of_another_is_left_alone() {
     assert_eq!(a.programs("vm0"), ["stub_from_endpo", "stub_to_endpoin"]);
     a.kill();
     a.namespace.must("ip link del vm0");
-    a.namespace.must("ip link add other0 index 4242 up type veth peer name other1");
+    a.namespace
+        .must("ip link add other0 index 4242 up type veth peer name other1");
 
     a.open();
     let applied = a.apply(&wanted);
