@@ -127,7 +127,8 @@ pub(crate) fn parse_hook(path: &Path) -> Option<(u32, Hook, Mechanism)> {
     parts.next().is_none().then_some((ifindex, hook, mechanism))
 }
 
-/// Makes sure that a bpf file system is mounted at `path`; returns whether it had to be mounted.
+/// Makes sure that a bpf file system is mounted at `path`; returns whether it had to be mounted. Nodes of the same
+/// machine that start together mount it once.
 pub(crate) fn ensure_mounted(path: &Path) -> Result<bool, Error> {
     if is_bpffs(path) {
         return Ok(false);
@@ -138,6 +139,11 @@ pub(crate) fn ensure_mounted(path: &Path) -> Result<bool, Error> {
     };
     if !path.exists() {
         fs::create_dir_all(path).map_err(failed)?;
+    }
+    let mount_point = fs::File::open(path).map_err(failed)?;
+    mount_point.lock().map_err(failed)?;
+    if is_bpffs(path) {
+        return Ok(false);
     }
     mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), Some("mode=700")).map_err(|e| failed(e.into()))?;
     Ok(true)

@@ -1,32 +1,31 @@
 //! The datapath of this host: opened once, then told what every domain wants.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::Duration;
 
-use aya::Ebpf;
 use datapath_common::Peer;
 use membership::id::NodeId;
 use overlay::forwarding::Forwarding;
 use overlay::name::{DomainName, EndpointName};
 use overlay::object::domain::DefaultPolicy;
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
-use crate::attach::{self, Hook, Mechanism, Target};
-use crate::bpffs::{self, Pins, entries, parse_hook};
+use crate::attach::{Hook, Stubs};
+use crate::bpffs::{self, Pins};
 use crate::diff::{Entry, Key, Operation, diff};
 use crate::drops::{self, DropCount};
 use crate::error::Error;
 use crate::events::{Events, LINKS, NEIGHBOURS, ROUTES};
 use crate::kernel::Kernel;
-use crate::links::{Owner, owner_of};
+use crate::links::owner_of;
 use crate::load::load;
 use crate::lower::{Interfaces, Local, Tunnels, keep_tunnels_of, lower, number_tunnels};
 use crate::maps::{Maps, NUMBERS_MAX, compatible};
 use crate::netlink::{Link, Netlink};
 use crate::nexthop::{self, Ends};
 use crate::numbers::{DomainNumbers, Numbers};
-use crate::port::{Waiting, Workbench};
+use crate::port::Workbench;
 use crate::status::{self, Status};
 use crate::tables::{Tables, ip};
 use crate::underlay;
@@ -43,9 +42,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Datapath {
     node: NodeId,
     local: Local,
-    pins: Pins,
     kernel: Kernel,
-    ebpf: Ebpf,
+    stubs: Stubs,
     maps: Maps,
     numbers: Numbers,
     netlink: Netlink,
@@ -54,6 +52,8 @@ pub struct Datapath {
     links: BTreeMap<u32, Link>,
     underlay: BTreeSet<u32>,
     watch: Watch,
+    /// When to look at the namespaces of ports.
+    looks: Interval,
     /// What happened and is not dealt with; kept when `changed` is cancelled.
     pending: u8,
     /// `changed` has something to tell.
@@ -79,13 +79,17 @@ impl Datapath {
         };
         let (maps, ebpf) = load(&pins, &kernel, local)?;
         let numbers = maps.read_numbers()?;
-        let (events, netlink) = Events::subscribe()?;
+        let events = Events::subscribe()?;
+        let netlink = Netlink::connect()?;
         let mut datapath = Self {
             node: config.node,
             local,
-            pins,
+            stubs: Stubs {
+                ebpf,
+                pins,
+                mechanism: kernel.mechanism(),
+            },
             kernel,
-            ebpf,
             maps,
             numbers,
             netlink,
@@ -93,11 +97,12 @@ impl Datapath {
             links: BTreeMap::new(),
             underlay: BTreeSet::new(),
             watch: Watch::default(),
+            looks: looks(),
             pending: 0,
             changed: false,
         };
         datapath.links = datapath.netlink.links().await?;
-        datapath.replace_other_layouts()?;
+        datapath.stubs.replace_other_layouts(&datapath.links)?;
         datapath.follow(LINKS | ROUTES | NEIGHBOURS).await?;
         Ok(datapath)
     }
@@ -106,10 +111,11 @@ impl Datapath {
     /// wanted tables. Idempotent; applying twice does nothing the second time. A port whose interface is not there
     /// waits; all else is programmed.
     pub async fn apply(&mut self, wanted: &Forwarding) -> Result<Applied, Error> {
+        self.reconnect()?;
         let installed = self.maps.read()?;
         let numbers = self.assign(wanted, &installed)?;
         self.links = self.netlink.links().await?;
-        let (interfaces, ports) = self.ready_ports(wanted, &numbers, &installed).await;
+        let (interfaces, ports) = self.ready_ports(wanted, numbers.domain, &installed).await;
 
         let vnis = wanted.networks.values().map(|segment| segment.vni.get()).collect();
         let (mine, others) = installed.split(numbers.domain, &vnis);
@@ -153,7 +159,7 @@ impl Datapath {
         let installed = self
             .maps
             .read()
-            .inspect_err(|error| warn!(%error, "cannot read what is installed"));
+            .inspect_err(|error| warn!(error = error.words(), "cannot read what is installed"));
         let installed = installed.unwrap_or_default();
         let segments = installed.segments.values().map(|segment| segment.domain);
         let numbers: BTreeSet<u32> = segments
@@ -180,7 +186,10 @@ impl Datapath {
                 continue;
             }
             if let Err(error) = self.follow(self.pending).await {
-                warn!(%error, "cannot follow the kernel's interfaces and routes: trying again");
+                warn!(
+                    error = error.words(),
+                    "cannot follow the kernel's interfaces and routes: trying again"
+                );
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
@@ -201,8 +210,8 @@ impl Datapath {
     /// What runs.
     #[must_use]
     pub fn status(&self) -> Status {
-        let hooks = status::hooks(&self.pins, &self.links)
-            .inspect_err(|error| warn!(%error, "cannot read what is attached"))
+        let hooks = status::hooks(&self.stubs.pins, &self.links)
+            .inspect_err(|error| warn!(error = error.words(), "cannot read what is attached"))
             .unwrap_or_default();
         let underlay = self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex));
         Status {
@@ -241,64 +250,28 @@ impl Datapath {
         Ok(())
     }
 
-    /// Makes the interfaces of all ports ready, as far as they can be.
+    /// Makes the interfaces of all ports ready, as far as they can be. What other domains have is taken; what ports
+    /// of this one had is not: the tables will say who has it from here on.
     async fn ready_ports(
         &mut self,
         wanted: &Forwarding,
-        numbers: &DomainNumbers,
+        domain: u32,
         installed: &Tables,
     ) -> (Interfaces, BTreeMap<EndpointName, PortState>) {
-        let underlay: Vec<u32> = self.underlay.iter().copied().collect();
-        let mut taken: BTreeMap<u32, (u32, String)> = installed
-            .ports
-            .iter()
-            .map(|(ifindex, port)| (*ifindex, (port.endpoint, self.words_for(port.endpoint))))
+        let others = installed.ports.iter().filter(|(_, port)| port.domain != domain);
+        let taken = others
+            .map(|(ifindex, port)| (*ifindex, self.words_for(port.endpoint)))
             .collect();
-        let mut interfaces = Interfaces::new();
-        let mut states = BTreeMap::new();
-        for (endpoint, port) in &wanted.ports {
-            let number = numbers.endpoints.get(endpoint).copied().unwrap_or_default();
-            let Some(segment) = wanted.networks.get(&port.network) else {
-                let text = format!(
-                    "its network {} is not in force: look at the network's conditions",
-                    port.network
-                );
-                states.insert(endpoint.clone(), PortState::Waiting(text));
-                continue;
-            };
-            let others = taken.iter().filter(|(_, (owner, _))| *owner != number);
-            let mut workbench = Workbench {
-                netlink: &self.netlink,
-                ebpf: &mut self.ebpf,
-                maps: &mut self.maps,
-                pins: &self.pins,
-                mechanism: mechanism(&self.kernel),
-                links: &self.links,
-                underlay: &underlay,
-                taken: others.map(|(ifindex, (_, words))| (*ifindex, words.clone())).collect(),
-            };
-            let owner = Owner {
-                node: self.node,
-                domain: &wanted.domain,
-                endpoint,
-            };
-            let state = match workbench.ready(owner, port, segment.mtu.into()).await {
-                Ok(ready) => {
-                    interfaces.insert(endpoint.clone(), ready.interface);
-                    taken.insert(
-                        ready.interface.ifindex,
-                        (number, format!("{}/{endpoint}", wanted.domain)),
-                    );
-                    PortState::Programmed {
-                        ifindex: ready.interface.ifindex,
-                        name: ready.name,
-                    }
-                }
-                Err(Waiting(text)) => PortState::Waiting(text),
-            };
-            states.insert(endpoint.clone(), state);
-        }
-        (interfaces, states)
+        let mut workbench = Workbench {
+            node: self.node,
+            netlink: &self.netlink,
+            stubs: &mut self.stubs,
+            maps: &mut self.maps,
+            links: &self.links,
+            underlay: &self.underlay,
+            taken,
+        };
+        workbench.ready_all(wanted).await
     }
 
     fn words_for(&self, endpoint: u32) -> String {
@@ -364,29 +337,15 @@ impl Datapath {
     async fn attach_underlay(&mut self, peers: &BTreeMap<u32, Peer>) -> Result<(), Error> {
         let addresses = self.netlink.addresses().await?;
         self.underlay = underlay::interfaces(&self.local, &self.links, &addresses, peers);
-        let hook = Hook::FromUnderlay;
         for link in self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex)) {
-            let target = Target {
-                ifindex: link.ifindex,
-                name: &link.name,
-            };
-            attach::attach(&mut self.ebpf, &self.pins, target, hook, mechanism(&self.kernel))?;
+            self.stubs.attach(link, Hook::FromUnderlay)?;
         }
-        for pin in entries(&self.pins.hooks())? {
-            let Some((ifindex, hook, mechanism)) = parse_hook(&pin) else {
-                continue;
-            };
-            let link = self.links.get(&ifindex);
-            let is_stale = hook == Hook::FromUnderlay && !self.underlay.contains(&ifindex);
-            if link.is_none() || is_stale {
-                attach::detach(&pin, link.map(|link| link.name.as_str()), hook, mechanism)?;
-            }
-        }
-        Ok(())
+        self.stubs.sweep(&self.links, &self.underlay)
     }
 
     /// Follows what happened: underlay interfaces, routes, next hops. The tables of the domains stay.
     async fn follow(&mut self, happened: u8) -> Result<(), Error> {
+        self.reconnect()?;
         if happened & LINKS != 0 {
             self.links = self.netlink.links().await?;
             self.changed |= self.watch.differs(&self.links);
@@ -416,45 +375,59 @@ impl Datapath {
         (local.unwrap_or_else(|| ip(peer.local)), remote)
     }
 
+    /// Netlink connections do not live for ever: a message that cannot be decoded ends one.
+    fn reconnect(&mut self) -> Result<(), Error> {
+        if self.netlink.is_closed() {
+            self.netlink = Netlink::connect()?;
+        }
+        if self.events.is_over() {
+            self.events = Events::subscribe()?;
+        }
+        Ok(())
+    }
+
     async fn wait(&mut self) {
         if !self.watch.has_namespaces() {
             return self.events.wait().await;
         }
+        // The ticks go on when this is cancelled, as by a daemon that does something else in between.
         tokio::select! {
             () = self.events.wait() => {}
-            () = tokio::time::sleep(LOOK) => {
+            _ = self.looks.tick() => {
                 if self.watch.namespace_differs() {
                     self.pending |= LINKS;
                 }
             }
         }
     }
-
-    /// Puts our stubs in the place of those that a build with another layout attached, then removes its pins: an
-    /// interface of a workload is never without a stub. Until its domain is applied again it denies.
-    fn replace_other_layouts(&mut self) -> Result<(), Error> {
-        for layout in self.pins.other_layouts()? {
-            for pin in entries(&layout.join("hooks"))? {
-                let Some((ifindex, hook, _)) = parse_hook(&pin) else {
-                    continue;
-                };
-                if let Some(link) = self.links.get(&ifindex) {
-                    // A filter of clsact is replaced by this one, which has its priority and handle.
-                    let target = Target {
-                        ifindex,
-                        name: &link.name,
-                    };
-                    attach::attach(&mut self.ebpf, &self.pins, target, hook, mechanism(&self.kernel))?;
-                }
-            }
-            self.pins.adopt_qdiscs(&layout)?;
-            fs::remove_dir_all(&layout).map_err(Error::file("remove the pins", &layout))?;
-            info!(layout = %layout.display(), "replaced a datapath of another layout");
-        }
-        Ok(())
-    }
 }
 
-fn mechanism(kernel: &Kernel) -> Mechanism {
-    if kernel.tcx { Mechanism::Tcx } else { Mechanism::Clsact }
+fn looks() -> Interval {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon awaits these on whatever thread its runtime has.
+    #[test]
+    fn a_datapath_can_be_used_from_a_task() {
+        fn sendable<T: Send>(_: fn(&'static mut Datapath, &'static Forwarding) -> T) {}
+        sendable(|datapath, wanted| datapath.apply(wanted));
+        sendable(|datapath, _| datapath.changed());
+        sendable(|datapath, wanted| datapath.remove(&wanted.domain));
+        sendable(|_, _| {
+            Datapath::open(Config {
+                bpffs: "/".into(),
+                node: NodeId::of_key(&[1; 32]),
+                ipv4: None,
+                ipv6: None,
+                port: 1,
+            })
+        });
+        sendable(|_, _| crate::purge("/".as_ref(), NodeId::of_key(&[1; 32])));
+    }
 }

@@ -1,4 +1,4 @@
-//! Why the datapath cannot open or obey. Every text says what to do about it.
+//! Why the datapath cannot open or obey. Texts say what to do; the cause is the error's source.
 
 use std::io;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ pub enum Error {
     #[error("the eBPF programs do not load on this kernel: report this with the kernel's version")]
     Object(#[from] aya::EbpfError),
     /// A program is refused or cannot be attached.
-    #[error("cannot {action} the eBPF program {program}: {source}")]
+    #[error("cannot {action} the eBPF program {program}")]
     Program {
         /// What was tried.
         action: &'static str,
@@ -41,7 +41,7 @@ pub enum Error {
     #[error("the eBPF object has no {0}: it is of another build; install the package again")]
     Part(&'static str),
     /// A map cannot be read or written.
-    #[error("cannot {action} the eBPF map {table}: {source}; is something else removing pins?")]
+    #[error("cannot {action} the eBPF map {table}: is something else removing pins?")]
     Map {
         /// What was tried.
         action: &'static str,
@@ -57,7 +57,7 @@ pub enum Error {
         table: &'static str,
     },
     /// Something cannot be pinned.
-    #[error("cannot pin {path}: {source}")]
+    #[error("cannot pin {path}")]
     Pin {
         /// Where.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum Error {
         source: Box<aya::pin::PinError>,
     },
     /// A file, mostly a pin or a sysctl, cannot be used.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}")]
     File {
         /// What was tried.
         action: &'static str,
@@ -75,7 +75,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The kernel refused a netlink request.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}")]
     Netlink {
         /// What was tried.
         action: String,
@@ -131,6 +131,17 @@ impl Error {
         }
     }
 
+    /// The whole error in one line, with what caused it.
+    pub(crate) fn words(&self) -> String {
+        let mut words = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            words = format!("{words}: {error}");
+            cause = error.source();
+        }
+        words
+    }
+
     /// The errno of a refused netlink request.
     pub(crate) fn errno(&self) -> Option<i32> {
         match self {
@@ -152,5 +163,23 @@ fn netlink_io(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_map_is_told_from_a_broken_one() {
+        let refused = |errno| MapError::IoError(io::Error::from_raw_os_error(errno));
+        let full = Error::map("write", "PORTS")(refused(nix::libc::E2BIG));
+        assert!(matches!(full, Error::Full { table: "PORTS" }));
+        let broken = Error::map("write", "PORTS")(refused(nix::libc::EPERM));
+        assert!(
+            broken.words().ends_with("Operation not permitted (os error 1)"),
+            "{}",
+            broken.words()
+        );
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
-use crate::netlink::{Netlink, connect_failed};
+use crate::netlink::connect_failed;
 
 /// An interface or an address came, went or changed.
 pub(crate) const LINKS: u8 = 1;
@@ -21,7 +21,7 @@ pub(crate) const LINKS: u8 = 1;
 pub(crate) const ROUTES: u8 = 2;
 /// A neighbour came, went or changed.
 pub(crate) const NEIGHBOURS: u8 = 4;
-/// Everything: after a loss.
+/// Everything: at the start and after a loss.
 const ALL: u8 = LINKS | ROUTES | NEIGHBOURS;
 
 const GROUPS: [MulticastGroup; 6] = [
@@ -40,7 +40,7 @@ pub(crate) struct Events {
     listener: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Happened {
     bits: AtomicU8,
     woken: Notify,
@@ -53,13 +53,21 @@ impl Drop for Events {
 }
 
 impl Events {
-    /// Subscribes in the network namespace of this thread; the connection serves requests as well.
-    pub(crate) fn subscribe() -> Result<(Self, Netlink), Error> {
-        let (connection, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS).map_err(connect_failed)?;
-        let netlink = Netlink::over(handle, tokio::spawn(connection));
-        let happened = Arc::new(Happened::default());
-        let listener = tokio::spawn(listen(messages, Arc::clone(&happened)));
-        Ok((Self { happened, listener }, netlink))
+    /// Subscribes in the network namespace of this thread, on a socket that serves nothing else: when its buffer
+    /// overflows, no answer is lost. All that was before the subscription counts as having happened.
+    pub(crate) fn subscribe() -> Result<Self, Error> {
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(&GROUPS).map_err(connect_failed)?;
+        let happened = Arc::new(Happened {
+            bits: AtomicU8::new(ALL),
+            woken: Notify::new(),
+        });
+        let listener = tokio::spawn(listen(connection, messages, Arc::clone(&happened)));
+        Ok(Self { happened, listener })
+    }
+
+    /// Whether the subscription has ended, so that another one is needed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.listener.is_finished()
     }
 
     /// What happened since the last call.
@@ -67,7 +75,7 @@ impl Events {
         self.happened.bits.swap(0, Ordering::AcqRel)
     }
 
-    /// Resolves when `take` has something to give. Cancel-safe.
+    /// Resolves when `take` has something to give, at the latest when the subscription ends. Cancel-safe.
     pub(crate) async fn wait(&self) {
         while self.happened.bits.load(Ordering::Acquire) == 0 {
             // A permit is kept if the bits were set in between.
@@ -77,13 +85,25 @@ impl Events {
 }
 
 async fn listen(
+    connection: impl Future<Output = ()>,
     mut messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
     happened: Arc<Happened>,
 ) {
-    while let Some((message, _)) = messages.next().await {
-        happened.bits.fetch_or(bits(&message.payload), Ordering::AcqRel);
+    let note = |bits| {
+        happened.bits.fetch_or(bits, Ordering::AcqRel);
         happened.woken.notify_one();
+    };
+    let boil_down = async {
+        while let Some((message, _)) = messages.next().await {
+            note(bits(&message.payload));
+        }
+    };
+    // Whichever ends first, the subscription has ended.
+    tokio::select! {
+        () = connection => {}
+        () = boil_down => {}
     }
+    note(ALL);
 }
 
 fn bits(payload: &NetlinkPayload<RouteNetlinkMessage>) -> u8 {

@@ -5,6 +5,7 @@ use std::fs;
 use aya::programs::{SchedClassifier, TcAttachType};
 use nix::sys::utsname::uname;
 
+use crate::attach::Mechanism;
 use crate::error::Error;
 
 /// Oldest kernel on which the programs are tested.
@@ -43,6 +44,11 @@ impl Kernel {
             tcx,
             decap_l3: version >= DECAP_L3,
         })
+    }
+
+    /// How stubs are attached.
+    pub(crate) fn mechanism(&self) -> Mechanism {
+        if self.tcx { Mechanism::Tcx } else { Mechanism::Clsact }
     }
 
     /// `KERNEL_*` of the settings.

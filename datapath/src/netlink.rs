@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteVia};
@@ -19,6 +20,10 @@ use crate::error::Error;
 
 /// Marks addresses and neighbours as ours (`IFA_PROTO`, `NDA_PROTOCOL`); a number that no known daemon uses.
 pub(crate) const OUR_PROTOCOL: u8 = 0xfa;
+
+/// How long to wait for a carrier, and between two looks.
+const CARRIER: Duration = Duration::from_secs(2);
+const CARRIER_STEP: Duration = Duration::from_millis(5);
 
 /// A connection to the kernel. Dropping it closes it.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(crate) struct Link {
     pub(crate) mac: [u8; 6],
     pub(crate) mtu: u32,
     pub(crate) up: bool,
+    /// The kernel sends by it: up, with a carrier that it has noticed.
+    pub(crate) operational: bool,
     pub(crate) no_arp: bool,
     /// The bridge, bond or VRF it is a port of.
     pub(crate) master: Option<u32>,
@@ -104,8 +111,9 @@ impl Netlink {
         })
     }
 
-    pub(crate) fn over(handle: Handle, connection: JoinHandle<()>) -> Self {
-        Self { handle, connection }
+    /// Whether the kernel or the runtime closed the connection, so that another one is needed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.is_finished()
     }
 
     /// Every interface, by index.
@@ -123,6 +131,18 @@ impl Netlink {
             .map(|message| parse_link(&message))
             .map(|link| (link.ifindex, link))
             .collect())
+    }
+
+    /// Waits until the kernel sends by an interface that was set up: it notices a carrier up to a second late, and drops
+    /// until then. Gives up after [`CARRIER`] in silence: the other end may be down for good.
+    pub(crate) async fn operational(&self, ifindex: u32) -> Result<(), Error> {
+        for _ in 0..CARRIER.as_millis() / CARRIER_STEP.as_millis() {
+            if self.links().await?.get(&ifindex).is_none_or(|link| link.operational) {
+                break;
+            }
+            tokio::time::sleep(CARRIER_STEP).await;
+        }
+        Ok(())
     }
 
     /// Every address of every interface.
@@ -223,6 +243,7 @@ pub(crate) fn parse_link(message: &LinkMessage) -> Link {
             LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::OperState(state) => link.operational = *state == State::Up,
             LinkAttribute::Controller(master) => link.master = Some(*master).filter(|master| *master != 0),
             LinkAttribute::Link(peer) => link.peer.0 = Some(*peer),
             LinkAttribute::LinkNetNsId(namespace) => link.peer.1 = Some(*namespace),

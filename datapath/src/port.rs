@@ -1,20 +1,21 @@
 //! From a port's binding to an interface whose stubs are attached, quiet and up; or the reason why it has to wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use aya::Ebpf;
+use membership::id::NodeId;
 use overlay::fact::Binding;
-use overlay::forwarding::Port;
+use overlay::forwarding::{Forwarding, Port};
+use overlay::name::EndpointName;
 
-use crate::attach::{self, Hook, Mechanism, Target};
-use crate::bpffs::Pins;
+use crate::PortState;
+use crate::attach::{Hook, Stubs};
 use crate::diff::{Key, Operation};
 use crate::error::Error;
 use crate::links::Owner;
-use crate::lower::Interface;
+use crate::lower::{Interface, Interfaces};
 use crate::maps::Maps;
 use crate::netlink::{Kind, Link, Netlink};
 use crate::netns::{self, Namespace};
@@ -22,37 +23,70 @@ use crate::veth::{self, Inside};
 
 /// Why a port waits, in words that say what to do.
 #[derive(Debug)]
-pub(crate) struct Waiting(pub(crate) String);
+struct Waiting(String);
 
 impl From<Error> for Waiting {
     fn from(error: Error) -> Self {
-        Self(error.to_string())
+        Self(error.words())
     }
 }
 
-/// What it takes to make a port ready.
+/// What it takes to make ports ready.
 #[derive(Debug)]
 pub(crate) struct Workbench<'a> {
+    pub(crate) node: NodeId,
     pub(crate) netlink: &'a Netlink,
-    pub(crate) ebpf: &'a mut Ebpf,
+    pub(crate) stubs: &'a mut Stubs,
     pub(crate) maps: &'a mut Maps,
-    pub(crate) pins: &'a Pins,
-    pub(crate) mechanism: Mechanism,
     /// Every interface of the host.
     pub(crate) links: &'a BTreeMap<u32, Link>,
     /// Interfaces that carry tunnels.
-    pub(crate) underlay: &'a [u32],
+    pub(crate) underlay: &'a BTreeSet<u32>,
     /// Interfaces of other endpoints, with a word for whose.
     pub(crate) taken: BTreeMap<u32, String>,
 }
 
 impl Workbench<'_> {
-    /// Makes the interface of a port ready: attached, then quiet, then up. `mtu` is the segment's.
-    pub(crate) async fn ready(&mut self, owner: Owner<'_>, port: &Port, mtu: u32) -> Result<Ready, Waiting> {
+    /// Makes the interfaces of a domain's ports ready, as far as they can be, and says what became of each port.
+    pub(crate) async fn ready_all(&mut self, wanted: &Forwarding) -> (Interfaces, BTreeMap<EndpointName, PortState>) {
+        let mut interfaces = Interfaces::new();
+        let mut states = BTreeMap::new();
+        for (endpoint, port) in &wanted.ports {
+            let state = match self.ready(wanted, endpoint, port).await {
+                Ok(Ready { interface, name }) => {
+                    interfaces.insert(endpoint.clone(), interface);
+                    self.taken
+                        .insert(interface.ifindex, format!("{}/{endpoint}", wanted.domain));
+                    PortState::Programmed {
+                        ifindex: interface.ifindex,
+                        name,
+                    }
+                }
+                Err(Waiting(text)) => PortState::Waiting(text),
+            };
+            states.insert(endpoint.clone(), state);
+        }
+        (interfaces, states)
+    }
+
+    /// Makes the interface of a port ready: attached, then quiet, then up.
+    async fn ready(&mut self, wanted: &Forwarding, endpoint: &EndpointName, port: &Port) -> Result<Ready, Waiting> {
+        let network = &port.network;
+        let segment = wanted.networks.get(network).ok_or_else(|| {
+            Waiting(format!(
+                "its network {network} is not in force: look at the network's conditions"
+            ))
+        })?;
+        let mtu = segment.mtu.into();
         match &port.binding {
             Binding::Interface { name } => self.existing(name, mtu).await,
             Binding::Namespace { path, interface } => {
                 let inside = Inside::of(port, interface, mtu);
+                let owner = Owner {
+                    node: self.node,
+                    domain: &wanted.domain,
+                    endpoint,
+                };
                 self.namespace(owner, path, inside).await
             }
         }
@@ -128,6 +162,7 @@ impl Workbench<'_> {
         self.attach_quiet_up(&link, inside.mtu).await?;
         if let Some(inner) = link.peer.0 {
             veth::set_up(&namespace, inner, inside).await?;
+            self.netlink.operational(link.ifindex).await?;
         }
         let interface = Interface {
             ifindex: link.ifindex,
@@ -176,7 +211,11 @@ impl Workbench<'_> {
                     path.display(),
                     inside.interface
                 )),
-                Some(nix::libc::EINVAL) => Waiting(format!("{} is not a network namespace, or {e}", path.display())),
+                Some(nix::libc::EINVAL) => Waiting(format!(
+                    "{} is not a network namespace, or {}",
+                    path.display(),
+                    e.words()
+                )),
                 _ => e.into(),
             })?;
         let links = self.netlink.links().await?;
@@ -186,12 +225,8 @@ impl Workbench<'_> {
 
     /// The order matters: what is attached denies until its port is programmed, and only then comes up.
     async fn attach_quiet_up(&mut self, link: &Link, mtu: u32) -> Result<(), Waiting> {
-        let target = Target {
-            ifindex: link.ifindex,
-            name: &link.name,
-        };
         for hook in Hook::ENDPOINT {
-            attach::attach(self.ebpf, self.pins, target, hook, self.mechanism)?;
+            self.stubs.attach(link, hook)?;
         }
         self.netlink.quiet(link, mtu).await?;
         if !link.up {
@@ -202,11 +237,11 @@ impl Workbench<'_> {
 }
 
 /// A port whose interface is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ready {
-    pub(crate) interface: Interface,
+#[derive(Debug)]
+struct Ready {
+    interface: Interface,
     /// Name of the host side.
-    pub(crate) name: String,
+    name: String,
 }
 
 fn open(path: &Path) -> Result<Namespace, Waiting> {

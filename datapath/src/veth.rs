@@ -114,7 +114,7 @@ async fn set_up_inside(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result
             )
             .await?;
     }
-    Ok(())
+    netlink.operational(inner).await
 }
 
 /// The link-local address is the one of the MAC (RFC 4291 appendix A), usable at once: nobody else can have it.

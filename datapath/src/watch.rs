@@ -36,7 +36,12 @@ struct Seen {
 
 impl Watched {
     fn look(&self, links: &BTreeMap<u32, Link>) -> Seen {
-        let link = links.values().find(|link| link.name == self.interface).cloned();
+        let link = links.values().find(|link| link.name == self.interface);
+        // A carrier that comes and goes, as when a virtual machine starts, is no reason to apply.
+        let link = link.map(|link| Link {
+            operational: false,
+            ..link.clone()
+        });
         Seen {
             link,
             namespace: self.namespace.as_deref().and_then(netns::identity),

@@ -29,7 +29,10 @@ impl Clock {
         } else {
             match self.last.logical.checked_add(1) {
                 Some(logical) => Stamp { logical, ..self.last },
-                None => Stamp { millis: self.last.millis.saturating_add(1), logical: 0 },
+                None => Stamp {
+                    millis: self.last.millis.saturating_add(1),
+                    logical: 0,
+                },
             }
         };
         self.last
@@ -56,14 +59,25 @@ mod tests {
         let same = clock.tick(Duration::from_millis(10));
         let back = clock.tick(Duration::from_millis(5));
         assert!(first < same && same < back);
-        clock.observe(Stamp { millis: 50, logical: 3 }, Duration::from_millis(11), Duration::from_millis(100));
+        clock.observe(
+            Stamp { millis: 50, logical: 3 },
+            Duration::from_millis(11),
+            Duration::from_millis(100),
+        );
         assert_eq!(clock.tick(Duration::from_millis(12)), Stamp { millis: 50, logical: 4 });
     }
 
     #[test]
     fn a_stamp_far_ahead_is_ignored() {
         let mut clock = Clock::default();
-        clock.observe(Stamp { millis: 9_000, logical: 0 }, Duration::from_millis(1), Duration::from_millis(5_000));
+        clock.observe(
+            Stamp {
+                millis: 9_000,
+                logical: 0,
+            },
+            Duration::from_millis(1),
+            Duration::from_millis(5_000),
+        );
         assert_eq!(clock.tick(Duration::from_millis(2)), Stamp { millis: 2, logical: 0 });
     }
 }

@@ -23,7 +23,9 @@ pub enum IdError {
     #[error("a cluster id is 32 hexadecimal digits, not {0:?}")]
     Cluster(String),
     /// Not a lower-case DNS label.
-    #[error("a name is 1 to {LABEL_MAX} characters of a-z, 0-9 and '-', with a letter or digit at both ends, not {0:?}")]
+    #[error(
+        "a name is 1 to {LABEL_MAX} characters of a-z, 0-9 and '-', with a letter or digit at both ends, not {0:?}"
+    )]
     Label(String),
 }
 

@@ -1,11 +1,64 @@
 //! Membership: who belongs to the cluster, who is alive, and what all of them agree on.
 //!
-//! x
+//! Start at [`record`], then [`replica`], then [`sync`]; `ALGORITHM.md` tells why it converges. Then [`service`], the
+//! running peer, and below it `mesh`.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`id`] | names of clusters, nodes, scopes |
+//! | [`hlc`] | stamps |
+//! | [`record`] | facts and intent, heads, digests, causal contexts |
+//! | [`node`] | what the cluster says of itself |
+//! | [`signed`] | signatures over records |
+//! | [`keyring`] | whose signatures count |
+//! | [`batch`] | what travels and is merged as one |
+//! | `facts` | the facts of one origin: heads, chains, sets |
+//! | `siblings` | the versions of one object |
+//! | `root` | digests over a scope |
+//! | [`replica`] | all that this node holds, and `merge` |
+//! | [`author`] | this node's own writes |
+//! | [`claim`] | exclusive keys and their witnesses |
+//! | [`store`] | the disk form |
+//! | `wire` | messages between replicas |
+//! | [`sync`] | the replication protocol, without I/O |
+//! | [`identity`] | a node's key and its machine |
+//! | [`pki`] | the cluster's certificates |
+//! | [`token`] | what lets a host join |
+//! | `home` | the data directory |
+//! | `join` | how a host becomes a node |
+//! | `mesh` | connections between members |
+//! | `gossip` | who is alive, as all see it |
+//! | `liveness` | how each member looks from here |
+//! | `counter` | what is counted |
+//! | `wallclock` | the clocks, for shells only |
+//! | [`service`] | the shell: one running peer |
 
+pub mod author;
+pub mod batch;
 pub mod claim;
+mod counter;
+mod facts;
+#[cfg(test)]
+mod fixture;
+mod gossip;
 pub mod hlc;
+mod home;
 pub mod id;
+pub mod identity;
+mod join;
+pub mod keyring;
+mod liveness;
+mod mesh;
 pub mod node;
+pub mod pki;
 pub mod record;
 pub mod replica;
+mod root;
 pub mod service;
+mod siblings;
+pub mod signed;
+pub mod store;
+pub mod sync;
+pub mod token;
+mod wallclock;
+mod wire;

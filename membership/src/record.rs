@@ -12,6 +12,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::hlc::Stamp;
 use crate::id::{NodeId, Scope};
@@ -20,12 +21,46 @@ use crate::id::{NodeId, Scope};
 pub const RECORD_MAX: usize = 16 * 1024;
 /// Most records in one batch.
 pub const BATCH_RECORDS_MAX: usize = 256;
-/// Largest batch, in bytes.
-pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Largest batch, in bytes of its signed records: 1 MiB less what its head and the frame around it need.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024 - 2 * RECORD_MAX;
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of these parts, one after the other.
+    #[must_use]
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// Sum modulo 2^256, both read as little-endian numbers: the digest of a set, whatever the order of its members.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let mut sum = self;
+        let mut carry = 0;
+        for (byte, add) in sum.0.iter_mut().zip(other.0) {
+            let wide = u16::from(*byte) + u16::from(add) + carry;
+            *byte = wide.to_le_bytes()[0];
+            carry = wide >> 8;
+        }
+        sum
+    }
+
+    /// Takes a member out of a sum.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        // Two's complement: minus x is (not x) plus one.
+        let mut one = Self::default();
+        one.0[0] = 1;
+        self.plus(Self(other.0.map(|byte| !byte))).plus(one)
+    }
+}
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,7 +87,10 @@ impl Key {
     /// The key of `name` among the records of `kind`.
     #[must_use]
     pub fn new(kind: &str, name: &str) -> Self {
-        Self { kind: kind.into(), name: name.into() }
+        Self {
+            kind: kind.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -124,7 +162,8 @@ pub struct Head {
 pub struct Dot {
     /// The node that took the write.
     pub writer: NodeId,
-    /// 1, 2, 3, … per (writer, scope).
+    /// Rises with each write per (writer, scope) and is never used twice. It starts from the writer's clock, so that
+    /// not even a restored disk repeats one.
     pub counter: u64,
 }
 
@@ -143,6 +182,15 @@ impl VersionVector {
     pub fn insert(&mut self, dot: Dot) {
         let seen = self.0.entry(dot.writer).or_default();
         *seen = (*seen).max(dot.counter);
+    }
+
+    /// Whether all that the other has seen was seen here.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other
+            .0
+            .iter()
+            .all(|(&writer, &counter)| self.contains(Dot { writer, counter }))
     }
 
     /// Adds all that the other has seen.
@@ -173,9 +221,25 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// Whether this version was written in knowledge of the other one.
+    /// Whether this version was written in knowledge of the other one, and of all that one knew. The second half
+    /// always holds between honest writers; asking for it makes this a strict order (no context contains the dot of
+    /// its own version), so that not even forged contexts keep two replicas apart.
     #[must_use]
     pub fn dominates(&self, other: &Self) -> bool {
-        self.context.contains(other.dot)
+        self.context.contains(other.dot) && self.context.covers(&other.context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_digests_forget_the_order_and_can_be_undone() {
+        let [a, b] = [Digest::of(&[b"a"]), Digest::of(&[b"b"])];
+        assert_eq!(a.plus(b), b.plus(a));
+        assert_eq!(a.plus(b).minus(a), b);
+        assert_eq!(a.minus(b).plus(b), a);
+        assert_ne!(a.plus(b), a);
     }
 }

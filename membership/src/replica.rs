@@ -1,76 +1,307 @@
 //! The replica: what this node holds of the agreed state, in memory. `merge` is commutative, associative and
 //! idempotent; signatures are checked before anything gets here. It does no I/O and reads no clock.
 
+use std::collections::BTreeMap;
+
+use crate::batch::{Batch, FactBatch, IntentBatch};
+use crate::facts::{self, Judgement, OriginFacts};
 use crate::id::{NodeId, Scope};
-use crate::record::{Fact, Head, Intent, Key};
+use crate::keyring::Keyring;
+use crate::record::{Digest, Dot, Fact, Head, Intent, Key, VersionVector};
+use crate::root::Sums;
+use crate::siblings;
+use crate::signed::Signed;
 
-/// A value together with the exact bytes its author signed, which are what is stored and relayed.
+pub use crate::facts::FactChange;
+pub use crate::siblings::Siblings;
+
+/// How one batch changes the replica, in the words in which the store takes it too.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed<T> {
-    value: T,
-    bytes: bytes::Bytes,
-    signature: [u8; 64],
+pub enum Change {
+    /// Of one origin's facts.
+    Facts(FactChange),
+    /// Of some objects.
+    Intents(IntentChange),
 }
 
-impl<T> Signed<T> {
-    /// The value.
-    pub fn value(&self) -> &T {
-        &self.value
-    }
+/// How a batch changes the objects of a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntentChange {
+    /// Their scope.
+    pub scope: Scope,
+    /// Versions to add.
+    pub put: Vec<Signed<Intent>>,
+    /// Versions that an added one dominates.
+    pub removed: Vec<(Key, Digest)>,
 }
 
-/// The versions of one object that no other dominates. Never empty.
+/// What merging a batch does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Siblings(Vec<Signed<Intent>>);
+pub struct Merged {
+    /// `None` if all of it was known, or older than what is.
+    pub change: Option<Change>,
+    /// The origin was seen saying two different things about itself (a copied or restored disk).
+    pub forked: Option<NodeId>,
+}
 
-impl Siblings {
-    /// The version that is shown: the highest (stamp, writer).
-    #[must_use]
-    pub fn shown(&self) -> &Intent {
-        todo!()
-    }
-
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Intent> {
-        self.0.iter().map(Signed::value)
-    }
+/// Something between what is held and the batch is missing: it must be pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("facts of node {origin} before these are missing")]
+pub struct Gap {
+    /// Whose.
+    pub origin: NodeId,
+    /// What is held does not lead there, so that the whole set is needed.
+    pub forked: bool,
 }
 
 /// What this node holds of the agreed state.
 #[derive(Debug, Default)]
-pub struct Replica {}
+pub struct Replica {
+    scopes: BTreeMap<Scope, ScopeState>,
+    keyring: Keyring,
+}
 
+#[derive(Debug, Default)]
+struct ScopeState {
+    facts: BTreeMap<NodeId, OriginFacts>,
+    intents: BTreeMap<Key, Siblings>,
+    /// All writes that the versions here are or saw.
+    seen: VersionVector,
+    sums: Sums,
+}
+
+/// Reading.
 impl Replica {
     /// Scopes with any record, `System` first.
     pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
-        std::iter::empty()
+        self.scopes.keys()
     }
 
     /// The objects of a scope, deleted ones (whose shown body is `None`) included.
-    pub fn intents(&self, _scope: &Scope) -> impl Iterator<Item = (&Key, &Siblings)> {
-        std::iter::empty()
+    pub fn intents(&self, scope: &Scope) -> impl Iterator<Item = (&Key, &Siblings)> {
+        self.scopes.get(scope).into_iter().flat_map(|state| &state.intents)
     }
 
     /// One object.
     #[must_use]
-    pub fn intent(&self, _scope: &Scope, _key: &Key) -> Option<&Siblings> {
-        todo!()
+    pub fn intent(&self, scope: &Scope, key: &Key) -> Option<&Siblings> {
+        self.scopes.get(scope)?.intents.get(key)
     }
 
     /// The current facts of a scope in the order (origin, key), withdrawn ones left out.
-    pub fn facts(&self, _scope: &Scope) -> impl Iterator<Item = &Fact> {
-        std::iter::empty()
+    pub fn facts(&self, scope: &Scope) -> impl Iterator<Item = &Fact> {
+        self.heads(scope)
+            .flat_map(|held| held.current.values())
+            .map(Signed::value)
+            .filter(|fact| fact.body.is_some())
+    }
+
+    /// One current fact, unless it is withdrawn.
+    #[must_use]
+    pub fn fact(&self, scope: &Scope, origin: NodeId, key: &Key) -> Option<&Fact> {
+        let fact = self.origin(scope, origin)?.current.get(key)?.value();
+        fact.body.is_some().then_some(fact)
     }
 
     /// What an origin signed about its facts in a scope.
     #[must_use]
-    pub fn head(&self, _scope: &Scope, _origin: NodeId) -> Option<&Head> {
-        todo!()
+    pub fn head(&self, scope: &Scope, origin: NodeId) -> Option<&Head> {
+        Some(self.origin(scope, origin)?.head.value())
     }
 
     /// One digest over all a scope holds: equal on two nodes exactly if they hold the same.
     #[must_use]
-    pub fn root(&self, _scope: &Scope) -> crate::record::Digest {
-        todo!()
+    pub fn root(&self, scope: &Scope) -> Digest {
+        self.scopes
+            .get(scope)
+            .map(|state| state.sums.root())
+            .unwrap_or_default()
+    }
+
+    /// One digest over the roots of all scopes.
+    #[must_use]
+    pub fn root_of_roots(&self) -> Digest {
+        let roots: Vec<_> = self
+            .scopes
+            .iter()
+            .map(|(scope, state)| (scope.to_string(), state.sums.root()))
+            .collect();
+        let parts: Vec<&[u8]> = roots
+            .iter()
+            .flat_map(|(scope, root)| [scope.as_bytes(), &[0], root.0.as_slice()])
+            .collect();
+        Digest::of(&parts)
+    }
+
+    /// Whether this origin's facts up to a number are held, or later ones in their place.
+    #[must_use]
+    pub fn has_facts(&self, scope: &Scope, origin: NodeId, epoch: u64, seq: u64) -> bool {
+        self.head(scope, origin)
+            .is_some_and(|head| (head.epoch, head.seq) >= (epoch, seq))
+    }
+
+    /// Whether this version of an object is held, or one that saw it.
+    #[must_use]
+    pub fn has_version(&self, scope: &Scope, key: &Key, dot: Dot) -> bool {
+        let seen = |version: &Intent| version.dot == dot || version.context.contains(dot);
+        self.intent(scope, key).is_some_and(|siblings| siblings.all().any(seen))
+    }
+
+    /// All writes in a scope that the held versions are or saw. As long as only causally complete states are merged,
+    /// all of them are held, or superseded by what is held.
+    #[must_use]
+    pub fn seen(&self, scope: &Scope) -> VersionVector {
+        self.scopes
+            .get(scope)
+            .map(|state| state.seen.clone())
+            .unwrap_or_default()
+    }
+
+    /// The highest counter that this writer is known to have used in a scope.
+    #[must_use]
+    pub fn last_counter(&self, scope: &Scope, writer: NodeId) -> u64 {
+        self.scopes
+            .get(scope)
+            .and_then(|state| state.seen.0.get(&writer))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The public keys of the nodes whose records are accepted.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub(crate) fn origin(&self, scope: &Scope, origin: NodeId) -> Option<&OriginFacts> {
+        self.scopes.get(scope)?.facts.get(&origin)
+    }
+
+    pub(crate) fn heads(&self, scope: &Scope) -> impl Iterator<Item = &OriginFacts> {
+        self.scopes
+            .get(scope)
+            .into_iter()
+            .flat_map(|state| state.facts.values())
+    }
+
+    pub(crate) fn sums(&self, scope: &Scope) -> Option<&Sums> {
+        self.scopes.get(scope).map(|state| &state.sums)
     }
 }
+
+/// Changing.
+impl Replica {
+    /// Accepts the records of the node with this public key from here on.
+    pub fn learn(&mut self, public: &[u8; 32]) -> Option<NodeId> {
+        self.keyring.insert(public)
+    }
+
+    /// Merges a batch: all of it or nothing.
+    pub fn merge(&mut self, batch: &Batch) -> Result<Merged, Gap> {
+        let merged = self.plan(batch)?;
+        if let Some(change) = &merged.change {
+            self.apply(change);
+        }
+        Ok(merged)
+    }
+
+    /// What merging a batch would do.
+    pub fn plan(&self, batch: &Batch) -> Result<Merged, Gap> {
+        match batch {
+            Batch::Facts(batch) => self.plan_facts(batch),
+            Batch::Intents(batch) => Ok(Merged {
+                change: self.plan_intents(batch),
+                forked: None,
+            }),
+        }
+    }
+
+    fn plan_facts(&self, batch: &FactBatch) -> Result<Merged, Gap> {
+        let Head { scope, origin, .. } = batch.head().value();
+        let held = self.origin(scope, *origin);
+        let forked = facts::forked(held, batch);
+        let change = match facts::judge(held, batch) {
+            Judgement::Stale => None,
+            Judgement::Applies(change) => Some(Change::Facts(change)),
+            Judgement::Gap => {
+                return Err(Gap {
+                    origin: *origin,
+                    forked,
+                });
+            }
+        };
+        Ok(Merged {
+            change,
+            forked: forked.then_some(*origin),
+        })
+    }
+
+    fn plan_intents(&self, batch: &IntentBatch) -> Option<Change> {
+        let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
+        for version in batch.versions() {
+            by_key.entry(&version.value().key).or_default().push(version);
+        }
+        let mut change = IntentChange {
+            scope: batch.scope().clone(),
+            put: Vec::new(),
+            removed: Vec::new(),
+        };
+        for (key, versions) in by_key {
+            let joined = siblings::join(self.intent(batch.scope(), key), versions.into_iter());
+            change.put.extend(joined.add);
+            change
+                .removed
+                .extend(joined.remove.into_iter().map(|digest| (key.clone(), digest)));
+        }
+        (!change.put.is_empty()).then_some(Change::Intents(change))
+    }
+
+    /// Applies what `plan` said of this same state.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Facts(change) => self.apply_facts(change),
+            Change::Intents(change) => self.apply_intents(change),
+        }
+    }
+
+    fn apply_facts(&mut self, change: &FactChange) {
+        let Head { scope, origin, .. } = change.head.value();
+        let state = self.scopes.entry(scope.clone()).or_default();
+        let held = state.facts.remove(origin);
+        state
+            .sums
+            .replace_head(held.as_ref().map(|held| held.head.digest()), change.head.digest());
+        state.facts.insert(*origin, OriginFacts::change(held, change));
+    }
+
+    fn apply_intents(&mut self, change: &IntentChange) {
+        let state = self.scopes.entry(change.scope.clone()).or_default();
+        let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
+        for version in &change.put {
+            state.seen.insert(version.value().dot);
+            state.seen.join(&version.value().context);
+            by_key.entry(&version.value().key).or_default().push(version);
+        }
+        for (key, added) in by_key {
+            let held = state.intents.remove(key);
+            let before = held.as_ref().map(Siblings::digest);
+            let goes = |version: &Signed<Intent>| {
+                change
+                    .removed
+                    .iter()
+                    .any(|(of, digest)| of == key && *digest == version.digest())
+            };
+            let kept = held
+                .iter()
+                .flat_map(Siblings::versions)
+                .filter(|version| !goes(version));
+            if let Some(after) = Siblings::of(kept.chain(added).cloned().collect()) {
+                state.sums.replace_object(before, &after);
+                state.intents.insert(key.clone(), after);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

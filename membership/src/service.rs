@@ -1,19 +1,40 @@
 //! The shell: one running peer. It owns the store, the mesh, the gossip task and the clock, and drives the sans-I/O
 //! cores. Everything else in the process talks to membership through [`Membership`].
+//!
+//! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
+//! `internal` and `registrar` answer other nodes; `setup` makes data directories.
+
+mod alarms;
+mod claiming;
+mod disk;
+mod engine;
+mod handlers;
+mod internal;
+mod own_record;
+mod registrar;
+mod roster;
+mod setup;
+mod start;
+mod state;
+mod writing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 
+use self::state::State;
 use crate::claim::{Claim, ClaimError};
+use crate::gossip::Gossip;
 use crate::hlc::Stamp;
 use crate::id::{Label, NodeId, Scope};
+use crate::mesh::{Class, Mesh};
 use crate::node::{Cluster, NodeRecord};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
@@ -30,7 +51,7 @@ pub struct Config {
 }
 
 /// How a member looks from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Liveness {
     /// Gossip hears of it in time.
@@ -138,107 +159,158 @@ pub struct Alarm {
 /// Answers the opaque calls of other nodes. `Err` is told to the caller as the reason.
 pub type CallHandler = Arc<dyn Fn(NodeId, Bytes) -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>;
 
-/// A running peer. Clones are handles to the same one.
+/// A running peer. Clones are handles to the same one; it stops when the last one is dropped, or in order with
+/// [`Membership::shutdown`].
 #[derive(Debug, Clone)]
-pub struct Membership {}
+pub struct Membership(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Arc<State>,
+    mesh: Mesh,
+    gossip: Gossip,
+    engine: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.state.stop.cancel();
+        self.mesh.abandon();
+    }
+}
 
 impl Membership {
-    /// Opens the data directory, binds the mesh endpoint and starts. Returns once the endpoint listens; peers are
-    /// dialled behind it. `handler` answers calls of other nodes.
-    pub async fn start(_config: Config, _handler: CallHandler) -> Result<Self, StartError> {
-        todo!()
+    /// Opens the data directory, binds the mesh endpoint and starts. Returns once the endpoint listens and this node's
+    /// own record is on disk; peers are dialled behind it. `handler` answers calls of other nodes; it may be cancelled
+    /// at any await, when its caller is gone.
+    pub async fn start(config: Config, handler: CallHandler) -> Result<Self, StartError> {
+        start::start(config, handler).await
     }
 
     /// This node.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        todo!()
+        self.0.state.own()
     }
 
     /// The cluster record as this node has it.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        todo!()
+        self.0.state.roster().cluster().clone()
     }
 
     /// All nodes of the cluster, by id.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        todo!()
+        let round_trips = self.0.mesh.peers();
+        self.0.state.roster().members(&round_trips)
     }
 
     /// Told when `members` would answer differently (round-trip times apart).
     #[must_use]
     pub fn members_changed(&self) -> watch::Receiver<u64> {
-        todo!()
+        self.0.state.members_changed.subscribe()
     }
 
     /// Reads the replica. The closure must be short: merges wait for it.
-    pub fn read<R>(&self, _f: impl FnOnce(&Replica) -> R) -> R {
-        todo!()
+    pub fn read<R>(&self, f: impl FnOnce(&Replica) -> R) -> R {
+        f(self.0.state.core().replica())
     }
 
     /// Told which scope changed. A receiver that lags must read all scopes again.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Scope> {
-        todo!()
+        self.0.state.changes.subscribe()
     }
 
     /// A stamp of this node's clock.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
-        todo!()
+        self.0.state.stamp()
     }
 
     /// Writes objects of one scope as one batch: all or nothing. When it returns, the batch is on this node's disk.
-    /// Each version replaces all versions of its key that the replica holds at that moment.
-    pub async fn write_intent(&self, _scope: Scope, _author: &str, _writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
-        todo!()
+    /// Each version replaces all versions of its key that the replica holds at that moment. A write that has begun is
+    /// finished even if its caller does not wait.
+    pub async fn write_intent(&self, scope: Scope, author: &str, writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
+        writing::intent(&self.0.state, scope, author.to_owned(), writes).await
     }
 
     /// Writes facts of this host in one scope as one batch: all or nothing, on disk when it returns.
-    pub async fn write_facts(&self, _scope: Scope, _writes: Vec<FactWrite>) -> Result<Mark, WriteError> {
-        todo!()
+    pub async fn write_facts(&self, scope: Scope, writes: Vec<FactWrite>) -> Result<Mark, WriteError> {
+        writing::facts(&self.0.state, scope, writes).await
     }
 
     /// Whether the replica holds what a mark names.
     #[must_use]
-    pub fn holds(&self, _mark: &Mark) -> bool {
-        todo!()
+    pub fn holds(&self, mark: &Mark) -> bool {
+        self.read(|replica| match mark {
+            Mark::Facts {
+                origin,
+                scope,
+                epoch,
+                seq,
+            } => replica.has_facts(scope, *origin, *epoch, *seq),
+            Mark::Intents { scope, versions } => {
+                versions.iter().all(|(key, dot)| replica.has_version(scope, key, *dot))
+            }
+        })
     }
 
     /// Claims an exclusive key for this node. Claiming what this node holds already gives the same claim again.
-    pub async fn claim(&self, _scope: Scope, _key: &str) -> Result<Claim, ClaimError> {
-        todo!()
+    pub async fn claim(&self, scope: Scope, key: &str) -> Result<Claim, ClaimError> {
+        claiming::claim(&self.0.state, &self.0.mesh, scope, key).await
     }
 
-    /// Asks another node; both sides bound the bytes at 1 MiB and the time.
-    pub async fn call(&self, _to: NodeId, _request: Bytes, _timeout: Duration) -> Result<Bytes, CallError> {
-        todo!()
+    /// Asks another node, or this one; both sides bound the bytes at 1 MiB and the time at `timeout` or a minute.
+    pub async fn call(&self, to: NodeId, request: Bytes, timeout: Duration) -> Result<Bytes, CallError> {
+        if to != self.id() {
+            return self.0.mesh.call(to, Class::Application, request, timeout).await;
+        }
+        match tokio::time::timeout(timeout, (self.0.state.handler)(to, request)).await {
+            Ok(answer) => answer.map_err(|why| CallError::Refused(to, why)),
+            Err(_) => Err(CallError::Timeout(to)),
+        }
     }
 
     /// Makes a token with which `uses` nodes can join within `ttl`. Only an anchor can.
-    pub async fn create_token(&self, _uses: u32, _ttl: Duration) -> Result<String, TokenError> {
-        todo!()
+    pub async fn create_token(&self, uses: u32, ttl: Duration) -> Result<String, TokenError> {
+        registrar::create(&self.0.state, uses, ttl).await
     }
 
     /// What an operator should know now.
     #[must_use]
     pub fn alarms(&self) -> Vec<Alarm> {
-        todo!()
+        alarms::all(&self.0.state, &self.0.mesh, &self.0.gossip)
     }
 
     /// Named counters, for `status` and metrics: refused connections by reason, records merged, rejected, …
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        todo!()
+        self.0.state.counted()
     }
 
     /// Leaves the gossip, closes connections and the store. Bounded by 5 s.
     pub async fn shutdown(&self) {
-        todo!()
+        let inner = &self.0;
+        inner.state.stop.cancel();
+        let engine = state::lock(&inner.engine).take();
+        let all = async {
+            inner.mesh.close().await;
+            if let Some(engine) = engine {
+                // It returns at its next turn; a panic in it was reported already.
+                let _ended = engine.await;
+            }
+            inner.state.disk.close().await;
+        };
+        if tokio::time::timeout(SHUTDOWN, all).await.is_err() {
+            tracing::warn!("shutting down takes too long; what is on disk is whole");
+        }
     }
 }
+
+/// How long a shutdown may take.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -249,6 +321,13 @@ pub enum StartError {
     /// Another process has it.
     #[error("the store in {0} is in use by another process")]
     InUse(PathBuf),
+    /// It was copied from another machine: two nodes with one key would contradict each other.
+    #[error(
+        "{0} belongs to another machine (its machine id is not this one's): a copied node must not run. Remove the \
+         directory and join with a token; if this machine just got another id, and the node runs nowhere else, remove \
+         the line \"machine\" from node.json"
+    )]
+    Cloned(PathBuf),
     /// The endpoint could not be bound, the store is broken, …
     #[error("{0}")]
     Other(String),
@@ -315,11 +394,15 @@ pub enum SetupError {
 }
 
 /// Makes a cluster of one node in `config.data`.
-pub async fn init(_config: &Config, _node_name: Label, _cluster_name: Label) -> Result<Outcome, SetupError> {
-    todo!()
+#[expect(
+    clippy::unused_async,
+    reason = "the same shape as `join`; the caller need not know that it does no waiting"
+)]
+pub async fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
+    setup::init(config, node_name, cluster_name)
 }
 
-/// Joins the cluster that the token is of.
-pub async fn join(_config: &Config, _node_name: Label, _token: &str) -> Result<Outcome, SetupError> {
-    todo!()
+/// Joins the cluster that the token is of. A second try after a lost answer gets what the first one was given.
+pub async fn join(config: &Config, node_name: Label, token: &str) -> Result<Outcome, SetupError> {
+    setup::join(config, node_name, token).await
 }

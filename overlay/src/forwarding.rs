@@ -1,10 +1,11 @@
-//! What one host has to do for one domain: the whole of it, and nothing about how. [`crate::compile`] makes it from a
+//! What one host has to do for one domain: the whole of it, and nothing about how. [`crate::compile()`] makes it from a
 //! [`crate::view::View`]; the datapath obeys it; the reference model forwards packets by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use membership::id::NodeId;
+use serde::Serialize;
 
 use crate::fact::{Binding, Vtep};
 use crate::name::{DomainName, EndpointName, Mac, NetworkName, Vni};
@@ -18,13 +19,13 @@ pub struct Forwarding {
     pub domain: DomainName,
     /// What happens to packets between its endpoints.
     pub default_policy: DefaultPolicy,
-    /// The segments.
+    /// The segments that have a port here.
     pub networks: BTreeMap<NetworkName, Segment>,
     /// Endpoints attached on this host.
     pub ports: BTreeMap<EndpointName, Port>,
-    /// Every place a frame of the domain can go to or come from, ports of this host included.
+    /// Every place a frame of these segments can go to or come from, ports of this host included.
     pub stations: BTreeMap<(Vni, Mac), Station>,
-    /// Tunnel ends of the hosts where stations are.
+    /// Tunnel ends of the other hosts where stations are.
     pub hosts: BTreeMap<NodeId, Vtep>,
     /// What an operator should know about objects of this domain, as seen here.
     pub conditions: BTreeMap<(Kind, String), BTreeSet<Condition>>,
@@ -76,7 +77,7 @@ pub enum Place {
 }
 
 /// Why an object is not (wholly) in force. The text is for people and says what to do.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Condition {
     /// Stable, as `VniConflict`.
     pub reason: &'static str,

@@ -1,1 +1,27 @@
-//! Shared parts of the namespace tests.
+//! What the scenario tests share. A scenario is a program under `scenarios/` that makes one fleet with
+//! `deploy/lab.sh` under a name of its own, runs its steps on it in order and removes it, also when steps fail.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`scenario`] | **start here**: the steps of a scenario and how they are run and counted |
+//! | [`lab`] | a fleet: its hosts and workloads, `fabricctl` on its hosts |
+//! | [`netns`] | doing something inside a network namespace |
+//! | [`deadline`] | waiting for a condition, with an end |
+//! | [`flow`] | TCP and UDP between two workloads |
+//! | [`capture`] | what an interface saw |
+//! | [`frame`], [`wire`] | making frames, sending them |
+//! | [`stage`] | a lab as the address book of crafted frames |
+//! | [`guest`] | a tap with segmentation offload and a machine behind it |
+//! | [`peer`] | a daemon of its own, outside a lab |
+
+pub mod capture;
+pub mod deadline;
+pub mod flow;
+pub mod frame;
+pub mod guest;
+pub mod lab;
+pub mod netns;
+pub mod peer;
+pub mod scenario;
+pub mod stage;
+pub mod wire;

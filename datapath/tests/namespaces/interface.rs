@@ -173,7 +173,13 @@ fn a_waiting_port_attaches_when_its_namespace_comes() {
     eventually("its loss is told", || a.changes() > before);
     let web = Namespace::named(name);
     a.program(&wanted);
-    assert!(web.pings("10.0.0.2", 56));
+    assert!(
+        web.pings("10.0.0.2", 56),
+        "{:?} {} {}",
+        a.drops(),
+        web.must("ip addr"),
+        a.namespace.must("ip -d link")
+    );
 }
 
 #[test]
@@ -197,4 +203,37 @@ fn a_detached_tap_is_left_down_and_free_for_another_domain() {
     );
     eventually("blue is told that it may try again", || a.changes() > before);
     a.program(&blue);
+}
+
+#[test]
+fn interfaces_change_hands_within_a_domain() {
+    if !privileged("interfaces_change_hands_within_a_domain") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    a.namespace.must("ip tuntap add dev tap0 mode tap");
+    a.namespace.must("ip tuntap add dev tap1 mode tap");
+    let wanted = |one: &str, two: &str| {
+        let workloads = [
+            &Workload::on_interface("one", 1, &a, one),
+            &Workload::on_interface("two", 2, &a, two),
+        ];
+        domain("red", 100, &workloads, &a, &[&b])
+    };
+    a.program(&wanted("tap0", "tap1"));
+    let swapped = a.program(&wanted("tap1", "tap0"));
+    let name = |endpoint: &str| match &swapped.ports[&label(endpoint)] {
+        PortState::Programmed { name, .. } => name.clone(),
+        PortState::Waiting(words) => panic!("{endpoint}: {words}"),
+    };
+    assert_eq!([name("one"), name("two")], ["tap1", "tap0"]);
+    eventually("nothing is left to do", || {
+        a.program(&wanted("tap1", "tap0")).operations == 0
+    });
+    for tap in ["tap0", "tap1"] {
+        assert!(
+            a.namespace.must(&format!("ip link show {tap}")).contains(",UP"),
+            "{tap} stays up"
+        );
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use datapath::{Applied, Config, Datapath, DropCount, Error, PortState, Status};
 use membership::id::NodeId;
 use nix::sched::{CloneFlags, setns};
@@ -290,6 +291,22 @@ impl Host {
             .unwrap_or_else(|e| panic!("purge: {e}"))
     }
 
+    /// Names of the programs on an interface, as the kernel shortens them: ingress, then egress.
+    pub(crate) fn programs(&self, interface: &str) -> Vec<String> {
+        let interface = interface.to_owned();
+        let listed = self.namespace.thread(async move || {
+            let directions = [TcAttachType::Ingress, TcAttachType::Egress];
+            let lists =
+                directions.map(|direction| SchedClassifier::query_tcx(&interface, direction).expect("a list").1);
+            lists
+                .iter()
+                .flatten()
+                .filter_map(|program| program.name_as_str().map(str::to_owned))
+                .collect()
+        });
+        listed.join().expect("the thread")
+    }
+
     pub(crate) fn pins(&self) -> PathBuf {
         PathBuf::from(BPFFS).join("fabric").join(self.node.as_str())
     }
@@ -326,6 +343,11 @@ pub(crate) fn two_hosts(ipv4: bool, ipv6: bool) -> (Host, Host) {
             host.namespace.must(&format!("ip addr add {v6}/64 dev up0 nodad"));
         }
         host.namespace.must("ip link set up0 up");
+    }
+    for host in [&mut a, &mut b] {
+        // The kernel may take a second until it sends by a link that came up.
+        let is_up = || host.namespace.must("ip link show up0").contains("state UP");
+        eventually("the underlay is up", is_up);
         host.open();
     }
     (a, b)

@@ -90,6 +90,7 @@ fn purge_leaves_nothing_also_when_half_is_gone() {
     wanted.hosts.insert(b.node, b.vtep());
     a.program(&wanted);
     assert!(web.pings("10.0.0.2", 56));
+    assert_eq!(a.programs("up0"), ["stub_from_under"]);
     a.kill();
     drop(db); // Its veth goes along, and the pins of its hooks stay.
 
@@ -97,13 +98,10 @@ fn purge_leaves_nothing_also_when_half_is_gone() {
     assert!(lines.iter().any(|line| line.contains("red/web")), "{lines:?}");
     assert!(!a.pins().exists());
     let links = a.namespace.must("ip -o link show");
-    let names: Vec<_> = links.lines().filter_map(|line| line.split([' ', '@']).nth(1)).collect();
-    assert_eq!(names, ["lo:", "other1", "other0", "up0"], "{links}");
-    let programs = a.namespace.must("bpftool net show");
-    assert!(
-        !programs.contains("fabric") && !programs.contains("stub_"),
-        "{programs}"
-    );
+    let mut names: Vec<_> = links.lines().filter_map(|line| line.split([' ', '@']).nth(1)).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["lo:", "other0", "other1", "up0"], "{links}");
+    assert_eq!(a.programs("up0"), Vec::<String>::new());
     assert!(!a.namespace.must("ip -d neigh show").contains("managed"));
     assert_eq!(a.purge(), Vec::<String>::new(), "a second purge has nothing to do");
 
@@ -130,10 +128,16 @@ fn another_layout_is_replaced() {
     a.open();
     assert!(!a.pins().join("v0").exists());
     assert!(!web.pings("10.0.0.2", 56), "denied until it is applied again");
-    a.program(&wanted);
-    assert!(web.pings("10.0.0.2", 56));
-    let bound = a.namespace.must("bpftool net show");
-    assert_eq!(bound.matches("stub_from_endpo").count(), 2, "{bound}");
+    let applied = a.program(&wanted);
+    // The workload asks for the address again in its own time.
+    eventually("web reaches db again", || web.pings("10.0.0.2", 56));
+    for state in applied.ports.values() {
+        let PortState::Programmed { name, .. } = state else {
+            panic!("{applied:?}")
+        };
+        assert_eq!(a.programs(name), ["stub_from_endpo", "stub_to_endpoin"], "each once");
+    }
+    assert_eq!(a.programs("up0"), ["stub_from_under"]);
 }
 
 #[test]
@@ -162,4 +166,26 @@ fn a_datapath_without_its_address_opens_and_follows() {
             .stdout
             .is_empty()
     );
+}
+
+#[test]
+fn pins_that_somebody_removed_are_made_again() {
+    if !privileged("pins_that_somebody_removed_are_made_again") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    let wanted = domain("red", 100, &workloads, &a, &[&b]);
+    let first = a.program(&wanted);
+    b.program(&domain("red", 100, &workloads, &b, &[&a]));
+    assert!(web.pings("10.0.0.3", 56));
+    a.kill();
+    std::fs::remove_dir_all(a.pins()).expect("pins can be removed");
+    a.open();
+    assert_eq!(a.program(&wanted).ports, first.ports, "the veth is taken over");
+    eventually("web reaches far again", || web.pings("10.0.0.3", 56));
 }

@@ -1,5 +1,11 @@
 //! Who reaches whom.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use overlay::forwarding::Forwarding;
+use overlay::object::domain::DefaultPolicy;
+
 use crate::lab::{Namespace, Workload, domain, dropped, eventually, privileged, two_hosts};
 
 /// Two workloads on the first host, one on the second.
@@ -111,4 +117,74 @@ fn tunnels_are_resolved_and_follow_the_underlay() {
     b.namespace.must("ip link set up0 address 02:ff:00:00:00:02");
     b.namespace.must("ip link set up0 up");
     eventually("packets flow to the other MAC address", || web.pings("10.0.0.3", 56));
+}
+
+/// How often a namespace sent a SYN again (`TcpExt TCPSynRetrans`).
+fn syns_sent_again(namespace: &Namespace) -> u64 {
+    let text = namespace.must("cat /proc/net/netstat");
+    let mut rows = text
+        .lines()
+        .filter(|line| line.starts_with("TcpExt:"))
+        .map(str::split_whitespace);
+    let (names, values) = (rows.next().expect("names"), rows.next().expect("values"));
+    let mut pairs = names.zip(values);
+    let (_, value) = pairs.find(|(name, _)| *name == "TCPSynRetrans").expect("the counter");
+    value.parse().expect("a number")
+}
+
+#[test]
+fn tcp_flows_across_hosts_from_its_first_syn_on() {
+    if !privileged("tcp_flows_across_hosts_from_its_first_syn_on") {
+        return;
+    }
+    const BYTES: usize = 32 << 20;
+    let (a, b) = two_hosts(true, false);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    b.program(&domain("red", 100, &workloads, &b, &[&a]));
+    let listener = far
+        .thread(async || TcpListener::bind("10.0.0.3:80").expect("bind"))
+        .join()
+        .expect("the thread");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).expect("receive");
+        received.len()
+    });
+    a.program(&domain("red", 100, &workloads, &a, &[&b]));
+    let stream = web
+        .thread(async || TcpStream::connect("10.0.0.3:80").expect("connect"))
+        .join();
+    let mut stream = stream.expect("the thread");
+    stream.write_all(&vec![7; BYTES]).expect("send");
+    drop(stream);
+    assert_eq!(server.join().expect("the server"), BYTES);
+    assert_eq!(syns_sent_again(&web), 0);
+}
+
+#[test]
+fn a_domain_that_denies_is_silent_and_counts() {
+    if !privileged("a_domain_that_denies_is_silent_and_counts") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let (web, db) = (Namespace::new("web"), Namespace::new("db"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+    ];
+    let allow = domain("red", 100, &workloads, &a, &[&b]);
+    let deny = Forwarding {
+        default_policy: DefaultPolicy::Deny,
+        ..allow.clone()
+    };
+    a.program(&deny);
+    assert!(!web.pings("10.0.0.2", 56));
+    assert!(dropped(&a, "policy") > 0, "{:?}", a.drops());
+    assert_eq!(a.program(&allow).operations, 1, "only the segment differs");
+    eventually("web reaches db", || web.pings("10.0.0.2", 56));
 }

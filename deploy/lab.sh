@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# A fleet on one machine: hosts are network namespaces on one underlay, each with a daemon of its own; workloads are
+# namespaces too. `up` is the demo: it ends in 0 only if the domains were reachable inside and closed to each other.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+for part in say toolchain state net daemon demo fault; do
+    # shellcheck source=/dev/null
+    source "$repo/deploy/lab/$part.sh"
+done
+
+usage() {
+    cat <<'USAGE'
+usage: lab.sh [--id LAB] COMMAND
+  up [--hosts 3] [--underlay ipv4|ipv6]   install what is missing, build, make hosts fab1…, show the demo
+  exec HOST -- CMD…                       run CMD in the host's namespace, FABRIC_API set, our binaries on the path
+  workload NAME -- CMD…                   run CMD in a workload's namespace (red-web-1, …)
+  kill HOST                               SIGKILL the host's daemon; workloads go on
+  off HOST                                the host is gone: daemon, namespace, links
+  start HOST                              bring it back after kill or off
+  cut HOST… | --from A --to B             drop underlay traffic between these and the rest, or one way
+  loss PCT                                lose PCT percent of the underlay's packets
+  heal                                    end cut and loss
+  list [-o json]                          hosts and workloads
+  down                                    remove all this lab made
+Environment: FABRIC_BIN=DIR uses built binaries; FABRIC_LOG sets the daemons' log level; FABRIC_KEEP=1 keeps a failed lab.
+Logs: /run/fabric-lab/LAB/HOST/log
+USAGE
+}
+
+# Prints the folder of the binaries.
+build() {
+    local target=${CARGO_TARGET_DIR:-$repo/target}
+    if [[ -n ${FABRIC_BIN:-} ]]; then
+        cd "$FABRIC_BIN" && pwd
+        return
+    fi
+    "$repo/deploy/setup.sh" >&2
+    use_toolchain
+    say "building fabric-node and fabricctl"
+    (cd "$repo" && quietly "$(state)/build.log" cargo build --release --locked -p fabric-node) || die "the build failed"
+    printf '%s/release\n' "$target"
+}
+
+# Runs when up ends for whatever reason.
+after_up() {
+    local status=$?
+    ((status != 0)) || return 0
+    if [[ -n ${FABRIC_KEEP:-} ]]; then
+        say "up failed; FABRIC_KEEP is set: look at $(state), then run: $0 --id $lab_id down"
+    else
+        show_logs
+        say "up failed; removing what it made"
+        lab_down
+    fi
+    exit "$status"
+}
+
+show_logs() {
+    local log
+    for log in "$(state)"/fab*/log; do
+        [[ ! -s $log ]] || { printf -- '--- %s\n' "$log" && tail -n 8 "$log"; } >&2
+    done
+}
+
+lab_up() {
+    local count=3 underlay=ipv4 number
+    while (($#)); do
+        case $1 in
+            --hosts) count=${2:-} && shift 2 ;;
+            --underlay) underlay=${2:-} && shift 2 ;;
+            *) usage_error "up takes --hosts N and --underlay ipv4|ipv6, not $1" ;;
+        esac
+    done
+    if ! [[ $count =~ ^[0-9]{1,2}$ ]] || ((count < 2 || count > 50)); then
+        usage_error "--hosts takes a number from 2 to 50"
+    fi
+    [[ $underlay == ipv4 || $underlay == ipv6 ]] || usage_error "--underlay takes ipv4 or ipv6"
+    [[ ! -e $(state) ]] || die "lab '$lab_id' is there already; remove it with: $0 --id $lab_id down"
+
+    mkdir -p "$STATE_ROOT"
+    mkdir -m 0700 "$(state)"
+    trap after_up EXIT
+    trap 'exit 130' INT TERM
+    printf '%s\n' "$underlay" >"$(state)/underlay"
+    build >"$(state)/bin"
+    say "making $count hosts on an $underlay underlay"
+    make_underlay
+    for ((number = 1; number <= count; number++)); do
+        write_config "fab$number"
+        make_host "fab$number"
+    done
+    make_cluster "$count"
+    apply_demo
+    attach_demo
+    write_list
+    show_demo || die "the demo did not hold; see the lines marked FAILED"
+    trap - EXIT
+    say "up. Try: $0 --id $lab_id workload red-web-1 -- ping 10.0.0.12; remove it with: $0 --id $lab_id down"
+}
+
+lab_down() {
+    local name host
+    while read -r host; do
+        kill_daemon "$host"
+    done < <(hosts)
+    while read -r name; do
+        remove_namespace "$name"
+    done < <(cat "$(state)/namespaces" 2>/dev/null)
+    while read -r host; do
+        unmount_bpffs "$host"
+    done < <(hosts)
+    rm -rf --one-file-system "$(state)"
+    rmdir --ignore-fail-on-non-empty "$STATE_ROOT"
+}
+
+lab_list() {
+    case ${*:-} in
+        '-o json') cat "$(state)/list.json" ;;
+        '' | '-o table')
+            jq -r '(.hosts[] | [.name, "", "", (.addresses | join(" "))]),
+                   (.workloads[] | [.name, .host, .mac, (.addresses | join(" "))]) | @tsv' "$(state)/list.json" |
+                awk -F '\t' '{ printf "%-14s %-6s %-18s %s\n", $1, $2, $3, $4 }'
+            ;;
+        *) usage_error "list takes -o json or -o table" ;;
+    esac
+}
+
+# lab_run NAMESPACE -- CMD…
+lab_run() {
+    local name=$1
+    shift
+    if [[ ${1:-} != -- ]] || (($# < 2)); then
+        usage_error "write -- and a command after the name"
+    fi
+    shift
+    PATH="$(<"$(state)/bin"):$PATH" exec nsenter --net="/run/netns/$(namespace "$name")" "$@"
+}
+
+lab_exec() {
+    need_host "${1:-}"
+    exists "$1" || die "$1 is off; bring it back with: $0 --id $lab_id start $1"
+    FABRIC_API=unix:$(state)/$1/api.sock
+    export FABRIC_API
+    lab_run "$@"
+}
+
+lab_workload() {
+    workloads | cut -d ' ' -f 1 | grep -Fxq -- "${1:-}" ||
+        die "lab '$lab_id' has no workload '${1:-}'; it has: $(workloads | cut -d ' ' -f 1 | xargs)"
+    lab_run "$@"
+}
+
+main() {
+    local command
+    lab_id=lab
+    while (($#)); do
+        case $1 in
+            --id) lab_id=${2:-} && shift 2 ;;
+            -h | --help) usage && return 0 ;;
+            *) break ;;
+        esac
+    done
+    [[ $lab_id =~ ^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$ ]] ||
+        usage_error "--id takes 1 to 20 of a-z, 0-9 and '-', neither first nor last a '-'"
+    (($#)) || { usage >&2 && exit 2; }
+    command=$1
+    shift
+    case $command in
+        up) ;;
+        exec | workload | kill | off | start | cut | loss | heal | list | down) need_root "$0" && need_lab ;;
+        *) usage >&2 && usage_error "unknown command $command" ;;
+    esac
+    need_root "$0"
+    case $command in
+        kill | off | start)
+            need_host "${1:-}"
+            "host_$command" "$1"
+            ;;
+        cut | loss | heal) "fault_$command" "$@" ;;
+        *) "lab_$command" "$@" ;;
+    esac
+}
+
+main "$@"

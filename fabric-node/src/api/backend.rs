@@ -1,0 +1,46 @@
+//! What the API asks of the daemon. The routes know only this, so that they can be tested without a cluster.
+
+use async_trait::async_trait;
+use membership::id::Label;
+use overlay::object::Kind;
+
+use super::error::ApiError;
+use super::types::{
+    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
+};
+
+/// Who asks: the user at the other end of the socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author(pub String);
+
+/// The daemon behind the API. Every method is bounded in time by its implementation or by the server's limit.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// This node, its cluster, its datapath.
+    async fn status(&self) -> Result<Status, ApiError>;
+    /// The other nodes, by name.
+    async fn peers(&self) -> Result<Vec<Peer>, ApiError>;
+    /// The drop counters that are not zero.
+    async fn drops(&self) -> Result<Vec<Drop>, ApiError>;
+    /// Objects of a kind in a domain, or, with `None`, in all of them; by domain and name.
+    async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError>;
+    /// One object; with `programmed`, the hosts that have it in force as well.
+    async fn describe(&self, kind: Kind, domain: &Label, name: &Label, programmed: bool) -> Result<Object, ApiError>;
+    /// Writes objects: all of a domain or nothing of it.
+    async fn apply(&self, author: &Author, request: Apply) -> Result<Applied, ApiError>;
+    /// Deletes an object.
+    async fn delete(
+        &self,
+        author: &Author,
+        kind: Kind,
+        domain: &Label,
+        name: &Label,
+        cascade: bool,
+    ) -> Result<Deleted, ApiError>;
+    /// Binds an endpoint to an interface or namespace of this host.
+    async fn attach(&self, author: &Author, domain: &Label, name: &Label, how: Attach) -> Result<Attached, ApiError>;
+    /// Undoes `attach` on this host.
+    async fn detach(&self, author: &Author, domain: &Label, name: &Label) -> Result<Detached, ApiError>;
+    /// Makes a join token.
+    async fn token(&self, author: &Author, request: TokenRequest) -> Result<Token, ApiError>;
+}

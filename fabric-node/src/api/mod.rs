@@ -1,0 +1,15 @@
+//! The REST API: its values ([`types`], [`error`]), what it asks of the daemon ([`backend`]), its routes and how they
+//! are served. Refuses to know how anything is done.
+//!
+//! Start with [`types`]: these shapes are the contract with scripts.
+
+pub mod backend;
+pub mod error;
+pub mod kinds;
+pub mod openapi;
+pub mod routes;
+pub mod serve;
+pub mod types;
+
+/// Largest body of a request or of an answer that the other side accepts, in bytes.
+pub const BODY_MAX: usize = 8 * 1024 * 1024;

@@ -1,0 +1,36 @@
+//! The OpenAPI document, made from the handlers and types themselves.
+
+use utoipa::OpenApi;
+
+use super::routes;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Fabric",
+        description = "The API that every node of a Fabric cluster serves.",
+        license(name = "Apache-2.0")
+    ),
+    paths(
+        routes::status,
+        routes::peers,
+        routes::drops,
+        routes::list_kinds,
+        routes::list_all,
+        routes::list_domains,
+        routes::list,
+        routes::describe,
+        routes::delete,
+        routes::apply,
+        routes::attach,
+        routes::detach,
+        routes::token,
+    )
+)]
+struct Document;
+
+/// The document.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}

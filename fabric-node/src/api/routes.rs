@@ -1,0 +1,283 @@
+//! From HTTP to [`Backend`] and back. Each handler parses, asks and answers; limits are applied around all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Bytes, HttpBody};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use membership::id::Label;
+use overlay::object::Kind;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+
+use super::backend::{Author, Backend};
+use super::error::{ApiError, Code};
+use super::kinds::{self, KindInfo};
+use super::types::{
+    Applied, Apply, Attach, Attached, DeleteQuery, Deleted, DescribeQuery, Detached, Drop, Manifest, Object, Peer,
+    Status, Token, TokenRequest,
+};
+use super::{BODY_MAX, openapi};
+
+/// Requests that are worked on at the same time.
+const CONCURRENT_MAX: usize = 64;
+/// Longest time for one request.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+type Daemon = State<Arc<dyn Backend>>;
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// The whole API over a backend. Requests carry their [`Author`] as connection info.
+pub fn router(backend: Arc<dyn Backend>) -> Router {
+    let places = Arc::new(Semaphore::new(CONCURRENT_MAX));
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/peers", get(peers))
+        .route("/v1/drops", get(drops))
+        .route("/v1/kinds", get(list_kinds))
+        .route("/v1/apply", post(apply))
+        .route("/v1/objects/{kind}", get(list_all))
+        .route("/v1/domains", get(list_domains))
+        .route("/v1/domains/{domain}/{kind}", get(list))
+        .route("/v1/domains/{domain}/{kind}/{name}", get(describe).delete(delete))
+        .route("/v1/endpoints/{domain}/{name}/attach", post(attach))
+        .route("/v1/endpoints/{domain}/{name}/detach", post(detach))
+        .route("/v1/tokens", post(token))
+        .route("/v1/openapi.json", get(openapi_document))
+        .fallback(no_such_resource)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(places, limited))
+        .with_state(backend)
+}
+
+async fn limited(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_place) = places.try_acquire() else {
+        return ApiError::try_again("the daemon is working on too many requests").into_response();
+    };
+    match tokio::time::timeout(TIME_MAX, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::try_again(format!("not done within {} s", TIME_MAX.as_secs())).into_response(),
+    }
+}
+
+async fn no_such_resource(uri: Uri) -> ApiError {
+    let message = format!("there is no {}; see /v1/openapi.json", uri.path());
+    ApiError::new(Code::NoSuchResource, message)
+}
+
+async fn no_such_method(uri: Uri) -> Response {
+    let message = format!("{} does not take this method; see /v1/openapi.json", uri.path());
+    (
+        StatusCode::METHOD_NOT_ALLOWED,
+        Json(ApiError::new(Code::NoSuchResource, message)),
+    )
+        .into_response()
+}
+
+/// This node, its cluster and its datapath.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
+pub(super) async fn status(State(daemon): Daemon) -> Answer<Status> {
+    daemon.status().await.map(Json)
+}
+
+/// The other nodes of the cluster.
+#[utoipa::path(get, path = "/v1/peers", responses((status = 200, body = [Peer])))]
+pub(super) async fn peers(State(daemon): Daemon) -> Answer<Vec<Peer>> {
+    daemon.peers().await.map(Json)
+}
+
+/// Counters of dropped packets on this node.
+#[utoipa::path(get, path = "/v1/drops", responses((status = 200, body = [Drop])))]
+pub(super) async fn drops(State(daemon): Daemon) -> Answer<Vec<Drop>> {
+    daemon.drops().await.map(Json)
+}
+
+/// The kinds of object.
+#[utoipa::path(get, path = "/v1/kinds", responses((status = 200, body = [KindInfo])))]
+pub(super) async fn list_kinds() -> Json<Vec<KindInfo>> {
+    Json(kinds::all())
+}
+
+/// The objects of a kind in all domains.
+#[utoipa::path(get, path = "/v1/objects/{kind}", params(("kind" = String, Path, description = "as in /v1/kinds")),
+    responses((status = 200, body = [Object]), (status = 404, body = ApiError)))]
+pub(super) async fn list_all(State(daemon): Daemon, Path(kind): Path<String>) -> Answer<Vec<Object>> {
+    daemon.list(kind_of(&kind)?, None).await.map(Json)
+}
+
+/// All domains.
+#[utoipa::path(get, path = "/v1/domains", responses((status = 200, body = [Object])))]
+pub(super) async fn list_domains(State(daemon): Daemon) -> Answer<Vec<Object>> {
+    daemon.list(Kind::Domain, None).await.map(Json)
+}
+
+/// The objects of a kind in a domain.
+#[utoipa::path(get, path = "/v1/domains/{domain}/{kind}",
+    params(("domain" = String, Path), ("kind" = String, Path, description = "as in /v1/kinds")),
+    responses((status = 200, body = [Object]), (status = 404, body = ApiError)))]
+pub(super) async fn list(State(daemon): Daemon, Path((domain, kind)): Path<(String, String)>) -> Answer<Vec<Object>> {
+    daemon.list(kind_of(&kind)?, Some(&label(&domain)?)).await.map(Json)
+}
+
+/// One object, with the hosts on which it is in force.
+#[utoipa::path(get, path = "/v1/domains/{domain}/{kind}/{name}",
+    params(("domain" = String, Path), ("kind" = String, Path), ("name" = String, Path), DescribeQuery),
+    responses((status = 200, body = Object), (status = 404, body = ApiError)))]
+pub(super) async fn describe(
+    State(daemon): Daemon,
+    Path((domain, kind, name)): Path<(String, String, String)>,
+    uri: Uri,
+) -> Answer<Object> {
+    let ask: DescribeQuery = query(&uri)?;
+    daemon
+        .describe(kind_of(&kind)?, &label(&domain)?, &label(&name)?, ask.programmed)
+        .await
+        .map(Json)
+}
+
+/// Deletes an object; with `cascade`, what depends on it as well.
+#[utoipa::path(delete, path = "/v1/domains/{domain}/{kind}/{name}",
+    params(("domain" = String, Path), ("kind" = String, Path), ("name" = String, Path), DeleteQuery),
+    responses((status = 200, body = Deleted), (status = 404, body = ApiError),
+        (status = 409, body = ApiError, description = "objects depend on it; `details` lists them")))]
+pub(super) async fn delete(
+    State(daemon): Daemon,
+    ConnectInfo(author): ConnectInfo<Author>,
+    Path((domain, kind, name)): Path<(String, String, String)>,
+    uri: Uri,
+) -> Answer<Deleted> {
+    let ask: DeleteQuery = query(&uri)?;
+    let (kind, domain, name) = (kind_of(&kind)?, label(&domain)?, label(&name)?);
+    daemon
+        .delete(&author, kind, &domain, &name, ask.cascade)
+        .await
+        .map(Json)
+}
+
+/// Writes objects. Content type `application/yaml` is taken as one manifest; else the body is JSON.
+#[utoipa::path(post, path = "/v1/apply", request_body = Apply,
+    responses((status = 200, body = Applied), (status = 422, body = ApiError, description = "a manifest is invalid")))]
+pub(super) async fn apply(
+    State(daemon): Daemon,
+    ConnectInfo(author): ConnectInfo<Author>,
+    body: Content,
+) -> Answer<Applied> {
+    let request = if body.yaml { body.manifest()? } else { body.json()? };
+    daemon.apply(&author, request).await.map(Json)
+}
+
+/// Binds an endpoint to a namespace or an interface of this host.
+#[utoipa::path(post, path = "/v1/endpoints/{domain}/{name}/attach", request_body = Attach,
+    params(("domain" = String, Path), ("name" = String, Path)),
+    responses((status = 200, body = Attached), (status = 404, body = ApiError), (status = 409, body = ApiError)))]
+pub(super) async fn attach(
+    State(daemon): Daemon,
+    ConnectInfo(author): ConnectInfo<Author>,
+    Path((domain, name)): Path<(String, String)>,
+    body: Content,
+) -> Answer<Attached> {
+    daemon
+        .attach(&author, &label(&domain)?, &label(&name)?, body.json()?)
+        .await
+        .map(Json)
+}
+
+/// Undoes `attach` on this host.
+#[utoipa::path(post, path = "/v1/endpoints/{domain}/{name}/detach",
+    params(("domain" = String, Path), ("name" = String, Path)),
+    responses((status = 200, body = Detached), (status = 404, body = ApiError)))]
+pub(super) async fn detach(
+    State(daemon): Daemon,
+    ConnectInfo(author): ConnectInfo<Author>,
+    Path((domain, name)): Path<(String, String)>,
+) -> Answer<Detached> {
+    daemon.detach(&author, &label(&domain)?, &label(&name)?).await.map(Json)
+}
+
+/// Makes a join token; only an anchor can.
+#[utoipa::path(post, path = "/v1/tokens", request_body = TokenRequest,
+    responses((status = 200, body = Token), (status = 409, body = ApiError)))]
+pub(super) async fn token(
+    State(daemon): Daemon,
+    ConnectInfo(author): ConnectInfo<Author>,
+    body: Content,
+) -> Answer<Token> {
+    daemon.token(&author, body.json()?).await.map(Json)
+}
+
+async fn openapi_document() -> Json<utoipa::openapi::OpenApi> {
+    Json(openapi::document())
+}
+
+fn kind_of(text: &str) -> Result<Kind, ApiError> {
+    kinds::parse(text).map_err(ApiError::not_found)
+}
+
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    let found = Query::try_from_uri(uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok(found.0)
+}
+
+fn label(text: &str) -> Result<Label, ApiError> {
+    text.parse()
+        .map_err(|error: membership::id::IdError| ApiError::bad_request(error.to_string()))
+}
+
+/// The body of a request.
+pub(super) struct Content {
+    yaml: bool,
+    bytes: Bytes,
+}
+
+impl Content {
+    /// The value; an empty body is `{}`.
+    fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let bytes: &[u8] = if self.bytes.is_empty() { b"{}" } else { &self.bytes };
+        serde_json::from_slice(bytes)
+            .map_err(|error| ApiError::bad_request(format!("the body is not as expected: {error}")))
+    }
+
+    fn manifest(&self) -> Result<Apply, ApiError> {
+        let text = std::str::from_utf8(&self.bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let manifest = Manifest {
+            source: "request".to_owned(),
+            text: text.to_owned(),
+        };
+        Ok(Apply {
+            manifests: vec![manifest],
+            ..Apply::default()
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Content {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let kind = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let yaml = kind.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().ends_with("yaml")));
+        let too_large = || {
+            ApiError::new(
+                Code::TooLarge,
+                format!("the body is larger than {BODY_MAX} bytes; apply it in parts"),
+            )
+        };
+        if request.body().size_hint().lower() > BODY_MAX as u64 {
+            return Err(too_large());
+        }
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self { yaml, bytes }),
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
+            Err(error) => Err(ApiError::bad_request(error.body_text())),
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The JSON that goes over the API. Field names and their order are the contract with scripts; golden files under
+//! `tests/golden/` hold them fast.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// The node that answers.
+    pub node: NodeStatus,
+    /// Its cluster.
+    pub cluster: ClusterStatus,
+    /// How the other nodes look from it.
+    pub peers: PeerCounts,
+    /// Every domain of the cluster.
+    pub domains: Vec<DomainStatus>,
+    /// Its kernel side.
+    pub datapath: DatapathStatus,
+    /// What an operator should know, until it is over.
+    pub alarms: Vec<Alarm>,
+    /// Counters since the start, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The node that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatus {
+    /// 12 base32 characters, made from its key.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// Version of the software.
+    pub version: String,
+    /// Where its mesh endpoint is reached.
+    pub addresses: Vec<String>,
+    /// Its tunnel addresses.
+    pub tunnel: Vec<String>,
+    /// UDP port of VXLAN.
+    pub tunnel_port: u16,
+    /// Seconds since the daemon started.
+    pub uptime_s: u64,
+}
+
+/// The cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterStatus {
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// Nodes that witness exclusive things.
+    pub anchors: Vec<String>,
+    /// Digest over the cluster's own records: equal on two nodes exactly if they hold the same.
+    pub digest: String,
+}
+
+/// How many other nodes are in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct PeerCounts {
+    /// Heard in time.
+    pub live: usize,
+    /// Lost a moment ago.
+    pub suspect: usize,
+    /// Lost.
+    pub dead: usize,
+}
+
+/// A domain as this node has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DomainStatus {
+    /// Its name.
+    pub name: String,
+    /// How many networks it has.
+    pub networks: usize,
+    /// How many endpoints it has.
+    pub endpoints: usize,
+    /// How many of them are attached somewhere.
+    pub attached: usize,
+    /// How many of them are programmed on this node.
+    pub here: usize,
+    /// Whether what this node holds of the domain is in force in its datapath.
+    pub programmed: bool,
+    /// Digest over the domain's records: equal on two nodes exactly if they hold the same.
+    pub digest: String,
+    /// What keeps ports or objects of it from working here.
+    pub conditions: Vec<Condition>,
+}
+
+/// The kernel side of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DatapathStatus {
+    /// Kernel release.
+    pub kernel: String,
+    /// Programs on interfaces.
+    pub hooks: Vec<Hook>,
+    /// What the kernel lacks and what is done instead.
+    pub fallbacks: Vec<String>,
+    /// Interfaces that carry the tunnels.
+    pub underlay: Vec<Underlay>,
+}
+
+/// A program on an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Hook {
+    /// The interface.
+    pub interface: String,
+    /// `from_endpoint`, `to_endpoint` or `from_underlay`.
+    pub program: String,
+    /// `tcx` or `clsact`.
+    pub mechanism: String,
+}
+
+/// An interface that carries the tunnels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Underlay {
+    /// The interface.
+    pub interface: String,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+
+/// Something an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Alarm {
+    /// Stable name, as `peer-refused`.
+    pub name: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// `GET /v1/peers`: a node other than the one that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Peer {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// How it looks from here.
+    pub state: PeerState,
+    /// Where its mesh endpoint is reached, best first.
+    pub addresses: Vec<String>,
+    /// Smoothed round-trip time of the mesh connection in microseconds; null without one.
+    pub rtt_us: Option<u64>,
+}
+
+/// How a node looks from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// Heard in time.
+    Live,
+    /// Lost a moment ago.
+    Suspect,
+    /// Lost.
+    Dead,
+}
+
+/// `GET /v1/drops`: a line of the drop counters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct Drop {
+    /// Stable name of the reason.
+    pub reason: String,
+    /// The domain, null if unknown.
+    pub domain: Option<String>,
+    /// The endpoint, null if unknown.
+    pub endpoint: Option<String>,
+    /// Packets since the datapath was set up.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// An object with what is known of it. Without `status` it is a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Object {
+    /// `Domain`, `Network` or `Endpoint`.
+    pub kind: String,
+    /// The domain it belongs to.
+    pub domain: String,
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    pub spec: serde_json::Value,
+    /// What is known of it.
+    pub status: ObjectStatus,
+}
+
+/// What is known of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct ObjectStatus {
+    /// When its shown version was written (RFC 3339).
+    pub stamp: String,
+    /// Who asked for it, as `user@node`.
+    pub author: String,
+    /// Versions that were written at the same time and disagree; 1 unless there is a conflict.
+    pub versions: usize,
+    /// Why it is not (wholly) in force.
+    pub conditions: Vec<Condition>,
+    /// An endpoint's addresses: fixed, computed and claimed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// Where an endpoint is attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachment: Option<Attachment>,
+    /// Which hosts have it programmed; only in the answer about one object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programmed: Option<Programmed>,
+}
+
+/// Why an object is not (wholly) in force.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct Condition {
+    /// Stable, as `VniConflict`.
+    pub reason: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// Where an endpoint is attached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attachment {
+    /// Id of the node.
+    pub node: String,
+    /// Name of the node.
+    pub name: String,
+    /// How that node looks from here; `live` for itself.
+    pub state: PeerState,
+    /// How often the endpoint was attached.
+    pub counter: u64,
+    /// `interface tap0` or `netns /run/netns/web (eth0)`.
+    pub binding: String,
+}
+
+/// Which hosts have something in force, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Programmed {
+    /// They have.
+    pub hosts: Vec<String>,
+    /// They were reached and have not yet.
+    pub pending: Vec<String>,
+    /// They could not be reached.
+    pub unreachable: Vec<String>,
+}
+
+/// `POST /v1/apply`: manifests as texts, objects, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Apply {
+    /// YAML or JSON texts with any number of documents each.
+    pub manifests: Vec<Manifest>,
+    /// Objects: `{kind, domain, name, spec}`.
+    #[schema(value_type = Vec<BTreeMap<String, serde_json::Value>>)]
+    pub objects: Vec<serde_json::Value>,
+    /// Return when all reachable hosts have programmed it, after 30 s at most.
+    pub wait: bool,
+}
+
+/// A text with objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Where it came from, for messages.
+    pub source: String,
+    /// YAML or JSON.
+    pub text: String,
+}
+
+/// What `apply` did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Applied {
+    /// Every object, in the order of the manifests.
+    pub objects: Vec<AppliedObject>,
+    /// What did not go as it should.
+    pub warnings: Vec<String>,
+    /// With `wait`: which hosts have it in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programmed: Option<Programmed>,
+}
+
+/// What `apply` did to an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppliedObject {
+    /// Its kind.
+    pub kind: String,
+    /// Its domain.
+    pub domain: String,
+    /// Its name.
+    pub name: String,
+    /// What was done.
+    pub action: Action,
+}
+
+/// What `apply` does to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It was not there.
+    Created,
+    /// It was there and said something else.
+    Configured,
+    /// It was there as it is.
+    Unchanged,
+}
+
+/// What `delete` removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Deleted {
+    /// Every object that is gone, as `Kind/name`, in the order of removal.
+    pub deleted: Vec<String>,
+}
+
+/// `GET …?programmed=false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+pub struct DescribeQuery {
+    /// Ask the hosts which of them have it in force; true unless given.
+    pub programmed: bool,
+}
+
+impl Default for DescribeQuery {
+    fn default() -> Self {
+        Self { programmed: true }
+    }
+}
+
+/// `DELETE …?cascade=true`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeleteQuery {
+    /// Delete what depends on it as well.
+    pub cascade: bool,
+}
+
+/// `POST /v1/endpoints/{domain}/{name}/attach`: exactly one of `netns` and `interface`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attach {
+    /// A network namespace, by name (under /run/netns) or absolute path.
+    pub netns: Option<String>,
+    /// Name of the interface made inside the namespace; eth0 unless given.
+    pub ifname: Option<String>,
+    /// An interface of the host that exists.
+    pub interface: Option<String>,
+}
+
+/// What `attach` made.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Attached {
+    /// The domain.
+    pub domain: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// Name of the node.
+    pub node: String,
+    /// The host side of its interface.
+    pub interface: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// Its addresses with prefix lengths.
+    pub addresses: Vec<String>,
+    /// What is not as it should be yet, as hosts that did not confirm in time.
+    pub warnings: Vec<String>,
+}
+
+/// What `detach` did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Detached {
+    /// The domain.
+    pub domain: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// Whether it was attached here before.
+    pub was_attached: bool,
+}
+
+/// `POST /v1/tokens`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenRequest {
+    /// How many nodes can join with it.
+    pub uses: u32,
+    /// Its life in seconds.
+    pub ttl_s: u64,
+}
+
+impl Default for TokenRequest {
+    fn default() -> Self {
+        Self { uses: 1, ttl_s: 3600 }
+    }
+}
+
+/// A join token. It is a secret: who has it can join.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// The text for `fabric-node join`.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}

@@ -1,0 +1,369 @@
+//! The command line of `fabricctl`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use membership::id::Label;
+use overlay::object::Kind;
+
+use crate::api::kinds;
+use crate::{config, exit};
+
+/// Hands of the operator: asks the node on this host, which speaks for the whole cluster.
+#[derive(Debug, Parser)]
+#[command(name = "fabricctl", version, propagate_version = true, arg_required_else_help = true)]
+#[command(about = "Controls a Fabric cluster through the node on this host")]
+#[command(after_help = exit::HELP)]
+pub struct Cli {
+    /// Where the API is: unix:PATH
+    #[arg(long, global = true, env = "FABRIC_API", value_name = "URL", default_value_t = Api::default())]
+    pub api: Api,
+
+    /// How answers are written
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
+    pub output: Output,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Table,
+    /// As the API gives it
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows this node, its cluster, its datapath and what is wrong
+    #[command(after_help = "Examples:\n  fabricctl status\n  fabricctl status -o json | jq .alarms")]
+    Status,
+
+    /// Shows the other nodes of the cluster
+    #[command(
+        after_help = "Examples:\n  fabricctl peers\n  fabricctl peers -o json | jq '.[] | select(.state != \"live\")'"
+    )]
+    Peers,
+
+    /// Creates and changes objects from manifests, all of a domain or nothing of it
+    #[command(after_help = "Examples:
+  fabricctl apply -f red.yaml --wait
+  fabricctl apply -f tenants/
+  generate | fabricctl apply -f -
+
+A manifest is YAML or JSON with any number of documents:
+  kind: Network
+  domain: red
+  name: front
+  spec:
+    subnets: [10.0.0.0/24, \"fd00:1::/64\"]")]
+    Apply(ApplyArgs),
+
+    /// Lists objects of a kind
+    #[command(
+        after_help = "Examples:\n  fabricctl get domains\n  fabricctl get endpoints -d red\n  fabricctl get network front -d red -o yaml\n\nKinds: Domain, Network, Endpoint; also in the plural, and as dom, net, ep."
+    )]
+    Get(GetArgs),
+
+    /// Shows one object with its conditions and the hosts on which it is in force
+    #[command(after_help = "Examples:\n  fabricctl describe endpoint web-1 -d red")]
+    Describe(NamedArgs),
+
+    /// Deletes an object; refused while others depend on it
+    #[command(
+        after_help = "Examples:\n  fabricctl delete endpoint web-1 -d red\n  fabricctl delete domain red --cascade"
+    )]
+    Delete(DeleteArgs),
+
+    /// Binds workloads of this host to endpoints
+    #[command(subcommand, arg_required_else_help = true)]
+    Endpoint(EndpointCommand),
+
+    /// Shows why packets were dropped on this node
+    #[command(after_help = "Examples:\n  fabricctl drops\n  fabricctl drops --watch")]
+    Drops(DropsArgs),
+
+    /// Makes join tokens
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(TokenCommand),
+
+    /// Writes a completion script to standard output
+    #[command(after_help = "Examples:\n  fabricctl completions bash > /etc/bash_completion.d/fabricctl")]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Writes the man pages of fabric-node and fabricctl
+    #[command(hide = true)]
+    Man {
+        /// Into which directory
+        directory: PathBuf,
+    },
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// A manifest, a directory with .yaml, .yml and .json files, or - for standard input
+    #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+
+    /// Return when all reachable hosts have it in force (30 s at most, then exit code 75)
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Domain, Network or Endpoint
+    #[arg(value_parser = kinds::parse)]
+    pub kind: Kind,
+
+    /// Only this one
+    pub name: Option<Label>,
+
+    /// In which domain; all domains if left out
+    #[arg(short, long)]
+    pub domain: Option<Label>,
+}
+
+/// Names one object.
+#[derive(Debug, Args)]
+pub struct NamedArgs {
+    /// Domain, Network or Endpoint
+    #[arg(value_parser = kinds::parse)]
+    pub kind: Kind,
+
+    /// Its name
+    pub name: Label,
+
+    /// Its domain; not needed for a Domain
+    #[arg(short, long)]
+    pub domain: Option<Label>,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// Which object
+    #[command(flatten)]
+    pub object: NamedArgs,
+
+    /// Delete what depends on it as well
+    #[arg(long)]
+    pub cascade: bool,
+}
+
+/// `endpoint …`.
+#[derive(Debug, Subcommand)]
+pub enum EndpointCommand {
+    /// Attaches an endpoint to a network namespace or an interface of this host
+    #[command(after_help = "Examples:
+  fabricctl endpoint attach red/web-1 --netns web          # makes eth0 inside /run/netns/web
+  fabricctl endpoint attach red/vm-1 --interface tap0      # an interface that is there already
+
+Returns when all reachable hosts of the domain can reach it, after 1 s with a warning.")]
+    Attach(AttachArgs),
+
+    /// Detaches an endpoint from this host
+    #[command(after_help = "Examples:\n  fabricctl endpoint detach red/web-1")]
+    Detach {
+        /// DOMAIN/NAME of the endpoint
+        #[arg(value_name = "DOMAIN/NAME")]
+        endpoint: EndpointRef,
+    },
+}
+
+/// Arguments of `endpoint attach`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["netns", "interface"]))]
+pub struct AttachArgs {
+    /// DOMAIN/NAME of the endpoint
+    #[arg(value_name = "DOMAIN/NAME")]
+    pub endpoint: EndpointRef,
+
+    /// Network namespace: a name under /run/netns, or a path as /proc/1234/ns/net
+    #[arg(long, value_name = "NAME|PATH")]
+    pub netns: Option<String>,
+
+    /// Name of the interface made inside the namespace [default: eth0]
+    #[arg(long, value_name = "NAME", conflicts_with = "interface")]
+    pub ifname: Option<String>,
+
+    /// An interface of this host
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
+}
+
+/// Arguments of `drops`.
+#[derive(Debug, Args)]
+pub struct DropsArgs {
+    /// Go on and show what is added, once a second
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `token …`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Makes a token with which nodes can join the cluster; it is a secret
+    #[command(after_help = "Examples:\n  fabric-node join \"$(ssh root@first fabricctl token create)\"")]
+    Create {
+        /// How many nodes can join with it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+
+        /// How long it is good for, as 10m, 1h, 2d
+        #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+        ttl: Duration,
+    },
+}
+
+/// Where the API is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Api {
+    /// A unix socket of this host.
+    Unix(PathBuf),
+    /// A node's API over TLS.
+    Https(String),
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self::Unix(PathBuf::from(config::DEFAULT_SOCKET))
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Https(url) => f.write_str(url),
+        }
+    }
+}
+
+impl FromStr for Api {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text.strip_prefix("unix:"), text.strip_prefix("https://")) {
+            (Some(path), _) if !path.is_empty() => Ok(Self::Unix(PathBuf::from(path))),
+            (_, Some(host)) if !host.is_empty() => Ok(Self::Https(text.to_owned())),
+            _ => Err("write unix:PATH, as unix:/run/fabric/api.sock".to_owned()),
+        }
+    }
+}
+
+/// An endpoint of a domain: `DOMAIN/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointRef {
+    /// Its domain.
+    pub domain: Label,
+    /// Its name.
+    pub name: Label,
+}
+
+impl FromStr for EndpointRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (domain, name) = text.split_once('/').ok_or("write DOMAIN/NAME, as red/web-1")?;
+        let label = |part: &str| part.parse().map_err(|error: membership::id::IdError| error.to_string());
+        Ok(Self {
+            domain: label(domain)?,
+            name: label(name)?,
+        })
+    }
+}
+
+impl fmt::Display for EndpointRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.domain, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [
+            "fabricctl --api unix:/x -o json status",
+            "fabricctl status --api unix:/x -o json",
+        ] {
+            let cli = parse(line).expect(line);
+            assert_eq!((cli.api, cli.output), (Api::Unix("/x".into()), Output::Json), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_contract_is_understood() {
+        for line in [
+            "fabricctl peers -o yaml",
+            "fabricctl apply -f a.yaml --wait",
+            "fabricctl apply -f -",
+            "fabricctl get networks -d red",
+            "fabricctl get network front -d red",
+            "fabricctl describe endpoint web-1 -d red",
+            "fabricctl delete domain red --cascade",
+            "fabricctl delete network front -d red",
+            "fabricctl endpoint attach red/web-1 --netns web",
+            "fabricctl endpoint attach red/web-1 --netns /proc/1/ns/net --ifname net0",
+            "fabricctl endpoint attach red/web-1 --interface tap0",
+            "fabricctl endpoint detach red/web-1",
+            "fabricctl drops --watch",
+            "fabricctl token create --uses 3 --ttl 10m",
+            "fabricctl completions zsh",
+        ] {
+            parse(line).expect(line);
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_with_code_2() {
+        for line in [
+            "fabricctl frobnicate",
+            "fabricctl apply",
+            "fabricctl get netwrk",
+            "fabricctl status --api http://x",
+            "fabricctl endpoint attach red/web-1",
+            "fabricctl endpoint attach red/web-1 --netns a --interface b",
+            "fabricctl endpoint attach red/web-1 --interface b --ifname eth1",
+            "fabricctl endpoint attach web-1 --netns a",
+            "fabricctl token create --uses 0",
+            "fabricctl token create --ttl soon",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn https_is_read() {
+        assert_eq!("https://h:1".parse(), Ok(Api::Https("https://h:1".to_owned())));
+    }
+}

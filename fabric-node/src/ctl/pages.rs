@@ -1,0 +1,72 @@
+//! Completions and man pages, made from the command lines themselves.
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+
+use super::args::Cli;
+use super::problem::Problem;
+use crate::node_args;
+
+/// A completion script of `fabricctl`.
+pub(super) fn completions(shell: clap_complete::Shell, out: &mut impl Write) -> Result<(), Problem> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "fabricctl", &mut script);
+    Ok(out.write_all(&script)?)
+}
+
+/// A page per command of both programs.
+pub(super) fn man(directory: &Path) -> Result<(), Problem> {
+    let wrong = |error: std::io::Error| Problem::File {
+        path: directory.to_owned(),
+        message: error.to_string(),
+    };
+    std::fs::create_dir_all(directory).map_err(wrong)?;
+    for (command, section) in [(node_args::Cli::command(), "8"), (Cli::command(), "1")] {
+        let name = command.get_name().to_owned();
+        page(directory, section, command, &name).map_err(wrong)?;
+    }
+    Ok(())
+}
+
+fn page(directory: &Path, section: &str, command: Command, name: &str) -> std::io::Result<()> {
+    let command = command.disable_help_subcommand(true);
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        page(directory, section, sub.clone(), &format!("{name}-{}", sub.get_name()))?;
+    }
+    let mut text = Vec::new();
+    let bin = name.replace('-', " ").replace("fabric node", "fabric-node");
+    let page = clap_mangen::Man::new(command.display_name(name).bin_name(bin))
+        .title(name)
+        .section(section);
+    page.render(&mut text)?;
+    std::fs::write(directory.join(format!("{name}.{section}")), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_programs_have_pages() {
+        let dir = tempfile::tempdir().expect("a directory");
+        man(dir.path()).expect("written");
+        for name in [
+            "fabric-node.8",
+            "fabric-node-init.8",
+            "fabricctl.1",
+            "fabricctl-endpoint-attach.1",
+        ] {
+            let text = std::fs::read_to_string(dir.path().join(name)).expect(name);
+            assert!(text.contains(".SH NAME") && text.contains("SYNOPSIS"), "{name}");
+        }
+    }
+
+    #[test]
+    fn completions_know_the_commands() {
+        let mut out = Vec::new();
+        completions(clap_complete::Shell::Bash, &mut out).expect("written");
+        assert!(String::from_utf8_lossy(&out).contains("describe"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Why a command of `fabricctl` failed, as it is told and as it ends the process.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::api::error::{ApiError, Detail};
+use crate::exit::Exit;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Nobody listens on the socket.
+    #[error("no daemon answers on {0}: start it with `systemctl start fabric-node`, or `fabric-node run`")]
+    NoDaemon(PathBuf),
+    /// The socket may not be opened.
+    #[error("you may not use {0}: run as root or as a member of the socket's group")]
+    Permission(PathBuf),
+    /// The API is not offered that way.
+    #[error(
+        "{0} cannot be used: nodes serve the API on their unix socket only; give --api unix:PATH (over ssh for another host)"
+    )]
+    Unsupported(String),
+    /// The daemon did not answer in time, or broke off.
+    #[error("the daemon did not answer: {0}")]
+    Silent(String),
+    /// The daemon said no.
+    #[error("{0}")]
+    Api(#[from] ApiError),
+    /// It was done, but is not in force everywhere.
+    #[error("not in force yet on {0}")]
+    NotInForce(String),
+    /// A name of a thing in a domain, without the domain.
+    #[error("say in which domain with -d DOMAIN")]
+    NoDomain,
+    /// A file cannot be used.
+    #[error("{path}: {message}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Standard output is closed or broken.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Problem {
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NoDaemon(_) => Exit::NoDaemon,
+            Self::Permission(_) => Exit::Permission,
+            Self::Silent(_) | Self::NotInForce(_) => Exit::TryAgain,
+            Self::Api(error) => error.code.exit(),
+            Self::Unsupported(_) | Self::NoDomain | Self::File { .. } => Exit::Usage,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Output(_) => Exit::Refused,
+        }
+    }
+
+    /// What to write to standard error; empty if the reader of our output just went away.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => String::new(),
+            Self::Api(error) if !error.details.is_empty() => {
+                let lines: Vec<String> = error
+                    .details
+                    .iter()
+                    .map(|detail| format!("  {}", line(detail)))
+                    .collect();
+                format!("fabricctl: {error}\n{}\n", lines.join("\n"))
+            }
+            other => format!("fabricctl: {other}\n"),
+        }
+    }
+}
+
+/// `red.yaml:12: document 2: Network red/front: spec.subnets[0]: what is wrong`, as far as each part is known.
+fn line(detail: &Detail) -> String {
+    let place = match (&detail.source, detail.line) {
+        (Some(source), Some(line)) => Some(format!("{source}:{line}")),
+        (Some(source), None) => Some(source.clone()),
+        (None, Some(line)) => Some(format!("line {line}")),
+        (None, None) => None,
+    };
+    let document = detail.document.map(|number| format!("document {number}"));
+    let parts = [
+        place,
+        document,
+        detail.object.clone(),
+        detail.field.clone(),
+        Some(detail.message.clone()),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::error::Code;
+
+    #[test]
+    fn a_wrong_manifest_names_file_document_field_and_line() {
+        let detail = Detail {
+            source: Some("red.yaml".to_owned()),
+            document: Some(2),
+            object: Some("Network red/front".to_owned()),
+            field: Some("spec.subnets[0]".to_owned()),
+            line: Some(12),
+            message: "10.0.0.1/24 has host bits set; the prefix is 10.0.0.0/24".to_owned(),
+        };
+        let error = ApiError {
+            code: Code::InvalidManifest,
+            message: "the manifest is invalid; nothing was changed".to_owned(),
+            details: vec![detail],
+        };
+        let problem = Problem::from(error);
+        assert_eq!(problem.exit(), Exit::InvalidManifest);
+        assert_eq!(
+            problem.text(),
+            "fabricctl: the manifest is invalid; nothing was changed\n  \
+             red.yaml:12: document 2: Network red/front: spec.subnets[0]: \
+             10.0.0.1/24 has host bits set; the prefix is 10.0.0.0/24\n"
+        );
+    }
+
+    #[test]
+    fn every_problem_has_its_exit_code() {
+        let table = [
+            (Problem::NoDaemon("/s".into()), 69),
+            (Problem::Permission("/s".into()), 77),
+            (Problem::Unsupported("https://h".to_owned()), 2),
+            (Problem::Silent("timeout".to_owned()), 75),
+            (Problem::NotInForce("h2".to_owned()), 75),
+            (Problem::NoDomain, 2),
+            (Problem::Api(ApiError::refused("no")), 1),
+            (Problem::Api(ApiError::try_again("later")), 75),
+            (Problem::Output(io::ErrorKind::BrokenPipe.into()), 0),
+        ];
+        for (problem, code) in table {
+            assert_eq!(problem.exit().code(), code, "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn no_daemon_is_one_line_that_says_how_to_start_it() {
+        let text = Problem::NoDaemon("/run/fabric/api.sock".into()).text();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("systemctl start fabric-node"));
+    }
+}

@@ -1,0 +1,172 @@
+//! One function per command.
+
+use std::io::Write;
+
+use membership::id::Label;
+use overlay::object::Kind;
+
+use super::args::{
+    ApplyArgs, AttachArgs, Cli, Command, DeleteArgs, EndpointCommand, GetArgs, NamedArgs, Output, TokenCommand,
+};
+use super::client::Client;
+use super::problem::Problem;
+use super::show::show;
+use super::{files, pages, tables, watch};
+use crate::api::types::{
+    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
+};
+
+/// Does what the command line says. Answers go to `out`, warnings to `err`.
+pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result<(), Problem> {
+    match cli.command {
+        Command::Completions { shell } => return pages::completions(shell, out),
+        Command::Man { directory } => return pages::man(&directory),
+        _ => {}
+    }
+    let mut session = Session {
+        client: Client::new(&cli.api)?,
+        output: cli.output,
+        out,
+        err,
+    };
+    match cli.command {
+        Command::Status => session.status().await,
+        Command::Peers => session.peers().await,
+        Command::Apply(args) => session.apply(args).await,
+        Command::Get(args) => session.get(args).await,
+        Command::Describe(args) => session.describe(args).await,
+        Command::Delete(args) => session.delete(args).await,
+        Command::Endpoint(EndpointCommand::Attach(args)) => session.attach(args).await,
+        Command::Endpoint(EndpointCommand::Detach { endpoint }) => {
+            let path = format!("/v1/endpoints/{endpoint}/detach");
+            let answer: Detached = session.client.post(&path, &serde_json::json!({})).await?;
+            session.show(&answer, tables::detached)
+        }
+        Command::Drops(args) if args.watch => watch::drops(&session.client, session.output, session.out).await,
+        Command::Drops(_) => session.drops().await,
+        Command::Token(TokenCommand::Create { uses, ttl }) => {
+            let answer: Token = session
+                .client
+                .post(
+                    "/v1/tokens",
+                    &TokenRequest {
+                        uses,
+                        ttl_s: ttl.as_secs(),
+                    },
+                )
+                .await?;
+            session.show(&answer, |token| token.token.clone())
+        }
+        // Done above, without a daemon.
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+    }
+}
+
+struct Session<'a, O, E> {
+    client: Client,
+    output: Output,
+    out: &'a mut O,
+    err: &'a mut E,
+}
+
+impl<O: Write, E: Write> Session<'_, O, E> {
+    async fn status(&mut self) -> Result<(), Problem> {
+        let answer: Status = self.client.get("/v1/status").await?;
+        self.show(&answer, tables::status)
+    }
+
+    async fn peers(&mut self) -> Result<(), Problem> {
+        let answer: Vec<Peer> = self.client.get("/v1/peers").await?;
+        self.show(&answer, |peers| tables::peers(peers))
+    }
+
+    async fn drops(&mut self) -> Result<(), Problem> {
+        let answer: Vec<Drop> = self.client.get("/v1/drops").await?;
+        self.show(&answer, |drops| tables::drops(drops))
+    }
+
+    async fn apply(&mut self, args: ApplyArgs) -> Result<(), Problem> {
+        let request = Apply {
+            manifests: files::read(&args.files)?,
+            objects: Vec::new(),
+            wait: args.wait,
+        };
+        let answer: Applied = self.client.post("/v1/apply", &request).await?;
+        self.show(&answer, tables::applied)?;
+        self.warn(&answer.warnings)?;
+        match answer.programmed {
+            Some(programmed) if !programmed.pending.is_empty() => {
+                Err(Problem::NotInForce(programmed.pending.join(", ")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn get(&mut self, args: GetArgs) -> Result<(), Problem> {
+        let Some(name) = args.name else {
+            let answer: Vec<Object> = self.client.get(&list_path(args.kind, args.domain.as_ref())).await?;
+            return self.show(&answer, |objects| tables::objects(objects));
+        };
+        let object = NamedArgs {
+            kind: args.kind,
+            name,
+            domain: args.domain,
+        };
+        let answer: Object = self
+            .client
+            .get(&format!("{}?programmed=false", object_path(&object)?))
+            .await?;
+        self.show(&answer, |object| tables::objects(std::slice::from_ref(object)))
+    }
+
+    async fn describe(&mut self, args: NamedArgs) -> Result<(), Problem> {
+        let answer: Object = self.client.get(&object_path(&args)?).await?;
+        self.show(&answer, tables::object)
+    }
+
+    async fn delete(&mut self, args: DeleteArgs) -> Result<(), Problem> {
+        let path = format!("{}?cascade={}", object_path(&args.object)?, args.cascade);
+        let answer: Deleted = self.client.delete(&path).await?;
+        self.show(&answer, tables::deleted)
+    }
+
+    async fn attach(&mut self, args: AttachArgs) -> Result<(), Problem> {
+        let path = format!("/v1/endpoints/{}/attach", args.endpoint);
+        let how = Attach {
+            netns: args.netns,
+            ifname: args.ifname,
+            interface: args.interface,
+        };
+        let answer: Attached = self.client.post(&path, &how).await?;
+        self.show(&answer, tables::attached)?;
+        self.warn(&answer.warnings)
+    }
+
+    fn show<T: serde::Serialize>(&mut self, value: &T, table: impl FnOnce(&T) -> String) -> Result<(), Problem> {
+        show(self.out, self.output, value, table)
+    }
+
+    fn warn(&mut self, warnings: &[String]) -> Result<(), Problem> {
+        for warning in warnings {
+            writeln!(self.err, "fabricctl: warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+fn list_path(kind: Kind, domain: Option<&Label>) -> String {
+    match domain {
+        Some(domain) => format!("/v1/domains/{domain}/{}", kind),
+        None => format!("/v1/objects/{}", kind),
+    }
+}
+
+/// A Domain is in itself.
+fn object_path(object: &NamedArgs) -> Result<String, Problem> {
+    let domain = match (&object.domain, object.kind) {
+        (Some(domain), _) => domain,
+        (None, Kind::Domain) => &object.name,
+        (None, Kind::Network | Kind::Endpoint) => return Err(Problem::NoDomain),
+    };
+    Ok(format!("/v1/domains/{domain}/{}/{}", object.kind, object.name))
+}

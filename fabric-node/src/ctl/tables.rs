@@ -1,0 +1,343 @@
+//! Answers as people read them. Pure functions from the API's values to text.
+
+use comfy_table::{Table, presets};
+
+use crate::api::types::{
+    Applied, Attached, Condition, Deleted, Detached, Drop, Object, ObjectStatus, Peer, PeerState, Programmed, Status,
+};
+
+/// What stands where nothing is known.
+const NONE: &str = "-";
+
+/// Columns with a header; what is empty says so.
+pub(super) fn grid(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.iter().copied());
+    for row in rows {
+        table.add_row(row.into_iter().map(|cell| printable(&cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    if table.is_empty() {
+        return "none".to_owned();
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// Text from objects cannot steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn or_none(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty()).unwrap_or(NONE).to_owned()
+}
+
+fn joined(list: &[String]) -> String {
+    or_none(Some(&list.join(", ")))
+}
+
+fn state(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Live => "live",
+        PeerState::Suspect => "suspect",
+        PeerState::Dead => "dead",
+    }
+}
+
+fn reasons(conditions: &[Condition]) -> String {
+    joined(
+        &conditions
+            .iter()
+            .map(|condition| condition.reason.clone())
+            .collect::<Vec<_>>(),
+    )
+}
+
+pub(super) fn peers(peers: &[Peer]) -> String {
+    let row = |peer: &Peer| {
+        let rtt = peer.rtt_us.map_or(NONE.to_owned(), milliseconds);
+        vec![
+            peer.id.clone(),
+            peer.name.clone(),
+            state(peer.state).to_owned(),
+            joined(&peer.addresses),
+            rtt,
+        ]
+    };
+    grid(&["ID", "NAME", "STATE", "ADDRESSES", "RTT"], peers.iter().map(row))
+}
+
+fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
+}
+
+pub(super) fn drops(drops: &[Drop]) -> String {
+    let row = |drop: &Drop| {
+        let (domain, endpoint) = (or_none(drop.domain.as_deref()), or_none(drop.endpoint.as_deref()));
+        vec![
+            drop.reason.clone(),
+            domain,
+            endpoint,
+            drop.packets.to_string(),
+            drop.bytes.to_string(),
+        ]
+    };
+    grid(
+        &["REASON", "DOMAIN", "ENDPOINT", "PACKETS", "BYTES"],
+        drops.iter().map(row),
+    )
+}
+
+pub(super) fn status(status: &Status) -> String {
+    let node = &status.node;
+    let peers = &status.peers;
+    let mut text = fields(&[
+        ("Node", format!("{} ({}), version {}", node.name, node.id, node.version)),
+        ("Addresses", joined(&node.addresses)),
+        (
+            "Tunnel",
+            format!("{}, UDP port {}", joined(&node.tunnel), node.tunnel_port),
+        ),
+        (
+            "Up",
+            humantime::format_duration(std::time::Duration::from_secs(node.uptime_s)).to_string(),
+        ),
+        ("Cluster", format!("{} ({})", status.cluster.name, status.cluster.id)),
+        ("Anchors", joined(&status.cluster.anchors)),
+        (
+            "Peers",
+            format!("{} live, {} suspect, {} dead", peers.live, peers.suspect, peers.dead),
+        ),
+        ("Kernel", or_none(Some(&status.datapath.kernel))),
+    ]);
+    let underlay = status
+        .datapath
+        .underlay
+        .iter()
+        .map(|underlay| format!("{} (MTU {})", underlay.interface, underlay.mtu));
+    text += &fields(&[
+        ("Underlay", joined(&underlay.collect::<Vec<_>>())),
+        ("Fallbacks", joined(&status.datapath.fallbacks)),
+    ]);
+    text += &section("Domains", &domains(status));
+    let conditions = status.domains.iter().flat_map(|domain| {
+        let row = |it: &Condition| vec![domain.name.clone(), it.reason.clone(), it.message.clone()];
+        domain.conditions.iter().map(row)
+    });
+    text += &section("Conditions", &grid(&["DOMAIN", "REASON", "MESSAGE"], conditions));
+    let hooks = status.datapath.hooks.iter();
+    let hooks = hooks.map(|hook| vec![hook.interface.clone(), hook.program.clone(), hook.mechanism.clone()]);
+    text += &section("Hooks", &grid(&["INTERFACE", "PROGRAM", "MECHANISM"], hooks));
+    let alarms = status
+        .alarms
+        .iter()
+        .map(|alarm| vec![alarm.name.clone(), alarm.message.clone()]);
+    text + &section("Alarms", &grid(&["NAME", "MESSAGE"], alarms))
+}
+
+fn domains(status: &Status) -> String {
+    let rows = status.domains.iter().map(|domain| {
+        let counts = [domain.networks, domain.endpoints, domain.attached, domain.here].map(|count| count.to_string());
+        let mut row = vec![domain.name.clone()];
+        row.extend(counts);
+        row.push(if domain.programmed { "yes" } else { "no" }.to_owned());
+        row.push(domain.digest.chars().take(12).collect());
+        row
+    });
+    grid(
+        &[
+            "NAME",
+            "NETWORKS",
+            "ENDPOINTS",
+            "ATTACHED",
+            "HERE",
+            "PROGRAMMED",
+            "DIGEST",
+        ],
+        rows,
+    )
+}
+
+pub(super) fn applied(applied: &Applied) -> String {
+    let line = |object: &crate::api::types::AppliedObject| {
+        let action = match object.action {
+            crate::api::types::Action::Created => "created",
+            crate::api::types::Action::Configured => "configured",
+            crate::api::types::Action::Unchanged => "unchanged",
+        };
+        match object.kind.as_str() {
+            "Domain" => format!("Domain {} {action}\n", object.name),
+            kind => format!("{kind} {}/{} {action}\n", object.domain, object.name),
+        }
+    };
+    applied.objects.iter().map(line).collect()
+}
+
+pub(super) fn deleted(deleted: &Deleted) -> String {
+    deleted
+        .deleted
+        .iter()
+        .map(|object| format!("{object} deleted\n"))
+        .collect()
+}
+
+pub(super) fn attached(attached: &Attached) -> String {
+    let addresses = joined(&attached.addresses);
+    let Attached {
+        domain,
+        endpoint,
+        node,
+        interface,
+        mac,
+        ..
+    } = attached;
+    format!("{domain}/{endpoint} attached on {node}: interface {interface}, MAC {mac}, addresses {addresses}")
+}
+
+pub(super) fn detached(detached: &Detached) -> String {
+    let said = if detached.was_attached {
+        "detached"
+    } else {
+        "was not attached here"
+    };
+    format!("{}/{} {said}", detached.domain, detached.endpoint)
+}
+
+/// A list of objects of one kind.
+pub(super) fn objects(objects: &[Object]) -> String {
+    match objects.first().map(|object| object.kind.as_str()) {
+        Some("Domain") => grid(
+            &["NAME", "POLICY", "DESCRIPTION", "CONDITIONS"],
+            objects.iter().map(domain_row),
+        ),
+        Some("Network") => grid(
+            &["DOMAIN", "NAME", "SUBNETS", "VNI", "MTU", "CONDITIONS"],
+            objects.iter().map(network_row),
+        ),
+        Some("Endpoint") => {
+            let header = ["DOMAIN", "NAME", "NETWORK", "MAC", "ADDRESSES", "HOST", "CONDITIONS"];
+            grid(&header, objects.iter().map(endpoint_row))
+        }
+        Some(_) | None => {
+            let row = |object: &Object| vec![object.kind.clone(), object.domain.clone(), object.name.clone()];
+            grid(&["KIND", "DOMAIN", "NAME"], objects.iter().map(row))
+        }
+    }
+}
+
+fn domain_row(object: &Object) -> Vec<String> {
+    let (policy, description) = (value(object, "defaultPolicy"), value(object, "description"));
+    vec![
+        object.name.clone(),
+        policy,
+        description,
+        reasons(&object.status.conditions),
+    ]
+}
+
+fn network_row(object: &Object) -> Vec<String> {
+    let mut row = vec![object.domain.clone(), object.name.clone()];
+    row.extend(["subnets", "vni", "mtu"].map(|key| value(object, key)));
+    row.push(reasons(&object.status.conditions));
+    row
+}
+
+fn endpoint_row(object: &Object) -> Vec<String> {
+    let ObjectStatus {
+        addresses,
+        attachment,
+        conditions,
+        ..
+    } = &object.status;
+    let host = attachment.as_ref().map(|at| match at.state {
+        PeerState::Live => at.name.clone(),
+        other => format!("{} ({})", at.name, state(other)),
+    });
+    let mut row = vec![
+        object.domain.clone(),
+        object.name.clone(),
+        value(object, "network"),
+        value(object, "mac"),
+    ];
+    row.extend([joined(addresses), or_none(host.as_deref()), reasons(conditions)]);
+    row
+}
+
+/// A field of the spec in one line.
+fn value(object: &Object, key: &str) -> String {
+    match object.spec.get(key) {
+        None | Some(serde_json::Value::Null) => NONE.to_owned(),
+        Some(serde_json::Value::String(text)) => or_none(Some(text)),
+        Some(serde_json::Value::Array(items)) => joined(
+            &items
+                .iter()
+                .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                .collect::<Vec<_>>(),
+        ),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// One object in full.
+pub(super) fn object(object: &Object) -> String {
+    let status = &object.status;
+    let mut lines = vec![
+        ("Kind", object.kind.clone()),
+        ("Domain", object.domain.clone()),
+        ("Name", object.name.clone()),
+        ("Written", format!("{} by {}", status.stamp, status.author)),
+    ];
+    if status.versions > 1 {
+        lines.push((
+            "Conflict",
+            format!(
+                "{} versions were written at the same time; apply it again to settle it",
+                status.versions
+            ),
+        ));
+    }
+    if object.kind == "Endpoint" {
+        lines.push(("Addresses", joined(&status.addresses)));
+        let at = status
+            .attachment
+            .as_ref()
+            .map(|at| format!("{} ({}), {}, move {}", at.name, state(at.state), at.binding, at.counter));
+        lines.push(("Attached", or_none(at.as_deref())));
+    }
+    if let Some(programmed) = &status.programmed {
+        lines.push(("In force", in_force(programmed)));
+    }
+    let spec = serde_norway::to_string(&object.spec).unwrap_or_default();
+    let conditions = status
+        .conditions
+        .iter()
+        .map(|c| vec![c.reason.clone(), c.message.clone()]);
+    let spec: String = spec.lines().map(|line| printable(line) + "\n").collect();
+    fields(&lines) + &section("Spec", &spec) + &section("Conditions", &grid(&["REASON", "MESSAGE"], conditions))
+}
+
+fn in_force(programmed: &Programmed) -> String {
+    let mut parts = vec![format!("on {}", joined(&programmed.hosts))];
+    if !programmed.pending.is_empty() {
+        parts.push(format!("not yet on {}", joined(&programmed.pending)));
+    }
+    if !programmed.unreachable.is_empty() {
+        parts.push(format!("unreachable: {}", joined(&programmed.unreachable)));
+    }
+    parts.join("; ")
+}
+
+fn fields(lines: &[(&str, String)]) -> String {
+    lines
+        .iter()
+        .map(|(name, value)| format!("{:<11}{}\n", format!("{name}:"), printable(value)))
+        .collect()
+}
+
+fn section(title: &str, body: &str) -> String {
+    let indented: String = body.lines().map(|line| format!("  {line}\n")).collect();
+    format!("{title}:\n{indented}")
+}

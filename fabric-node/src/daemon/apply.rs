@@ -1,0 +1,293 @@
+//! `apply`: manifests to objects, objects to verdicts, verdicts to one batch a domain. Whatever is wrong is found
+//! before anything is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use membership::id::{NodeId, Scope};
+use membership::record::Key;
+use membership::service::{IntentWrite, Mark};
+use overlay::admission::{Change, Outcome, Refusal, Verdicts, admit};
+use overlay::manifest::{self, Document, ManifestError};
+use overlay::object::{Kind, Object};
+use tokio::time::Instant;
+
+use super::node::Node;
+use crate::api::backend::Author;
+use crate::api::error::{ApiError, Code, Detail};
+use crate::api::types::{Action, Applied, AppliedObject, Apply, Programmed};
+
+/// How long `wait` waits.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Writes objects: all of a domain or nothing of it, and nothing at all if anything is wrong.
+pub(super) async fn apply(node: &Node, author: &Author, request: Apply) -> Result<Applied, ApiError> {
+    let documents = read(&request)?;
+    let changes = write(node, &node.author(author), &documents).await?;
+    let mut applied = Applied {
+        objects: changes.iter().map(shown).collect(),
+        ..Applied::default()
+    };
+    if request.wait {
+        let programmed = wait(node, &changes).await;
+        if !programmed.unreachable.is_empty() {
+            let hosts = programmed.unreachable.join(", ");
+            applied.warnings.push(format!(
+                "not reached: {hosts}; it comes into force there when they are back"
+            ));
+        }
+        applied.programmed = Some(programmed);
+    }
+    Ok(applied)
+}
+
+/// All documents of a request.
+fn read(request: &Apply) -> Result<Vec<Document>, ApiError> {
+    let objects = request.objects.iter().enumerate();
+    let objects = objects.map(|(index, object)| (format!("objects[{index}]"), object.to_string()));
+    let texts = request
+        .manifests
+        .iter()
+        .map(|manifest| (manifest.source.clone(), manifest.text.clone()));
+    let (mut documents, mut wrong) = (Vec::new(), Vec::new());
+    for (source, text) in texts.chain(objects) {
+        match manifest::parse(&source, &text) {
+            Ok(read) => documents.extend(read),
+            Err(errors) => wrong.extend(errors.iter().map(unread)),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(invalid(wrong));
+    }
+    if documents.is_empty() {
+        let message = "there is no object in it".to_owned();
+        return Err(invalid(vec![Detail {
+            message,
+            ..Detail::default()
+        }]));
+    }
+    Ok(documents)
+}
+
+/// Admits and writes, under the lock that keeps other writes of this node away.
+async fn write(node: &Node, author: &str, documents: &[Document]) -> Result<Vec<Change>, ApiError> {
+    let objects: Vec<Object> = documents.iter().map(|document| document.object.clone()).collect();
+    let _turn = node.writes.lock().await;
+    let verdicts = admit(&node.sight.catalogue(), &objects);
+    let mut all = Vec::new();
+    for (domain, changes) in admitted(verdicts, documents)? {
+        let changed = changes.iter().filter(|change| change.outcome != Outcome::Unchanged);
+        let writes: Vec<IntentWrite> = changed
+            .map(|change| IntentWrite {
+                key: change.object.key(),
+                body: Some(change.object.spec.encode()),
+            })
+            .collect();
+        if !writes.is_empty() {
+            tracing::info!(%author, %domain, objects = writes.len(), "applied");
+            let written = node
+                .membership
+                .write_intent(Scope::Domain(domain.clone()), author, writes)
+                .await;
+            written.map_err(|error| partly(error.into(), &domain, &all))?;
+        }
+        all.extend(changes);
+    }
+    all.sort_by_key(|change| change.index);
+    Ok(all)
+}
+
+/// The changes by domain, or everything that stands against them.
+fn admitted(
+    verdicts: Verdicts,
+    documents: &[Document],
+) -> Result<Vec<(overlay::name::DomainName, Vec<Change>)>, ApiError> {
+    let (mut good, mut wrong) = (Vec::new(), Vec::new());
+    for (domain, verdict) in verdicts {
+        match verdict {
+            Ok(changes) => good.push((domain, changes)),
+            Err(refusals) => wrong.extend(refusals),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(good);
+    }
+    wrong.sort_by_key(|refusal| refusal.index);
+    Err(invalid(
+        wrong.iter().map(|refusal| refused(refusal, documents)).collect(),
+    ))
+}
+
+/// A write that failed behind others that did not: says which domains are done.
+fn partly(error: ApiError, domain: &overlay::name::DomainName, done: &[Change]) -> ApiError {
+    let domains: BTreeSet<String> = done.iter().map(|change| change.object.domain.to_string()).collect();
+    let before = match domains.is_empty() {
+        true => "nothing was changed".to_owned(),
+        false => format!(
+            "only these domains were written: {}",
+            domains.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    };
+    ApiError {
+        message: format!("domain {domain}: {}; {before}", error.message),
+        ..error
+    }
+}
+
+fn invalid(details: Vec<Detail>) -> ApiError {
+    ApiError {
+        code: Code::InvalidManifest,
+        message: "invalid; nothing was changed".to_owned(),
+        details,
+    }
+}
+
+fn unread(error: &ManifestError) -> Detail {
+    Detail {
+        source: Some(error.place.file.to_string()),
+        document: error.place.document,
+        object: None,
+        field: Some(error.path.clone()).filter(|path| !path.is_empty()),
+        line: error.place.line,
+        message: error.cause.to_string(),
+    }
+}
+
+fn refused(refusal: &Refusal, documents: &[Document]) -> Detail {
+    let document = documents.get(refusal.index);
+    let place = document.map(|document| &document.place);
+    Detail {
+        source: place.map(|place| place.file.to_string()),
+        document: place.and_then(|place| place.document),
+        object: document.map(|document| title(&document.object)),
+        field: Some(refusal.path.clone()).filter(|path| !path.is_empty()),
+        line: place.and_then(|place| place.line),
+        message: refusal.rule.to_string(),
+    }
+}
+
+fn title(object: &Object) -> String {
+    match object.kind() {
+        Kind::Domain => format!("Domain {}", object.name),
+        kind @ (Kind::Network | Kind::Endpoint) => format!("{kind} {}/{}", object.domain, object.name),
+    }
+}
+
+fn shown(change: &Change) -> AppliedObject {
+    AppliedObject {
+        kind: change.object.kind().to_string(),
+        domain: change.object.domain.to_string(),
+        name: change.object.name.to_string(),
+        action: match change.outcome {
+            Outcome::Created => Action::Created,
+            Outcome::Configured => Action::Configured,
+            Outcome::Unchanged => Action::Unchanged,
+        },
+    }
+}
+
+/// Waits for every node: each holds every domain and may attach an endpoint of it next. What was unchanged is waited for
+/// as well: it may have been written a moment ago.
+async fn wait(node: &Node, changes: &[Change]) -> Programmed {
+    let mut keys: BTreeMap<Scope, Vec<Key>> = BTreeMap::new();
+    for change in changes {
+        keys.entry(change.object.scope()).or_default().push(change.object.key());
+    }
+    let marks: Vec<Mark> = keys
+        .into_iter()
+        .map(|(scope, keys)| node.sight.versions(&scope, keys))
+        .collect();
+    let nodes: BTreeSet<NodeId> = node.membership.members().into_iter().map(|member| member.id).collect();
+    node.waiter()
+        .everywhere(&marks, &nodes, Instant::now() + WAIT_MAX)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use membership::hlc::Stamp;
+    use overlay::catalogue::Catalogue;
+
+    use super::*;
+    use crate::api::types::Manifest;
+
+    fn request(text: &str) -> Apply {
+        let manifest = Manifest {
+            source: "red.yaml".to_owned(),
+            text: text.to_owned(),
+        };
+        Apply {
+            manifests: vec![manifest],
+            ..Apply::default()
+        }
+    }
+
+    fn verdict(catalogue: &Catalogue, text: &str) -> Result<usize, ApiError> {
+        let documents = read(&request(text))?;
+        let objects: Vec<Object> = documents.iter().map(|document| document.object.clone()).collect();
+        Ok(admitted(admit(catalogue, &objects), &documents)?
+            .into_iter()
+            .map(|(_, changes)| changes.len())
+            .sum())
+    }
+
+    const RED: &str = "kind: Domain\nname: red\n";
+
+    #[test]
+    fn a_wrong_field_is_told_with_file_document_field_and_line() {
+        let text = format!("{RED}---\nkind: Network\ndomain: red\nname: lan\nspec:\n  subnets: [10.0.0.1/24]\n");
+        let error = verdict(&Catalogue::default(), &text).expect_err("host bits");
+        assert_eq!(error.code, Code::InvalidManifest);
+        let [detail] = &error.details[..] else {
+            panic!("{error:?}")
+        };
+        assert_eq!(
+            (detail.source.as_deref(), detail.document, detail.line),
+            (Some("red.yaml"), Some(2), Some(8))
+        );
+        assert_eq!(detail.field.as_deref(), Some("spec.subnets[0]"));
+        assert!(detail.message.contains("host bits"), "{detail:?}");
+    }
+
+    #[test]
+    fn a_rule_between_objects_names_document_and_object() {
+        let text = "kind: Network\ndomain: red\nname: lan\nspec:\n  subnets: [10.0.0.0/24]\n";
+        let error = verdict(&Catalogue::default(), text).expect_err("no domain");
+        let [detail] = &error.details[..] else {
+            panic!("{error:?}")
+        };
+        assert_eq!((detail.source.as_deref(), detail.document), (Some("red.yaml"), Some(1)));
+        assert_eq!(detail.object.as_deref(), Some("Network red/lan"));
+        assert!(detail.message.contains("no domain red"), "{detail:?}");
+    }
+
+    #[test]
+    fn what_is_good_is_admitted_and_what_is_there_is_unchanged() {
+        let mut catalogue = Catalogue::default();
+        assert_eq!(verdict(&catalogue, RED), Ok(1));
+        let object = read(&request(RED)).expect("read").remove(0).object;
+        catalogue.insert(object.clone(), Stamp::default());
+        let verdicts = admit(&catalogue, &[object]);
+        let changes = verdicts.into_values().next().expect("one domain").expect("admitted");
+        assert_eq!(shown(&changes[0]).action, Action::Unchanged);
+    }
+
+    #[test]
+    fn objects_may_come_as_json_and_nothing_is_an_error() {
+        let object = serde_json::json!({"kind": "Domain", "name": "red", "spec": {"defaultPolicy": "allow"}});
+        let read_ = read(&Apply {
+            objects: vec![object],
+            ..Apply::default()
+        })
+        .expect("read");
+        assert_eq!(read_[0].object.name.as_str(), "red");
+        let wrong = serde_json::json!({"kind": "Domain", "name": "red", "spec": {"polizy": 1}});
+        let error = read(&Apply {
+            objects: vec![wrong],
+            ..Apply::default()
+        })
+        .expect_err("unknown field");
+        assert_eq!(error.details[0].source.as_deref(), Some("objects[0]"));
+        assert_eq!(read(&request("---\n")).expect_err("empty").code, Code::InvalidManifest);
+    }
+}

@@ -1,0 +1,91 @@
+//! `delete`: an object, and with `cascade` what depends on it; refused while something does.
+
+use membership::id::{Label, Scope};
+use membership::record::BATCH_RECORDS_MAX;
+use membership::service::IntentWrite;
+use overlay::admission::{self, DeleteError};
+use overlay::object::Kind;
+
+use super::node::Node;
+use super::objects::missing;
+use crate::api::backend::Author;
+use crate::api::error::{ApiError, Code, Detail};
+use crate::api::types::Deleted;
+
+/// Deletes an object.
+pub(super) async fn delete(
+    node: &Node,
+    author: &Author,
+    kind: Kind,
+    domain: &Label,
+    name: &Label,
+    cascade: bool,
+) -> Result<Deleted, ApiError> {
+    let _turn = node.writes.lock().await;
+    let gone = admission::delete(&node.sight.catalogue(), domain, kind, name, cascade)
+        .map_err(|error| refusal(&error, domain))?;
+    let author = node.author(author);
+    // What depends on others goes first, so that each batch leaves a consistent domain.
+    for batch in gone.chunks(BATCH_RECORDS_MAX) {
+        let writes = batch
+            .iter()
+            .map(|(kind, name)| IntentWrite {
+                key: kind.key(name),
+                body: None,
+            })
+            .collect();
+        node.membership
+            .write_intent(Scope::Domain(domain.clone()), &author, writes)
+            .await?;
+    }
+    tracing::info!(%author, %domain, %kind, %name, objects = gone.len(), "deleted");
+    Ok(Deleted {
+        deleted: gone.iter().map(|(kind, name)| shown(*kind, domain, name)).collect(),
+    })
+}
+
+fn refusal(error: &DeleteError, domain: &Label) -> ApiError {
+    match error {
+        DeleteError::NotFound { kind, name, .. } => missing(*kind, domain, name),
+        DeleteError::Needed { kind, name, dependants } => {
+            let detail = |(kind, name): &(Kind, Label)| Detail {
+                message: shown(*kind, domain, name),
+                ..Detail::default()
+            };
+            let what = shown(*kind, domain, name);
+            ApiError {
+                code: Code::Refused,
+                message: format!("{what} is not deleted: these depend on it; delete them first or give --cascade"),
+                details: dependants.iter().map(detail).collect(),
+            }
+        }
+    }
+}
+
+fn shown(kind: Kind, domain: &Label, name: &Label) -> String {
+    match kind {
+        Kind::Domain => format!("Domain {name}"),
+        Kind::Network | Kind::Endpoint => format!("{kind} {domain}/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_lists_what_depends() {
+        let label = |text: &str| text.parse::<Label>().expect("a label");
+        let dependants = vec![(Kind::Endpoint, label("web-1")), (Kind::Network, label("lan"))];
+        let needed = DeleteError::Needed {
+            kind: Kind::Domain,
+            name: label("red"),
+            dependants,
+        };
+        let error = refusal(&needed, &label("red"));
+        assert_eq!(error.code, Code::Refused);
+        let listed: Vec<_> = error.details.iter().map(|detail| detail.message.as_str()).collect();
+        assert_eq!(listed, ["Endpoint red/web-1", "Network red/lan"]);
+        assert!(error.message.starts_with("Domain red is not deleted"), "{error}");
+    }
+}

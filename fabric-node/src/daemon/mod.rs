@@ -1,0 +1,130 @@
+//! `fabric-node`: the commands of the daemon, and the running node.
+//!
+//! | module | what |
+//! |---|---|
+//! | `run` | starts the stages, serves, stops |
+//! | `reconcile` | the one task that owns the datapath; `agenda` is what it has to do, `force` what it did |
+//! | `seen` | views read from the replica |
+//! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
+//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `report` |
+//! | `setup` | `init`, `join`, `purge` |
+
+mod agenda;
+mod apply;
+mod attach;
+mod binding;
+mod delete;
+mod force;
+mod host;
+mod logs;
+mod moves;
+mod node;
+mod notify;
+mod objects;
+mod programmed;
+mod reconcile;
+mod report;
+mod run;
+mod seen;
+mod setup;
+mod vtep;
+mod wire;
+
+use std::io::{self, BufRead, Read, Write};
+
+use crate::config::resolve::ResolveError;
+use crate::config::{COMMENTED_DEFAULT, Config, ConfigError};
+use crate::exit::Exit;
+use crate::node_args::{Cli, Command, Settings};
+
+/// Longest line that is read as a token, in bytes.
+const TOKEN_MAX: u64 = 64 * 1024;
+
+/// Why a command of `fabric-node` failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    message: String,
+}
+
+/// Does what the command line says; answers go to `out`.
+pub async fn main(cli: Cli, out: &mut impl Write) -> Result<(), Failure> {
+    match cli.command {
+        Command::Config => Ok(out.write_all(COMMENTED_DEFAULT.as_bytes())?),
+        Command::Init { cluster_name, settings } => setup::init(&start(settings)?, cluster_name, out).await,
+        Command::Join { token, settings } => setup::join(&start(settings)?, &secret(token)?, out).await,
+        Command::Purge { settings } => setup::purge(&start(settings)?, out).await,
+        Command::Run { settings } => run::run(start(settings)?).await,
+    }
+}
+
+/// Configuration and logging.
+fn start(settings: Settings) -> Result<Config, Failure> {
+    let file = Config::load(settings.config.as_deref())?;
+    let config = settings.over(file);
+    logs::start(&config.log).map_err(|error| Failure::new(Exit::Usage, error))?;
+    Ok(config)
+}
+
+/// The token itself, or what standard input says: arguments can be read by every user of the host.
+fn secret(token: String) -> Result<String, Failure> {
+    if token != "-" {
+        return Ok(token);
+    }
+    let mut line = String::new();
+    let read = io::stdin().lock().take(TOKEN_MAX).read_line(&mut line);
+    read.map_err(|error| Failure::new(Exit::Usage, format!("standard input: {error}")))?;
+    Ok(line.trim().to_owned())
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+        }
+    }
+
+    fn datapath(error: datapath::Error) -> Self {
+        let root = nix::unistd::geteuid().is_root();
+        Self::new(if root { Exit::Refused } else { Exit::Permission }, chain(&error))
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let exit = match &error {
+            ConfigError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
+            ConfigError::Read { .. } | ConfigError::Unknown { .. } | ConfigError::Invalid { .. } => Exit::Usage,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Refused, format!("standard output: {error}"))
+    }
+}

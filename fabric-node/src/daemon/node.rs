@@ -1,0 +1,131 @@
+//! The running node as the API sees it: one [`Backend`] that hands each request to the file that does it.
+
+use async_trait::async_trait;
+use membership::id::Label;
+use membership::service::{Membership, TokenError};
+use overlay::object::Kind;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::programmed::Waiter;
+use super::reconcile::{AskError, Handle};
+use super::seen::Sight;
+use super::{apply, attach, delete, objects, report};
+use crate::api::backend::{Author, Backend};
+use crate::api::error::ApiError;
+use crate::api::types::{
+    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
+};
+use crate::config::resolve::Addresses;
+
+/// The running node.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) membership: Membership,
+    pub(super) sight: Sight,
+    pub(super) reconcile: Handle,
+    pub(super) addresses: Addresses,
+    pub(super) tunnel_port: u16,
+    pub(super) started: Instant,
+    /// One write at a time: what was checked must still hold when it is written.
+    pub(super) writes: Mutex<()>,
+}
+
+impl Node {
+    /// Waits for what is in force.
+    pub(super) fn waiter(&self) -> Waiter {
+        Waiter {
+            membership: self.membership.clone(),
+            sight: self.sight.clone(),
+            reconcile: self.reconcile.clone(),
+        }
+    }
+
+    /// This node's name.
+    pub(super) fn name(&self) -> String {
+        let here = self.membership.id();
+        self.sight
+            .names()
+            .get(&here)
+            .map_or_else(|| here.to_string(), ToString::to_string)
+    }
+
+    /// Who is recorded as the author of a write.
+    pub(super) fn author(&self, author: &Author) -> String {
+        format!("{}@{}", author.0, self.name())
+    }
+}
+
+#[async_trait]
+impl Backend for Node {
+    async fn status(&self) -> Result<Status, ApiError> {
+        Ok(report::status(self, self.reconcile.status().await?))
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
+        Ok(report::peers(self.membership.id(), self.membership.members()))
+    }
+
+    async fn drops(&self) -> Result<Vec<Drop>, ApiError> {
+        Ok(report::drops(self.reconcile.drops().await?))
+    }
+
+    async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError> {
+        objects::list(self, kind, domain)
+    }
+
+    async fn describe(&self, kind: Kind, domain: &Label, name: &Label, programmed: bool) -> Result<Object, ApiError> {
+        objects::describe(self, kind, domain, name, programmed).await
+    }
+
+    async fn apply(&self, author: &Author, request: Apply) -> Result<Applied, ApiError> {
+        apply::apply(self, author, request).await
+    }
+
+    async fn delete(
+        &self,
+        author: &Author,
+        kind: Kind,
+        domain: &Label,
+        name: &Label,
+        cascade: bool,
+    ) -> Result<Deleted, ApiError> {
+        delete::delete(self, author, kind, domain, name, cascade).await
+    }
+
+    async fn attach(&self, author: &Author, domain: &Label, name: &Label, how: Attach) -> Result<Attached, ApiError> {
+        tracing::info!(author = %author.0, %domain, endpoint = %name, "attach");
+        attach::attach(self, domain, name, how).await
+    }
+
+    async fn detach(&self, author: &Author, domain: &Label, name: &Label) -> Result<Detached, ApiError> {
+        tracing::info!(author = %author.0, %domain, endpoint = %name, "detach");
+        attach::detach(self, domain, name).await
+    }
+
+    async fn token(&self, author: &Author, request: TokenRequest) -> Result<Token, ApiError> {
+        let ttl = std::time::Duration::from_secs(request.ttl_s);
+        tracing::info!(author = %author.0, uses = request.uses, ttl_s = request.ttl_s, "a join token is made");
+        let token = self.membership.create_token(request.uses, ttl).await?;
+        Ok(Token { token })
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Busy => Self::try_again(error.to_string()),
+            AskError::Datapath(_) => Self::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::NotAnchor(_) => Self::refused(error.to_string()),
+            TokenError::Store(_) => Self::internal(error.to_string()),
+            TokenError::Invalid(_) => Self::bad_request(error.to_string()),
+        }
+    }
+}

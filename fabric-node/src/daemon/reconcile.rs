@@ -1,0 +1,326 @@
+//! The one task that owns the datapath: whatever changes, it reads the view of a domain again, compiles it and makes
+//! the datapath obey. Everybody else sees what is in force through [`Handle`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use datapath::Datapath;
+use membership::id::Scope;
+use membership::service::{FactWrite, Membership};
+use overlay::cluster::Cluster;
+use overlay::compile::compile;
+use overlay::name::DomainName;
+use overlay::view::View;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::agenda::{Agenda, Job};
+use super::force::{Force, InForce};
+use super::seen::{Seen, Sight};
+use super::vtep;
+use crate::config::resolve::Addresses;
+
+/// Longest time that the datapath may take for one domain.
+const APPLY_MAX: Duration = Duration::from_secs(30);
+/// Longest time that an answer of the task is waited for: it may be in the midst of an apply.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// After this time a domain with a port that waits for its workload is looked at again.
+const WAITING_AGAIN: Duration = Duration::from_secs(2);
+/// Questions that wait for an answer at the same time.
+const QUESTIONS: usize = 64;
+
+/// What others ask the task.
+enum Question {
+    Drops(oneshot::Sender<Result<Vec<datapath::DropCount>, String>>),
+    Status(oneshot::Sender<datapath::Status>),
+}
+
+/// The other side of the task.
+#[derive(Debug, Clone)]
+pub(super) struct Handle {
+    questions: mpsc::Sender<Question>,
+    force: watch::Receiver<Force>,
+    begun: Arc<AtomicU64>,
+}
+
+/// Why the task did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AskError {
+    /// It did not come to it in time.
+    #[error("the datapath is busy")]
+    Busy,
+    /// The counters could not be read.
+    #[error("the drop counters cannot be read: {0}")]
+    Datapath(String),
+}
+
+impl Handle {
+    /// What is in force.
+    pub(super) fn force(&self) -> watch::Receiver<Force> {
+        self.force.clone()
+    }
+
+    /// How many passes have begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// The drop counters.
+    pub(super) async fn drops(&self) -> Result<Vec<datapath::DropCount>, AskError> {
+        self.ask(Question::Drops).await?.map_err(AskError::Datapath)
+    }
+
+    /// What runs in the kernel. Answered by a task that is alive.
+    pub(super) async fn status(&self) -> Result<datapath::Status, AskError> {
+        self.ask(Question::Status).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, AskError> {
+        let (sender, answer) = oneshot::channel();
+        self.questions.try_send(question(sender)).map_err(|_| AskError::Busy)?;
+        match tokio::time::timeout(ANSWER_MAX, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(AskError::Busy),
+        }
+    }
+}
+
+/// The task.
+pub(super) struct Reconciler {
+    membership: Membership,
+    sight: Sight,
+    datapath: Datapath,
+    addresses: Addresses,
+    port: u16,
+    agenda: Agenda,
+    /// What the first pass has not tried yet.
+    untried: BTreeSet<Job>,
+    cluster: Arc<Cluster>,
+    questions: mpsc::Receiver<Question>,
+    force: watch::Sender<Force>,
+    begun: Arc<AtomicU64>,
+}
+
+impl Reconciler {
+    /// The task over an open datapath; [`Self::run`] drives it.
+    pub(super) fn new(
+        sight: Sight,
+        membership: Membership,
+        datapath: Datapath,
+        addresses: Addresses,
+        port: u16,
+    ) -> (Self, Handle) {
+        let (sender, questions) = mpsc::channel(QUESTIONS);
+        let (force, seen) = watch::channel(Force::default());
+        let begun = Arc::new(AtomicU64::new(0));
+        let handle = Handle {
+            questions: sender,
+            force: seen,
+            begun: begun.clone(),
+        };
+        let (agenda, untried, cluster) = Default::default();
+        (
+            Self {
+                membership,
+                sight,
+                datapath,
+                addresses,
+                port,
+                agenda,
+                untried,
+                cluster,
+                questions,
+                force,
+                begun,
+            },
+            handle,
+        )
+    }
+
+    /// Works until stopped. What is in force stays in force.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut changes = self.membership.changes();
+        self.mark_everything();
+        self.untried = self
+            .known_domains()
+            .into_iter()
+            .map(Job::Domain)
+            .chain([Job::Vtep])
+            .collect();
+        loop {
+            let next = self.agenda.next();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                change = changes.recv() => match change {
+                    Ok(Scope::Domain(domain)) => self.agenda.mark(Job::Domain(domain), Instant::now()),
+                    Ok(Scope::System) | Err(broadcast::error::RecvError::Lagged(_)) => self.mark_everything(),
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                Some(question) = self.questions.recv() => self.answer(question),
+                () = sleep_until(next) => self.work().await,
+                () = self.datapath.changed() => self.mark_everything(),
+            }
+        }
+    }
+
+    fn mark_everything(&mut self) {
+        let now = Instant::now();
+        self.agenda.mark(Job::Vtep, now);
+        for domain in self.known_domains() {
+            self.agenda.mark(Job::Domain(domain), now);
+        }
+    }
+
+    /// Agreed on, or installed from before.
+    fn known_domains(&self) -> BTreeSet<DomainName> {
+        let mut domains = self.sight.domains();
+        domains.extend(self.datapath.domains());
+        domains
+    }
+
+    fn answer(&self, question: Question) {
+        // Who asked may have gone.
+        match question {
+            Question::Drops(to) => drop(to.send(self.datapath.drops().map_err(|error| error.to_string()))),
+            Question::Status(to) => drop(to.send(self.datapath.status())),
+        }
+    }
+
+    /// Does one job that is due.
+    async fn work(&mut self) {
+        let Some(job) = self.agenda.take(Instant::now()) else {
+            return;
+        };
+        let result = match &job {
+            Job::Vtep => self.publish_vtep().await,
+            Job::Domain(domain) => self.bring_into_force(domain).await,
+        };
+        self.note(&job, result.as_ref().err());
+        match result {
+            Ok(()) => self.agenda.done(&job),
+            Err(error) => {
+                let again = self.agenda.failed(job.clone(), Instant::now());
+                tracing::warn!(?job, %error, ?again, "failed and will be tried again");
+            }
+        }
+    }
+
+    async fn publish_vtep(&self) -> Result<(), String> {
+        vtep::publish(&self.membership, &self.addresses, self.port)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    async fn bring_into_force(&mut self, domain: &DomainName) -> Result<(), String> {
+        let pass = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let Seen { cluster, view, root } = self.sight.read(domain);
+        if cluster != self.cluster {
+            // Tunnel ends, names and VNIs concern every domain.
+            self.cluster = cluster;
+            self.mark_everything();
+        }
+        let obey = async {
+            match &view {
+                Some(view) => self.obey(view, pass, root).await.map(Some),
+                None => self.datapath.remove(domain).await.map(|()| None),
+            }
+        };
+        let in_force = match tokio::time::timeout(APPLY_MAX, obey).await {
+            Ok(done) => done.map_err(|error| error.to_string())?,
+            Err(_) => return Err(format!("the datapath took longer than {} s", APPLY_MAX.as_secs())),
+        };
+        let gone = in_force.is_none();
+        if in_force.as_ref().is_some_and(|in_force| !waiting(in_force).is_empty()) {
+            // Nothing tells when a namespace appears.
+            self.agenda
+                .later(Job::Domain(domain.clone()), Instant::now() + WAITING_AGAIN);
+        }
+        self.force.send_modify(|force| {
+            let in_force = in_force.unwrap_or_else(|| InForce {
+                pass,
+                root,
+                ..InForce::default()
+            });
+            force.domains.insert(domain.clone(), in_force);
+        });
+        if gone {
+            self.forget_if_nothing_is_left(domain);
+        }
+        self.withdraw_lost(domain, view.as_ref()).await
+    }
+
+    async fn obey(
+        &mut self,
+        view: &View,
+        pass: u64,
+        root: membership::record::Digest,
+    ) -> Result<InForce, datapath::Error> {
+        let wanted = compile(view, self.membership.id());
+        let applied = self.datapath.apply(&wanted).await?;
+        if applied.operations > 0 {
+            tracing::debug!(domain = %view.domain, operations = applied.operations, "in force");
+        }
+        Ok(InForce {
+            pass,
+            root,
+            ports: applied.ports,
+            conditions: wanted.conditions,
+        })
+    }
+
+    /// A deleted domain is kept in the bookkeeping while its records are, so that its deletion can be awaited.
+    fn forget_if_nothing_is_left(&self, domain: &DomainName) {
+        if !self.sight.domains().contains(domain) {
+            self.force.send_modify(|force| {
+                force.domains.remove(domain);
+            });
+        }
+    }
+
+    /// Takes back this host's word about endpoints that another host won or that were deleted.
+    async fn withdraw_lost(&self, domain: &DomainName, view: Option<&View>) -> Result<(), String> {
+        let lost = self.sight.lost_attachments(domain, view);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        for key in &lost {
+            tracing::info!(%domain, endpoint = %key.name, "attached elsewhere or deleted: detached here");
+        }
+        let writes = lost.into_iter().map(|key| FactWrite { key, body: None }).collect();
+        let written = self.membership.write_facts(Scope::Domain(domain.clone()), writes).await;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn note(&mut self, job: &Job, error: Option<&String>) {
+        self.untried.remove(job);
+        let started = self.untried.is_empty();
+        self.force.send_modify(|force| {
+            match (job, error) {
+                (Job::Vtep, error) => force.vtep = error.cloned(),
+                (Job::Domain(domain), Some(error)) => drop(force.failures.insert(domain.clone(), error.clone())),
+                (Job::Domain(domain), None) => drop(force.failures.remove(domain)),
+            }
+            force.started |= started;
+        });
+    }
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the ports of a domain wait for, by endpoint.
+pub(super) fn waiting(in_force: &InForce) -> BTreeMap<String, String> {
+    let waits = in_force.ports.iter().filter_map(|(endpoint, port)| match port {
+        datapath::PortState::Waiting(why) => Some((endpoint.to_string(), why.clone())),
+        datapath::PortState::Programmed { .. } => None,
+    });
+    waits.collect()
+}

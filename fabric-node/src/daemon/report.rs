@@ -1,0 +1,257 @@
+//! What the node says of itself: state of the other stages in the words of the API.
+
+use membership::id::{NodeId, Scope};
+use membership::service::{Liveness, Member};
+
+use super::force::{Force, InForce};
+use super::node::Node;
+use super::reconcile::waiting;
+use super::seen::Sight;
+use crate::api::types::{
+    Alarm, ClusterStatus, Condition, DatapathStatus, DomainStatus, Drop, Hook, NodeStatus, Peer, PeerCounts, PeerState,
+    Status, Underlay,
+};
+
+/// All of `GET /v1/status`.
+pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
+    let force = node.reconcile.force().borrow().clone();
+    let membership = &node.membership;
+    let cluster = membership.cluster();
+    let domains = node
+        .sight
+        .domains()
+        .into_iter()
+        .filter_map(|name| domain(&node.sight, &force, &name));
+    Status {
+        node: node_status(node),
+        cluster: ClusterStatus {
+            id: cluster.id.to_string(),
+            name: cluster.name.to_string(),
+            anchors: cluster.anchors.nodes.iter().map(ToString::to_string).collect(),
+            digest: node.sight.root(&Scope::System).to_string(),
+        },
+        peers: counts(&peers(membership.id(), membership.members())),
+        domains: domains.collect(),
+        datapath: datapath_status(datapath),
+        alarms: membership
+            .alarms()
+            .into_iter()
+            .map(of_membership)
+            .chain(alarms(&force))
+            .collect(),
+        counters: membership
+            .counters()
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
+    }
+}
+
+fn node_status(node: &Node) -> NodeStatus {
+    let addresses = &node.addresses;
+    let tunnel = addresses
+        .ipv4
+        .map(|ip| ip.to_string())
+        .into_iter()
+        .chain(addresses.ipv6.map(|ip| ip.to_string()));
+    NodeStatus {
+        id: node.membership.id().to_string(),
+        name: node.name(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        addresses: addresses.advertise.iter().map(ToString::to_string).collect(),
+        tunnel: tunnel.collect(),
+        tunnel_port: node.tunnel_port,
+        uptime_s: node.started.elapsed().as_secs(),
+    }
+}
+
+/// The nodes other than this one, by name.
+pub(super) fn peers(here: NodeId, members: Vec<Member>) -> Vec<Peer> {
+    let peer = |member: Member| Peer {
+        id: member.id.to_string(),
+        name: member.record.name.to_string(),
+        state: state(member.liveness),
+        addresses: member.record.addresses.iter().map(ToString::to_string).collect(),
+        rtt_us: member.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+    };
+    let mut peers: Vec<Peer> = members
+        .into_iter()
+        .filter(|member| member.id != here)
+        .map(peer)
+        .collect();
+    peers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    peers
+}
+
+/// How a node looks, in the words of the API.
+pub(super) fn state(liveness: Liveness) -> PeerState {
+    match liveness {
+        Liveness::Live => PeerState::Live,
+        Liveness::Suspect => PeerState::Suspect,
+        Liveness::Dead => PeerState::Dead,
+    }
+}
+
+fn counts(peers: &[Peer]) -> PeerCounts {
+    let count = |state| peers.iter().filter(|peer| peer.state == state).count();
+    PeerCounts {
+        live: count(PeerState::Live),
+        suspect: count(PeerState::Suspect),
+        dead: count(PeerState::Dead),
+    }
+}
+
+/// None for a domain that was deleted.
+fn domain(sight: &Sight, force: &Force, name: &overlay::name::DomainName) -> Option<DomainStatus> {
+    let seen = sight.read(name);
+    let view = seen.view?;
+    let in_force = force.domains.get(name);
+    let here = in_force.map_or(0, |it| it.ports.len() - waiting(it).len());
+    Some(DomainStatus {
+        name: name.to_string(),
+        networks: view.networks.len(),
+        endpoints: view.endpoints.len(),
+        attached: view
+            .endpoints
+            .values()
+            .filter(|endpoint| endpoint.attachment.is_some())
+            .count(),
+        here,
+        programmed: in_force.is_some_and(|it| it.root == seen.root) && !force.failures.contains_key(name),
+        digest: seen.root.to_string(),
+        conditions: in_force.map(conditions).unwrap_or_default(),
+    })
+}
+
+/// Conditions of all objects of a domain, each with the object it is about; ports that wait among them. That an
+/// endpoint is attached nowhere is its normal state before its workload starts and is shown with the endpoint only.
+fn conditions(in_force: &InForce) -> Vec<Condition> {
+    let objects = in_force.conditions.iter().flat_map(|((kind, name), conditions)| {
+        let notable = conditions.iter().filter(|condition| condition.reason != "NotAttached");
+        notable.map(move |condition| Condition {
+            reason: condition.reason.to_owned(),
+            message: format!("{kind} {name}: {}", condition.message),
+        })
+    });
+    let ports = waiting(in_force).into_iter().map(|(endpoint, why)| Condition {
+        reason: "PortWaiting".to_owned(),
+        message: format!("Endpoint {endpoint}: {why}"),
+    });
+    objects.chain(ports).collect()
+}
+
+fn datapath_status(status: datapath::Status) -> DatapathStatus {
+    let hook = |hook: datapath::Hook| Hook {
+        interface: hook.interface,
+        program: hook.program.to_owned(),
+        mechanism: hook.mechanism.to_owned(),
+    };
+    DatapathStatus {
+        kernel: status.kernel,
+        hooks: status.hooks.into_iter().map(hook).collect(),
+        fallbacks: status.fallbacks,
+        underlay: status
+            .underlay
+            .into_iter()
+            .map(|(interface, mtu)| Underlay { interface, mtu })
+            .collect(),
+    }
+}
+
+fn of_membership(alarm: membership::service::Alarm) -> Alarm {
+    Alarm {
+        name: alarm.name,
+        message: alarm.message,
+    }
+}
+
+fn alarms(force: &Force) -> Vec<Alarm> {
+    let vtep = force.vtep.iter().map(|why| Alarm {
+        name: "tunnel-address".to_owned(),
+        message: format!("this host cannot say where its tunnels end: {why}"),
+    });
+    let domains = force.failures.iter().map(|(domain, why)| Alarm {
+        name: "not-programmed".to_owned(),
+        message: format!("domain {domain} could not be brought into force here and is tried again: {why}"),
+    });
+    vtep.chain(domains).collect()
+}
+
+/// The counters that are not zero, by reason.
+pub(super) fn drops(counts: Vec<datapath::DropCount>) -> Vec<Drop> {
+    let line = |count: datapath::DropCount| Drop {
+        reason: count.reason.to_owned(),
+        domain: count.domain.map(|domain| domain.to_string()),
+        endpoint: count.endpoint.map(|endpoint| endpoint.to_string()),
+        packets: count.packets,
+        bytes: count.bytes,
+    };
+    let mut drops: Vec<Drop> = counts.into_iter().filter(|count| count.packets > 0).map(line).collect();
+    drops.sort();
+    drops
+}
+
+#[cfg(test)]
+mod tests {
+    use membership::id::Label;
+    use membership::node::NodeRecord;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn member(seed: u8, name: &str, liveness: Liveness, rtt: Option<Duration>) -> Member {
+        let record = NodeRecord {
+            name: name.parse::<Label>().expect("a label"),
+            certificate: bytes::Bytes::new(),
+            addresses: vec!["192.0.2.1:7790".parse().expect("an address")],
+            wire: (1, 1),
+            intent: true,
+            software: String::new(),
+        };
+        Member {
+            id: NodeId::of_key(&[seed; 32]),
+            record,
+            liveness,
+            rtt,
+        }
+    }
+
+    #[test]
+    fn peers_are_the_others_by_name() {
+        let members = vec![
+            member(1, "me", Liveness::Live, None),
+            member(2, "z", Liveness::Dead, None),
+            member(3, "a", Liveness::Live, Some(Duration::from_micros(1234))),
+        ];
+        let peers = peers(NodeId::of_key(&[1; 32]), members);
+        let seen: Vec<_> = peers
+            .iter()
+            .map(|peer| (peer.name.as_str(), peer.state, peer.rtt_us))
+            .collect();
+        assert_eq!(seen, [("a", PeerState::Live, Some(1234)), ("z", PeerState::Dead, None)]);
+        assert_eq!(
+            counts(&peers),
+            PeerCounts {
+                live: 1,
+                suspect: 0,
+                dead: 1
+            }
+        );
+    }
+
+    #[test]
+    fn counters_at_zero_are_left_out() {
+        let count = |reason, packets| datapath::DropCount {
+            reason,
+            domain: None,
+            endpoint: None,
+            packets,
+            bytes: 0,
+        };
+        let drops = drops(vec![count("policy", 2), count("mtu", 0), count("ecn", 1)]);
+        assert_eq!(
+            drops.iter().map(|drop| drop.reason.as_str()).collect::<Vec<_>>(),
+            ["ecn", "policy"]
+        );
+    }
+}

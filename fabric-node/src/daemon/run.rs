@@ -1,0 +1,179 @@
+//! `run`: starts the stages one after the other, serves, and stops in the opposite order. Packets are forwarded before,
+//! during and after.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use datapath::Datapath;
+use membership::service::{CallHandler, Membership, StartError};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::node::Node;
+use super::programmed::Waiter;
+use super::reconcile::{Handle, Reconciler};
+use super::seen::Sight;
+use super::{Failure, host, notify, setup, wire};
+use crate::api::routes::router;
+use crate::api::serve::{self, ServeError};
+use crate::config::Config;
+use crate::exit::Exit;
+
+/// How long the start waits for what is on disk to be in force.
+const FIRST_PASS_MAX: Duration = Duration::from_secs(60);
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) async fn run(config: Config) -> Result<(), Failure> {
+    let signal = |kind| signal(kind).map_err(|error| Failure::new(Exit::Refused, error.to_string()));
+    let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // The socket first: a second daemon must not touch anything.
+    let listener = serve::bind(&config.api.socket, config.api.group.as_deref()).await?;
+    tokio::select! {
+        running = start(&config, listener) => running?.until(&mut signals).await,
+        () = stop_signal(&mut signals) => tracing::info!("stopped before it was up"),
+    }
+    // Nobody answers there any more; a client is told so at once either way.
+    if let Err(error) = std::fs::remove_file(&config.api.socket) {
+        tracing::debug!(%error, "the socket could not be removed");
+    }
+    Ok(())
+}
+
+/// What runs.
+struct Running {
+    membership: Membership,
+    reconcile: Handle,
+    reconciler: JoinHandle<()>,
+    server: JoinHandle<()>,
+    stop_server: CancellationToken,
+    stop_reconciler: CancellationToken,
+    stop_timeout: Duration,
+}
+
+async fn start(config: &Config, listener: UnixListener) -> Result<Running, Failure> {
+    let host = host::read();
+    let addresses = config.addresses(&host)?;
+    let waiter: Arc<OnceLock<Waiter>> = Arc::default();
+    let membership = Membership::start(setup::membership_config(config, &host)?, handler(waiter.clone())).await?;
+    let datapath = Datapath::open(datapath::Config {
+        bpffs: config.datapath.bpffs.clone(),
+        node: membership.id(),
+        ipv4: addresses.ipv4,
+        ipv6: addresses.ipv6,
+        port: config.underlay.port,
+    });
+    let datapath = datapath.await.map_err(Failure::datapath)?;
+    let sight = Sight::new(membership.clone());
+    let port = config.underlay.port;
+    let (reconciler, reconcile) = Reconciler::new(sight.clone(), membership.clone(), datapath, addresses.clone(), port);
+    let node = Node {
+        membership: membership.clone(),
+        sight,
+        reconcile: reconcile.clone(),
+        addresses,
+        tunnel_port: port,
+        started: Instant::now(),
+        writes: Mutex::new(()),
+    };
+    // Set once: this function is the only one that does.
+    let _first = waiter.set(node.waiter());
+    let (stop_server, stop_reconciler) = (CancellationToken::new(), CancellationToken::new());
+    let reconciler = tokio::spawn(reconciler.run(stop_reconciler.clone()));
+    first_pass(&reconcile).await;
+    let stop = stop_server.clone().cancelled_owned();
+    let server = tokio::spawn(serve::serve(listener, router(Arc::new(node)), stop));
+    let stop_timeout = config.node.stop_timeout;
+    Ok(Running {
+        membership,
+        reconcile,
+        reconciler,
+        server,
+        stop_server,
+        stop_reconciler,
+        stop_timeout,
+    })
+}
+
+/// What is on disk is in force before the node calls itself ready.
+async fn first_pass(reconcile: &Handle) {
+    let mut force = reconcile.force();
+    if tokio::time::timeout(FIRST_PASS_MAX, force.wait_for(|force| force.started))
+        .await
+        .is_err()
+    {
+        tracing::warn!("not all domains could be brought into force at the start; see `fabricctl status`");
+    }
+}
+
+impl Running {
+    async fn until(mut self, signals: &mut (Signal, Signal)) {
+        let reconcile = self.reconcile.clone();
+        let watchdog = tokio::spawn(notify::watchdog(move || {
+            let reconcile = reconcile.clone();
+            async move { reconcile.status().await.is_ok() }
+        }));
+        notify::ready();
+        tracing::info!(node = %self.membership.id(), "ready");
+        tokio::select! {
+            () = stop_signal(signals) => {}
+            ended = &mut self.reconciler => tracing::error!(?ended, "the reconcile task ended; stopping"),
+            ended = &mut self.server => tracing::error!(?ended, "the API ended; stopping"),
+        }
+        notify::stopping();
+        watchdog.abort();
+        self.stop().await;
+    }
+
+    async fn stop(self) {
+        self.stop_server.cancel();
+        if tokio::time::timeout(self.stop_timeout, self.server).await.is_err() {
+            tracing::warn!("requests were cut off");
+        }
+        self.stop_reconciler.cancel();
+        if tokio::time::timeout(self.stop_timeout, self.reconciler).await.is_err() {
+            tracing::warn!("the datapath was left in the midst of a change; the next start completes it");
+        }
+        self.membership.shutdown().await;
+        tracing::info!("stopped; packets are forwarded on");
+    }
+}
+
+async fn stop_signal((terminate, interrupt): &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("SIGINT"),
+    }
+}
+
+/// Answers other nodes as soon as the node is up.
+fn handler(waiter: Arc<OnceLock<Waiter>>) -> CallHandler {
+    Arc::new(move |_from, request| {
+        let waiter = waiter.get().cloned();
+        Box::pin(async move {
+            let waiter = waiter.ok_or("the node is starting")?;
+            let response = waiter.answer(&request).await.map_err(|error| error.to_string())?;
+            wire::encode(&response).map_err(|error| error.to_string())
+        })
+    })
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let exit = match &error {
+            ServeError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
+            ServeError::NoGroup(_) => Exit::Usage,
+            ServeError::Io { .. } | ServeError::InUse(_) | ServeError::NotASocket(_) => Exit::Refused,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::new(Exit::Refused, error.to_string())
+    }
+}

@@ -1,0 +1,118 @@
+//! `init`, `join` and `purge`: what happens once, without a running daemon.
+
+use std::io::Write;
+use std::path::Path;
+
+use membership::id::{Label, NodeId};
+use membership::service::{self, Outcome, SetupError};
+
+use super::Failure;
+use super::host;
+use crate::config::Config;
+use crate::exit::Exit;
+
+/// Makes a cluster.
+pub(super) async fn init(config: &Config, cluster_name: Label, out: &mut impl Write) -> Result<(), Failure> {
+    let host = host::read();
+    let name = config.node_name(&host)?;
+    let outcome = service::init(&membership_config(config, &host)?, name, cluster_name).await?;
+    tell(out, &outcome, "made cluster")?;
+    if matches!(outcome, Outcome::Made { .. }) {
+        writeln!(
+            out,
+            "next: start the node (`systemctl start fabric-node`), then make tokens for others with `fabricctl token create`"
+        )?;
+    }
+    Ok(())
+}
+
+/// Joins a cluster.
+pub(super) async fn join(config: &Config, token: &str, out: &mut impl Write) -> Result<(), Failure> {
+    let host = host::read();
+    let name = config.node_name(&host)?;
+    let outcome = service::join(&membership_config(config, &host)?, name, token).await?;
+    tell(out, &outcome, "joined cluster")?;
+    if matches!(outcome, Outcome::Made { .. }) {
+        writeln!(out, "next: start the node (`systemctl start fabric-node`)")?;
+    }
+    Ok(())
+}
+
+/// Removes what this node made in the kernel.
+pub(super) async fn purge(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+    if tokio::net::UnixStream::connect(&config.api.socket).await.is_ok() {
+        let message = format!(
+            "the daemon runs ({} answers): stop it first",
+            config.api.socket.display()
+        );
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    let node = node_of(&config.node.data)?;
+    let removed = datapath::purge(&config.datapath.bpffs, node)
+        .await
+        .map_err(Failure::datapath)?;
+    for line in &removed {
+        writeln!(out, "removed {line}")?;
+    }
+    if removed.is_empty() {
+        writeln!(out, "nothing of node {node} is left in the kernel")?;
+    }
+    Ok(())
+}
+
+/// Which node the data directory is of.
+fn node_of(data: &Path) -> Result<NodeId, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Home {
+        node: NodeId,
+    }
+    let path = data.join("node.json");
+    let wrong = |exit, why: &dyn std::fmt::Display| Failure::new(exit, format!("{}: {why}", path.display()));
+    let text = std::fs::read(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => wrong(
+            Exit::Refused,
+            &"not there, so it is not known whose traces to remove; give --data DIR",
+        ),
+        std::io::ErrorKind::PermissionDenied => wrong(Exit::Permission, &error),
+        _ => wrong(Exit::Refused, &error),
+    })?;
+    let home: Home = serde_json::from_slice(&text).map_err(|error| wrong(Exit::Refused, &error))?;
+    Ok(home.node)
+}
+
+/// The part of the configuration that membership knows.
+pub(super) fn membership_config(
+    config: &Config,
+    host: &crate::config::resolve::Host,
+) -> Result<service::Config, Failure> {
+    let addresses = config.addresses(host)?;
+    Ok(service::Config {
+        data: config.node.data.clone(),
+        listen: config.mesh.listen.0,
+        advertise: addresses.advertise,
+    })
+}
+
+fn tell(out: &mut impl Write, outcome: &Outcome, made: &str) -> std::io::Result<()> {
+    match outcome {
+        Outcome::Made { node, cluster } => writeln!(out, "{made} {} ({}) as node {node}", cluster.name, cluster.id),
+        Outcome::Already { node, cluster } => {
+            writeln!(
+                out,
+                "already node {node} of cluster {} ({}); nothing was changed",
+                cluster.name, cluster.id
+            )
+        }
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        let exit = match &error {
+            SetupError::OtherCluster { .. } | SetupError::Refused(_) | SetupError::Other(_) => Exit::Refused,
+            SetupError::BadToken(_) => Exit::Usage,
+            SetupError::Unreachable(..) => Exit::TryAgain,
+        };
+        Self::new(exit, error.to_string())
+    }
+}

@@ -1,0 +1,18 @@
+//! The daemon `fabric-node` and its command line `fabricctl`: the only crate that knows all others, and nothing but
+//! the wiring between them.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | what an operator may set; the file, flags over it, addresses derived from it |
+//! | [`node_args`] | the command line of `fabric-node` |
+//! | [`api`] | **start here**: the JSON shapes, the routes, the socket |
+//! | [`daemon`] | the running node behind the API, and its one-time commands |
+//! | [`ctl`] | `fabricctl` |
+//! | [`exit`] | exit codes of both programs |
+
+pub mod api;
+pub mod config;
+pub mod ctl;
+pub mod daemon;
+pub mod exit;
+pub mod node_args;

@@ -1,0 +1,172 @@
+//! The command line of `fabric-node`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use membership::id::Label;
+
+use crate::config::{Address, Config};
+
+/// The peer that runs on every host of a Fabric cluster.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fabric-node",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(about = "Runs this host's peer of a Fabric cluster")]
+#[command(after_help = "Start of a cluster:
+  first host:   fabric-node init && systemctl start fabric-node && fabricctl token create
+  other hosts:  fabric-node join TOKEN && systemctl start fabric-node
+
+Ports: UDP 7790 (mesh: QUIC) and UDP 4789 (VXLAN) between all hosts.
+
+Exit codes:
+  0 done, 1 refused, 2 wrong usage or configuration, 75 try again later, 77 no permission")]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Makes a cluster with this host as its first node
+    #[command(
+        after_help = "Example:\n  fabric-node init --cluster-name prod --listen 192.0.2.1\n\nDone already, it says so and exits with 0."
+    )]
+    Init {
+        /// Name of the cluster, for people
+        #[arg(long, default_value = "fabric", value_name = "NAME")]
+        cluster_name: Label,
+
+        /// Where and as whom
+        #[command(flatten)]
+        settings: Settings,
+    },
+
+    /// Makes this host a node of the cluster that the token is of
+    #[command(
+        after_help = "Example:\n  fabric-node join \"$TOKEN\" --listen 192.0.2.2\n\nMake tokens with `fabricctl token create` on an anchor, by default the first node."
+    )]
+    Join {
+        /// What `fabricctl token create` printed, or - to read it from standard input
+        token: String,
+
+        /// Where and as whom
+        #[command(flatten)]
+        settings: Settings,
+    },
+
+    /// Runs the node until SIGTERM; packets are forwarded on without it
+    Run {
+        /// Where and as whom
+        #[command(flatten)]
+        settings: Settings,
+    },
+
+    /// Removes all pins, links and devices that this node made; its key and store stay
+    Purge {
+        /// Where and as whom
+        #[command(flatten)]
+        settings: Settings,
+    },
+
+    /// Prints the commented default configuration, the manual of all keys
+    #[command(after_help = "Example:\n  fabric-node config > /etc/fabric/fabric-node.toml")]
+    Config,
+}
+
+/// Flags that win over the configuration file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Settings {
+    /// Configuration file [default: /etc/fabric/fabric-node.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Directory of key, certificate and store [default: /var/lib/fabric]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Name of this node, for people [default: the host's]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<Label>,
+
+    /// UDP address of the mesh; the port is 7790 unless given [default: [::]:7790]
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub listen: Option<Address>,
+
+    /// Where others reach it, best first, if not at --listen; may be repeated
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub advertise: Vec<Address>,
+
+    /// Unix socket of the API [default: /run/fabric/api.sock]
+    #[arg(long, value_name = "PATH")]
+    pub api: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The configuration with these flags over it.
+    #[must_use]
+    pub fn over(self, mut config: Config) -> Config {
+        if let Some(data) = self.data {
+            config.node.data = data;
+        }
+        config.node.name = self.name.or(config.node.name);
+        if let Some(listen) = self.listen {
+            config.mesh.listen = listen;
+        }
+        if !self.advertise.is_empty() {
+            config.mesh.advertise = self.advertise;
+        }
+        if let Some(api) = self.api {
+            config.api.socket = without_scheme(api);
+        }
+        config
+    }
+}
+
+/// The socket may be written as `fabricctl --api` writes it.
+fn without_scheme(path: PathBuf) -> PathBuf {
+    match path.to_str().and_then(|text| text.strip_prefix("unix:")) {
+        Some(bare) => PathBuf::from(bare),
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let line = "fabric-node run --data /d --name h1 --listen 192.0.2.1 --advertise 192.0.2.9 --api unix:/a";
+        let cli = Cli::try_parse_from(line.split(' ')).expect("understood");
+        let Command::Run { settings } = cli.command else {
+            panic!("not run")
+        };
+        let file = Config::parse("f".as_ref(), "[node]\nname = \"other\"\n[underlay]\nport = 5\n").expect("valid");
+        let config = settings.over(file);
+        assert_eq!(config.node.data, PathBuf::from("/d"));
+        assert_eq!(config.node.name.map(|name| name.to_string()).as_deref(), Some("h1"));
+        assert_eq!(config.mesh.listen.to_string(), "192.0.2.1:7790");
+        assert_eq!(config.mesh.advertise.len(), 1);
+        assert_eq!(config.api.socket, PathBuf::from("/a"));
+        assert_eq!(config.underlay.port, 5);
+    }
+
+    #[test]
+    fn a_token_is_needed_to_join() {
+        let error = Cli::try_parse_from(["fabric-node", "join"]).expect_err("no token");
+        assert_eq!(error.exit_code(), 2);
+    }
+}

@@ -1,0 +1,302 @@
+//! The contract with scripts, through the real command line, the real client, a real socket and the real routes: JSON
+//! shapes and tables as golden files, exit codes, and what reaches the daemon. `BLESS=1` writes the golden files.
+
+#[path = "contract/fleet.rs"]
+mod fleet;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser;
+use fabric_node::api::routes::router;
+use fabric_node::api::serve;
+use fabric_node::ctl::{self, args::Cli};
+use fleet::Fleet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+/// A daemon on a socket of its own.
+struct Daemon {
+    dir: tempfile::TempDir,
+    fleet: Arc<Fleet>,
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Done {
+    code: u8,
+    out: String,
+    err: String,
+}
+
+impl Daemon {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let fleet = Arc::new(Fleet::default());
+        let listener = serve::bind(&dir.path().join("api.sock"), None).await.expect("bound");
+        tokio::spawn(serve::serve(listener, router(fleet.clone()), std::future::pending()));
+        Self { dir, fleet }
+    }
+
+    async fn ctl(&self, line: &str) -> Done {
+        let api = format!("unix:{}", self.dir.path().join("api.sock").display());
+        run(&format!("fabricctl {line} --api {api}")).await
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.fleet.asked.lock().expect("no panic before"))
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    }
+
+    /// Speaks HTTP by hand; the status line and the body.
+    async fn raw(&self, head: &str, body: &str) -> (String, serde_json::Value) {
+        let mut stream = UnixStream::connect(self.dir.path().join("api.sock"))
+            .await
+            .expect("connected");
+        let request = format!(
+            "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.lines().next().expect("a status line").to_owned();
+        (status, serde_json::from_str(body).unwrap_or_default())
+    }
+}
+
+async fn run(line: &str) -> Done {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let cli = Cli::try_parse_from(line.split_whitespace()).expect(line);
+    let result = ctl::run(cli, &mut out, &mut err).await;
+    let mut err = String::from_utf8(err).expect("text");
+    let code = match result {
+        Ok(()) => 0,
+        Err(problem) => {
+            err += &problem.text();
+            problem.exit().code()
+        }
+    };
+    Done {
+        code,
+        out: String::from_utf8(out).expect("text"),
+        err,
+    }
+}
+
+fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, text).expect("written");
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, wanted, "differs from {}", path.display());
+}
+
+#[tokio::test]
+async fn answers_have_the_shapes_of_the_contract() {
+    let daemon = Daemon::start().await;
+    let manifest = daemon.file("red.yaml", "kind: Domain");
+    for (name, line) in [
+        ("status", "status".to_owned()),
+        ("peers", "peers".to_owned()),
+        ("drops", "drops".to_owned()),
+        ("get", "get endpoints -d red".to_owned()),
+        ("get-none", "get networks".to_owned()),
+        ("describe", "describe ep web-1 -d red".to_owned()),
+        ("apply", format!("apply -f {manifest}")),
+        ("delete", "delete domain red --cascade".to_owned()),
+        ("attach", "endpoint attach red/web-1 --netns web".to_owned()),
+        ("detach", "endpoint detach red/web-1".to_owned()),
+    ] {
+        for (format, ending) in [("json", "json"), ("table", "txt")] {
+            let done = daemon.ctl(&format!("{line} -o {format}")).await;
+            assert_eq!(done.code, 0, "{line}: {done:?}");
+            golden(&format!("{name}.{ending}"), &done.out);
+        }
+    }
+    let yaml = daemon.ctl("peers -o yaml").await;
+    let from_yaml: serde_json::Value = serde_norway::from_str(&yaml.out).expect("YAML");
+    let json = daemon.ctl("peers -o json").await;
+    assert_eq!(
+        from_yaml,
+        serde_json::from_str::<serde_json::Value>(&json.out).expect("JSON")
+    );
+}
+
+#[tokio::test]
+async fn commands_reach_the_daemon_with_their_author() {
+    let daemon = Daemon::start().await;
+    let manifest = daemon.file("red.yaml", "kind: Domain");
+    let me = nix::unistd::User::from_uid(nix::unistd::Uid::effective())
+        .expect("readable")
+        .expect("a user")
+        .name;
+    for line in [
+        &format!("apply -f {manifest}"),
+        "get endpoint web-1 -d red",
+        "get dom red",
+        "describe domain red",
+        "delete net lan -d red --cascade",
+        "endpoint attach red/web-1 --netns web --ifname net0",
+        "endpoint attach red/vm-1 --interface tap0",
+    ] {
+        assert_eq!(daemon.ctl(line).await.code, 0, "{line}");
+    }
+    assert_eq!(
+        daemon.asked(),
+        [
+            format!("apply by {me} [\"kind: Domain\"] 0 wait=false"),
+            "describe Endpoint red/web-1 false".to_owned(),
+            "describe Domain red/red false".to_owned(),
+            "describe Domain red/red true".to_owned(),
+            format!("delete by {me} Network red/lan cascade=true"),
+            format!(
+                "attach by {me} red/web-1 Attach {{ netns: Some(\"web\"), ifname: Some(\"net0\"), interface: None }}"
+            ),
+            format!("attach by {me} red/vm-1 Attach {{ netns: None, ifname: None, interface: Some(\"tap0\") }}"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn refusals_end_with_their_code_and_say_why() {
+    let daemon = Daemon::start().await;
+    let wrong = daemon.file("wrong.yaml", "wrong");
+    let good = daemon.file("good.yaml", "good");
+    for (line, code, said) in [
+        (
+            "describe ep nobody -d red".to_owned(),
+            1,
+            "there is no Endpoint nobody".to_owned(),
+        ),
+        ("delete domain red".to_owned(), 1, "  Endpoint red/web-1".to_owned()),
+        (
+            "describe ep web-1".to_owned(),
+            2,
+            "say in which domain with -d DOMAIN".to_owned(),
+        ),
+        (
+            "apply -f /nowhere.yaml".to_owned(),
+            2,
+            "/nowhere.yaml: No such file".to_owned(),
+        ),
+        (
+            format!("apply -f {wrong}"),
+            65,
+            format!("{wrong}:7: document 2: spec.subnets[0]: 10.0.0.1/24 has host"),
+        ),
+        ("token create".to_owned(), 75, "too few anchors answered".to_owned()),
+        (
+            format!("apply -f {good} --wait"),
+            75,
+            "not in force yet on h2".to_owned(),
+        ),
+    ] {
+        let done = daemon.ctl(&line).await;
+        assert_eq!(done.code, code, "{line}: {done:?}");
+        assert!(done.err.contains(&said), "{line}: {done:?}");
+    }
+    let warned = daemon.ctl("endpoint attach red/web-1 --netns web").await;
+    assert_eq!(
+        (warned.code, warned.err.as_str()),
+        (0, "fabricctl: warning: not confirmed within 1 s by h2\n")
+    );
+}
+
+#[tokio::test]
+async fn without_a_daemon_one_line_says_how_to_start_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let done = run(&format!(
+        "fabricctl status --api unix:{}",
+        dir.path().join("none.sock").display()
+    ))
+    .await;
+    assert_eq!((done.code, done.err.lines().count()), (69, 1), "{done:?}");
+    assert!(done.err.contains("systemctl start fabric-node"), "{done:?}");
+    let https = run("fabricctl status --api https://h1:443").await;
+    assert_eq!((https.code, https.err.lines().count()), (2, 1), "{https:?}");
+}
+
+#[tokio::test]
+async fn the_routes_answer_whoever_speaks_http() {
+    let daemon = Daemon::start().await;
+    let codes = [
+        ("GET /v1/nothing HTTP/1.1", "", "404", "no_such_resource"),
+        ("PUT /v1/status HTTP/1.1", "", "405", "no_such_resource"),
+        ("GET /v1/domains/red/netwrks HTTP/1.1", "", "404", "not_found"),
+        ("GET /v1/domains/Red/networks HTTP/1.1", "", "400", "bad_request"),
+        ("POST /v1/apply HTTP/1.1", "{\"manifest\":1}", "400", "bad_request"),
+        (
+            "POST /v1/endpoints/red/a/attach HTTP/1.1",
+            "{\"netnz\":\"x\"}",
+            "400",
+            "bad_request",
+        ),
+        (
+            "DELETE /v1/domains/red/domain/red?cascad=1 HTTP/1.1",
+            "",
+            "400",
+            "bad_request",
+        ),
+        ("DELETE /v1/domains/red/domain/red HTTP/1.1", "", "409", "refused"),
+        ("POST /v1/tokens HTTP/1.1", "", "503", "try_again"),
+    ];
+    for (head, body, status, code) in codes {
+        let (line, answer) = daemon.raw(head, body).await;
+        assert!(line.contains(status), "{head}: {line}");
+        assert_eq!(answer["code"], code, "{head}: {answer}");
+        assert!(
+            answer["message"].is_string() && answer["details"].is_array(),
+            "{head}: {answer}"
+        );
+    }
+    let (line, _) = daemon
+        .raw(
+            "POST /v1/apply HTTP/1.1\r\ncontent-type: application/yaml",
+            "kind: Domain",
+        )
+        .await;
+    assert!(line.contains("200"), "{line}");
+    assert!(daemon.asked().iter().any(|asked| asked.contains("[\"kind: Domain\"]")));
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused() {
+    let daemon = Daemon::start().await;
+    let mut stream = UnixStream::connect(daemon.dir.path().join("api.sock"))
+        .await
+        .expect("connected");
+    let length = fabric_node::api::BODY_MAX + 1;
+    let head = format!("POST /v1/apply HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    assert!(
+        answer.starts_with("HTTP/1.1 413") && answer.contains("\"too_large\""),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn the_openapi_document_names_every_route() {
+    let daemon = Daemon::start().await;
+    let (_, document) = daemon.raw("GET /v1/openapi.json HTTP/1.1", "").await;
+    let paths: Vec<&String> = document["paths"].as_object().expect("paths").keys().collect();
+    for path in [
+        "/v1/status",
+        "/v1/apply",
+        "/v1/domains/{domain}/{kind}/{name}",
+        "/v1/endpoints/{domain}/{name}/attach",
+    ] {
+        assert!(paths.iter().any(|known| *known == path), "{path} is not in {paths:?}");
+    }
+    let refusal = &document["components"]["schemas"]["ApiError"]["properties"];
+    assert!(refusal["details"].is_object(), "{document}");
+}

@@ -1,0 +1,275 @@
+//! A daemon that is made up: it answers with fixed values and writes down what it was asked.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use fabric_node::api::backend::{Author, Backend};
+use fabric_node::api::error::{ApiError, Code, Detail};
+use fabric_node::api::types::*;
+use membership::id::Label;
+use overlay::object::Kind;
+
+/// The daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    /// What it was asked, in order.
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fleet {
+    fn note(&self, line: String) {
+        self.asked.lock().expect("no panic before").push(line);
+    }
+}
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+/// An endpoint of domain red.
+pub(crate) fn endpoint(name: &str, attached: bool) -> Object {
+    let attachment = Attachment {
+        node: text("aaaaaaaaaaaa"),
+        name: text("h1"),
+        state: PeerState::Live,
+        counter: 3,
+        binding: text("netns /run/netns/web (eth0)"),
+    };
+    let condition = Condition {
+        reason: text("NotAttached"),
+        message: text("no host has it"),
+    };
+    Object {
+        kind: text("Endpoint"),
+        domain: text("red"),
+        name: text(name),
+        spec: serde_json::json!({"network": "lan", "mac": "02:00:00:00:00:01", "addresses": ["10.0.0.5"]}),
+        status: ObjectStatus {
+            stamp: text("2026-01-02T03:04:05Z"),
+            author: text("root@h1"),
+            versions: 1,
+            conditions: if attached { vec![] } else { vec![condition] },
+            addresses: vec![text("10.0.0.5"), text("fd00::5")],
+            attachment: attached.then_some(attachment),
+            programmed: None,
+        },
+    }
+}
+
+fn node() -> NodeStatus {
+    NodeStatus {
+        id: text("aaaaaaaaaaaa"),
+        name: text("h1"),
+        version: text("0.1.0"),
+        addresses: vec![text("192.0.2.1:7790")],
+        tunnel: vec![text("192.0.2.1"), text("2001:db8::1")],
+        tunnel_port: 4789,
+        uptime_s: 3661,
+    }
+}
+
+fn domain() -> DomainStatus {
+    DomainStatus {
+        name: text("red"),
+        networks: 1,
+        endpoints: 3,
+        attached: 2,
+        here: 1,
+        programmed: true,
+        digest: "ab".repeat(32),
+        conditions: vec![Condition {
+            reason: text("PortWaiting"),
+            message: text("Endpoint web-1: gone"),
+        }],
+    }
+}
+
+fn datapath() -> DatapathStatus {
+    DatapathStatus {
+        kernel: text("6.12.0"),
+        hooks: vec![Hook {
+            interface: text("eth0"),
+            program: text("from_underlay"),
+            mechanism: text("tcx"),
+        }],
+        fallbacks: vec![],
+        underlay: vec![Underlay {
+            interface: text("eth0"),
+            mtu: 1500,
+        }],
+    }
+}
+
+#[async_trait]
+impl Backend for Fleet {
+    async fn status(&self) -> Result<Status, ApiError> {
+        Ok(Status {
+            node: node(),
+            cluster: ClusterStatus {
+                id: "0".repeat(32),
+                name: text("fabric"),
+                anchors: vec![text("aaaaaaaaaaaa")],
+                digest: "cd".repeat(32),
+            },
+            peers: PeerCounts {
+                live: 1,
+                suspect: 0,
+                dead: 1,
+            },
+            domains: vec![domain()],
+            datapath: datapath(),
+            alarms: vec![Alarm {
+                name: text("peer-refused"),
+                message: text("192.0.2.9 has no certificate"),
+            }],
+            counters: [(text("links_up"), 2)].into(),
+        })
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
+        let peer = |id: &str, name: &str, state, rtt_us| Peer {
+            id: text(id),
+            name: text(name),
+            state,
+            addresses: vec![text("192.0.2.2:7790"), text("[2001:db8::2]:7790")],
+            rtt_us,
+        };
+        let live = peer("bbbbbbbbbbbb", "h2", PeerState::Live, Some(1234));
+        Ok(vec![live, peer("cccccccccccc", "h3", PeerState::Dead, None)])
+    }
+
+    async fn drops(&self) -> Result<Vec<Drop>, ApiError> {
+        let drop = |reason: &str, domain: Option<&str>, packets| Drop {
+            reason: text(reason),
+            domain: domain.map(text),
+            endpoint: domain.map(|_| text("web-1")),
+            packets,
+            bytes: packets * 60,
+        };
+        Ok(vec![drop("source_mac", Some("red"), 3), drop("unknown_vtep", None, 1)])
+    }
+
+    async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError> {
+        self.note(format!("list {kind} {domain:?}"));
+        match kind {
+            Kind::Endpoint => Ok(vec![endpoint("web-1", true), endpoint("web-2", false)]),
+            Kind::Domain | Kind::Network => Ok(vec![]),
+        }
+    }
+
+    async fn describe(&self, kind: Kind, domain: &Label, name: &Label, programmed: bool) -> Result<Object, ApiError> {
+        self.note(format!("describe {kind} {domain}/{name} {programmed}"));
+        if name.as_str() == "nobody" {
+            return Err(ApiError::not_found("there is no Endpoint nobody in domain red"));
+        }
+        let mut object = endpoint(name.as_str(), true);
+        object.status.programmed = programmed.then(|| Programmed {
+            hosts: vec![text("h1")],
+            pending: vec![text("h2")],
+            unreachable: vec![text("h3")],
+        });
+        Ok(object)
+    }
+
+    async fn apply(&self, author: &Author, request: Apply) -> Result<Applied, ApiError> {
+        let texts: Vec<_> = request.manifests.iter().map(|manifest| manifest.text.trim()).collect();
+        self.note(format!(
+            "apply by {} {:?} {} wait={}",
+            author.0,
+            texts,
+            request.objects.len(),
+            request.wait
+        ));
+        if texts == ["wrong"] {
+            let detail = Detail {
+                source: Some(request.manifests[0].source.clone()),
+                document: Some(2),
+                field: Some(text("spec.subnets[0]")),
+                line: Some(7),
+                message: text("10.0.0.1/24 has host bits set"),
+                object: None,
+            };
+            let message = text("invalid; nothing was changed");
+            return Err(ApiError {
+                code: Code::InvalidManifest,
+                message,
+                details: vec![detail],
+            });
+        }
+        let object = |kind: &str, name: &str, action| AppliedObject {
+            kind: text(kind),
+            domain: text("red"),
+            name: text(name),
+            action,
+        };
+        let objects = vec![
+            object("Domain", "red", Action::Unchanged),
+            object("Network", "lan", Action::Configured),
+            object("Endpoint", "web-1", Action::Created),
+        ];
+        let pending = Programmed {
+            hosts: vec![text("h1")],
+            pending: vec![text("h2")],
+            unreachable: vec![],
+        };
+        Ok(Applied {
+            objects,
+            warnings: vec![text("not reached: h3")],
+            programmed: request.wait.then_some(pending),
+        })
+    }
+
+    async fn delete(
+        &self,
+        author: &Author,
+        kind: Kind,
+        domain: &Label,
+        name: &Label,
+        cascade: bool,
+    ) -> Result<Deleted, ApiError> {
+        self.note(format!(
+            "delete by {} {kind} {domain}/{name} cascade={cascade}",
+            author.0
+        ));
+        if !cascade {
+            let details = vec![Detail {
+                message: text("Endpoint red/web-1"),
+                ..Detail::default()
+            }];
+            return Err(ApiError {
+                code: Code::Refused,
+                message: text("Domain red is not deleted"),
+                details,
+            });
+        }
+        Ok(Deleted {
+            deleted: vec![text("Endpoint red/web-1"), text("Domain red")],
+        })
+    }
+
+    async fn attach(&self, author: &Author, domain: &Label, name: &Label, how: Attach) -> Result<Attached, ApiError> {
+        self.note(format!("attach by {} {domain}/{name} {how:?}", author.0));
+        Ok(Attached {
+            domain: domain.to_string(),
+            endpoint: name.to_string(),
+            node: text("h1"),
+            interface: text("fab1"),
+            mac: text("02:00:00:00:00:01"),
+            addresses: vec![text("10.0.0.5/24")],
+            warnings: vec![text("not confirmed within 1 s by h2")],
+        })
+    }
+
+    async fn detach(&self, _author: &Author, domain: &Label, name: &Label) -> Result<Detached, ApiError> {
+        Ok(Detached {
+            domain: domain.to_string(),
+            endpoint: name.to_string(),
+            was_attached: true,
+        })
+    }
+
+    async fn token(&self, _author: &Author, request: TokenRequest) -> Result<Token, ApiError> {
+        self.note(format!("token {request:?}"));
+        Err(ApiError::try_again("too few anchors answered"))
+    }
+}

@@ -1,0 +1,122 @@
+//! The two programs as processes: exit codes, and messages on standard error.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program)
+        .args(arguments)
+        .env_remove("FABRIC_API")
+        .output()
+        .expect("runs")
+}
+
+fn node(arguments: &[&str]) -> Output {
+    run(env!("CARGO_BIN_EXE_fabric-node"), arguments)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn config(dir: &Path, text: &str) -> String {
+    let path = dir.join("node.toml");
+    std::fs::write(&path, text).expect("written");
+    path.display().to_string()
+}
+
+#[test]
+fn the_configuration_that_is_printed_is_accepted() {
+    let printed = node(&["config"]);
+    assert_eq!(printed.status.code(), Some(0));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = config(dir.path(), &String::from_utf8_lossy(&printed.stdout));
+    let purge = node(&[
+        "purge",
+        "--config",
+        &file,
+        "--data",
+        &dir.path().join("none").display().to_string(),
+    ]);
+    assert_eq!(purge.status.code(), Some(1), "{}", said(&purge));
+    assert!(said(&purge).contains("--data"), "{}", said(&purge));
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = config(dir.path(), "[mesh]\nlissten = \"::\"\n");
+    let unknown = node(&["run", "--config", &file]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        said(&unknown).contains("node.toml:2: unknown key mesh.lissten; did you mean mesh.listen?"),
+        "{unknown:?}"
+    );
+    assert_eq!(node(&["join"]).status.code(), Some(2));
+    assert_eq!(node(&["run", "--config", "/no/such/file"]).status.code(), Some(2));
+    let level = config(dir.path(), "[log]\nlevel = \"fabric=loud\"\n");
+    assert_eq!(node(&["run", "--config", &level]).status.code(), Some(2));
+    assert_eq!(
+        run(env!("CARGO_BIN_EXE_fabricctl"), &["frobnicate"]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn a_data_directory_without_a_node_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let file = config(dir.path(), "");
+    let flags = [
+        "run",
+        "--config",
+        &file,
+        "--data",
+        &at("data"),
+        "--api",
+        &at("api.sock"),
+        "--listen",
+        "127.0.0.1",
+    ];
+    let output = node(&flags);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("fabric-node init"), "{}", said(&output));
+}
+
+#[test]
+fn init_twice_says_so_and_a_bad_token_is_wrong_usage() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, data) = (config(dir.path(), ""), dir.path().join("data").display().to_string());
+    let flags = [
+        "--config",
+        &file,
+        "--data",
+        &data,
+        "--name",
+        "h1",
+        "--listen",
+        "127.0.0.1:1",
+    ];
+    let made = node(&[&["init"], &flags[..]].concat());
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    let again = node(&[&["init"], &flags[..]].concat());
+    assert_eq!(again.status.code(), Some(0), "{}", said(&again));
+    assert!(
+        String::from_utf8_lossy(&again.stdout).contains("nothing was changed"),
+        "{again:?}"
+    );
+    let elsewhere = dir.path().join("other").display().to_string();
+    let flags = [
+        "--config",
+        &file,
+        "--data",
+        &elsewhere,
+        "--name",
+        "h2",
+        "--listen",
+        "127.0.0.1:2",
+    ];
+    let bad = node(&[&["join", "no-token"], &flags[..]].concat());
+    assert_eq!(bad.status.code(), Some(2), "{}", said(&bad));
+    assert!(said(&bad).contains("fabricctl token create"), "{}", said(&bad));
+}

@@ -1,0 +1,139 @@
+//! Several gossip tasks in one process, joined by queues in place of a mesh.
+
+use std::collections::BTreeMap;
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::mesh::queue::Bounds;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const BOUNDS: Bounds = Bounds {
+    items: 256,
+    bytes: 1 << 22,
+};
+
+type Inboxes = BTreeMap<NodeId, Arc<Queue<(NodeId, Bytes)>>>;
+
+struct Lab {
+    nodes: BTreeMap<NodeId, (Gossip, CancellationToken, tempfile::TempDir)>,
+    inboxes: Arc<Inboxes>,
+}
+
+fn ids(n: u8) -> Vec<NodeId> {
+    (0..n).map(|n| NodeId::of_key(&[n; 32])).collect()
+}
+
+impl Lab {
+    fn start(n: u8) -> Self {
+        let inboxes: Inboxes = ids(n)
+            .into_iter()
+            .map(|id| (id, Arc::new(Queue::new(BOUNDS))))
+            .collect();
+        let inboxes = Arc::new(inboxes);
+        let mut lab = Self {
+            nodes: BTreeMap::new(),
+            inboxes,
+        };
+        ids(n).into_iter().for_each(|id| lab.add(id));
+        lab
+    }
+
+    fn add(&mut self, own: NodeId) {
+        let inboxes = self.inboxes.clone();
+        self.add_sending(own, move |to, bytes| {
+            inboxes[&to].push_newest((own, bytes));
+        });
+    }
+
+    fn add_sending(&mut self, own: NodeId, send: impl Fn(NodeId, Bytes) + Send + Sync + 'static) {
+        let (dir, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+        let settings = Settings {
+            own,
+            cluster: ClusterId::from_random([1; 16]),
+            home: Home::at(dir.path()),
+            inbox: self.inboxes[&own].clone(),
+            send: Arc::new(send),
+            counters: Arc::default(),
+        };
+        let gossip = Gossip::start(settings, stop.clone());
+        gossip.members(self.inboxes.keys().copied().collect());
+        self.nodes.insert(own, (gossip, stop, dir));
+    }
+
+    async fn sees(&self, who: NodeId, live: &[NodeId]) {
+        let mut receiver = self.nodes[&who].0.live();
+        let wanted: BTreeSet<_> = live.iter().copied().collect();
+        let seen = timeout(DEADLINE, receiver.wait_for(|live| *live == wanted))
+            .await
+            .map(|seen| seen.unwrap().clone());
+        assert_eq!(seen, Ok(wanted), "{who} sees {:?}", self.nodes[&who].0.live().borrow());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_see_all_and_notice_who_leaves_and_who_returns() {
+    let mut lab = Lab::start(3);
+    let ids = ids(3);
+    for id in &ids {
+        lab.sees(
+            *id,
+            &ids.iter().copied().filter(|other| other != id).collect::<Vec<_>>(),
+        )
+        .await;
+    }
+    lab.nodes.remove(&ids[2]).unwrap().1.cancel();
+    lab.sees(ids[0], &[ids[1]]).await;
+    lab.sees(ids[1], &[ids[0]]).await;
+    lab.add(ids[2]);
+    lab.sees(ids[0], &[ids[1], ids[2]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn junk_and_strangers_change_nothing() {
+    let lab = Lab::start(2);
+    let (ids, stranger) = (ids(2), NodeId::of_key(&[99; 32]));
+    lab.sees(ids[0], &[ids[1]]).await;
+    let wire = &lab.nodes[&ids[0]].0.wire;
+    for message in [&b"junk"[..], &[0; 60_000]] {
+        wire.inbox.push_newest((ids[1], Bytes::copy_from_slice(message)));
+        wire.inbox.push_newest((stranger, Bytes::copy_from_slice(message)));
+    }
+    let counted = async {
+        while wire.counters.value(Counter::GossipInvalid) < 2 || wire.counters.value(Counter::GossipRefused) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, counted).await.unwrap();
+    lab.sees(ids[0], &[ids[1]]).await;
+    assert_eq!(wire.counters.value(Counter::GossipRestarts), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_dies_is_started_again_and_its_last_peer_is_muted() {
+    let (mut lab, ids) = (Lab::start(3), ids(3));
+    lab.nodes.remove(&ids[0]).unwrap().1.cancel();
+    // chitchat's task runs this, so that it panics as it would on a message that contradicts itself.
+    let (inboxes, own, heard) = (lab.inboxes.clone(), ids[0], std::sync::atomic::AtomicUsize::new(0));
+    lab.add_sending(own, move |to, bytes| {
+        assert_ne!(
+            heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            20,
+            "the task dies once"
+        );
+        inboxes[&to].push_newest((own, bytes));
+    });
+    let gossip = lab.nodes[&own].0.clone();
+    let died = async {
+        while gossip.ended().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, died).await.unwrap();
+    assert_eq!(gossip.muted().len(), 1);
+    assert_eq!(gossip.wire.counters.value(Counter::GossipRestarts), 1);
+    lab.sees(own, &ids[1..]).await;
+    assert_eq!(gossip.ended(), None);
+    lab.sees(ids[1], &[own, ids[2]]).await;
+    lab.sees(ids[2], &[own, ids[1]]).await;
+}

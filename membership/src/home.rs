@@ -1,0 +1,359 @@
+//! The data directory of a node: which files there are, who may read them, and how they are written. A directory holds
+//! a node once `node.json` is in it; that file is written last, so that a crash in the middle of a set-up leaves none.
+//!
+//! | file | what |
+//! |---|---|
+//! | `node.json` | [`Manifest`]: which node of which cluster, on which machine |
+//! | `node.key` | the node's key, PKCS#8 PEM |
+//! | `node.der` | its certificate |
+//! | `bootstrap.bin` | [`Bootstrap`]: the cluster and its nodes as they were at the set-up |
+//! | `authority.key`, `authority.der` | the cluster's authority, on anchors only |
+//! | `generation` | number of the last start, for gossip |
+//! | `store.redb` | the records |
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::id::{ClusterId, Label, NodeId};
+use crate::identity::{KeyError, NodeKey};
+use crate::node::{Cluster, NodeRecord};
+
+/// Layout of the directory.
+const FORMAT: u32 = 1;
+/// Largest file that is read whole.
+const FILE_MAX: u64 = 16 * 1024 * 1024;
+
+const MANIFEST: &str = "node.json";
+const KEY: &str = "node.key";
+const CERTIFICATE: &str = "node.der";
+const BOOTSTRAP: &str = "bootstrap.bin";
+const AUTHORITY_KEY: &str = "authority.key";
+const AUTHORITY: &str = "authority.der";
+const GENERATION: &str = "generation";
+const STORE: &str = "store.redb";
+
+/// Why the directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HomeError {
+    /// The disk refused.
+    #[error("{0}: {1}")]
+    Io(PathBuf, #[source] io::Error),
+    /// A file is not what was written there.
+    #[error("{0} is damaged: {1}")]
+    Damaged(PathBuf, String),
+    /// Made by another version of the software.
+    #[error("{0} has format {1}, this version reads {FORMAT}; run the version that made it")]
+    Format(PathBuf, u32),
+    /// A key that cannot be written or read.
+    #[error("{0}: {1}")]
+    Key(PathBuf, #[source] KeyError),
+}
+
+/// What a directory is the home of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    format: u32,
+    /// The node.
+    pub(crate) node: NodeId,
+    /// Its name.
+    pub(crate) name: Label,
+    /// The cluster it is of.
+    pub(crate) cluster: ClusterId,
+    /// That cluster's name when it was made.
+    pub(crate) cluster_name: Label,
+    /// Hash of the machine's id, where it has one.
+    pub(crate) machine: Option<String>,
+}
+
+impl Manifest {
+    /// The manifest of a node on the machine with that hash.
+    pub(crate) fn new(node: NodeId, name: Label, cluster: &Cluster, machine: Option<String>) -> Self {
+        Self {
+            format: FORMAT,
+            node,
+            name,
+            cluster: cluster.id,
+            cluster_name: cluster.name.clone(),
+            machine,
+        }
+    }
+}
+
+/// What a node knows before it has met a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bootstrap {
+    /// The cluster record.
+    pub(crate) cluster: Cluster,
+    /// Nodes that were known.
+    pub(crate) nodes: Vec<(NodeId, NodeRecord)>,
+}
+
+/// The authority's key and certificate (DER).
+#[derive(Debug)]
+pub(crate) struct AuthorityFiles {
+    pub(crate) key: NodeKey,
+    pub(crate) certificate: Bytes,
+}
+
+/// Everything of a node that is not in its store.
+#[derive(Debug)]
+pub(crate) struct NodeFiles {
+    pub(crate) manifest: Manifest,
+    pub(crate) key: NodeKey,
+    pub(crate) certificate: Bytes,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) authority: Option<AuthorityFiles>,
+}
+
+/// A data directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Home(PathBuf);
+
+impl Home {
+    /// The directory, which need not exist.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// What it is the home of; `None` if it holds no node.
+    pub(crate) fn manifest(&self) -> Result<Option<Manifest>, HomeError> {
+        let Some(bytes) = self.read(MANIFEST)? else {
+            return Ok(None);
+        };
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| self.damaged(MANIFEST, error))?;
+        match manifest.format {
+            FORMAT => Ok(Some(manifest)),
+            other => Err(HomeError::Format(self.0.join(MANIFEST), other)),
+        }
+    }
+
+    /// Everything of the node in it; `None` if it holds none.
+    pub(crate) fn node(&self) -> Result<Option<NodeFiles>, HomeError> {
+        let Some(manifest) = self.manifest()? else {
+            return Ok(None);
+        };
+        let key = self.key(KEY)?.ok_or_else(|| self.damaged(KEY, "it is missing"))?;
+        if key.id() != manifest.node {
+            return Err(self.damaged(
+                KEY,
+                format!("it is the key of node {}, not of {}", key.id(), manifest.node),
+            ));
+        }
+        Ok(Some(NodeFiles {
+            manifest,
+            key,
+            certificate: self.required(CERTIFICATE)?,
+            bootstrap: self.bootstrap()?,
+            authority: self.authority()?,
+        }))
+    }
+
+    /// What was known at the set-up.
+    pub(crate) fn bootstrap(&self) -> Result<Bootstrap, HomeError> {
+        let bytes = self.required(BOOTSTRAP)?;
+        postcard::from_bytes(&bytes).map_err(|error| self.damaged(BOOTSTRAP, error))
+    }
+
+    fn authority(&self) -> Result<Option<AuthorityFiles>, HomeError> {
+        let Some(key) = self.key(AUTHORITY_KEY)? else {
+            return Ok(None);
+        };
+        Ok(Some(AuthorityFiles {
+            key,
+            certificate: self.required(AUTHORITY)?,
+        }))
+    }
+
+    /// Writes a node; `node.json` last.
+    pub(crate) fn found(&self, files: &NodeFiles) -> Result<(), HomeError> {
+        self.make()?;
+        self.write_key(KEY, &files.key)?;
+        self.write(CERTIFICATE, &files.certificate)?;
+        let bootstrap = postcard::to_stdvec(&files.bootstrap).map_err(|error| self.damaged(BOOTSTRAP, error))?;
+        self.write(BOOTSTRAP, &bootstrap)?;
+        if let Some(authority) = &files.authority {
+            self.write_key(AUTHORITY_KEY, &authority.key)?;
+            self.write(AUTHORITY, &authority.certificate)?;
+        }
+        let manifest = serde_json::to_vec_pretty(&files.manifest).map_err(|error| self.damaged(MANIFEST, error))?;
+        self.write(MANIFEST, &manifest)
+    }
+
+    /// The key of a set-up that is under way: a second try must use the key of the first one, to which the token may
+    /// be bound already.
+    pub(crate) fn pending_key(&self) -> Result<NodeKey, HomeError> {
+        self.make()?;
+        if let Some(key) = self.key(KEY)? {
+            return Ok(key);
+        }
+        let key = NodeKey::generate();
+        self.write_key(KEY, &key)?;
+        Ok(key)
+    }
+
+    /// A number higher than at any start before: `at_least`, or one more than the last one.
+    pub(crate) fn next_generation(&self, at_least: u64) -> Result<u64, HomeError> {
+        let last = self
+            .read(GENERATION)?
+            .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok());
+        let next = last.map_or(at_least, |last| at_least.max(last.saturating_add(1)));
+        self.write(GENERATION, format!("{next}\n").as_bytes())?;
+        Ok(next)
+    }
+
+    /// Where the store is.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.0.join(STORE)
+    }
+
+    fn make(&self) -> Result<(), HomeError> {
+        let io = |error| HomeError::Io(self.0.clone(), error);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)
+            .map_err(io)?;
+        fs::set_permissions(&self.0, Permissions::from_mode(0o700)).map_err(io)
+    }
+
+    fn key(&self, name: &str) -> Result<Option<NodeKey>, HomeError> {
+        let Some(bytes) = self.read(name)?.map(Zeroizing::new) else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|error| self.damaged(name, error))?;
+        NodeKey::from_pem(text)
+            .map(Some)
+            .map_err(|error| HomeError::Key(self.0.join(name), error))
+    }
+
+    fn write_key(&self, name: &str, key: &NodeKey) -> Result<(), HomeError> {
+        let pem = key.to_pem().map_err(|error| HomeError::Key(self.0.join(name), error))?;
+        self.write(name, pem.as_bytes())
+    }
+
+    fn required(&self, name: &str) -> Result<Bytes, HomeError> {
+        Ok(self
+            .read(name)?
+            .ok_or_else(|| self.damaged(name, "it is missing"))?
+            .into())
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, HomeError> {
+        let path = self.0.join(name);
+        let size = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(HomeError::Io(path, error)),
+        };
+        if size > FILE_MAX {
+            return Err(self.damaged(name, "it is too large"));
+        }
+        fs::read(&path).map(Some).map_err(|error| HomeError::Io(path, error))
+    }
+
+    /// All of it or nothing is on disk, whatever happens.
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), HomeError> {
+        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.draft")));
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&draft)?;
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(&self.0)?.sync_all()
+        };
+        write().map_err(|error| HomeError::Io(path.clone(), error))
+    }
+
+    fn damaged(&self, name: &str, why: impl ToString) -> HomeError {
+        HomeError::Damaged(self.0.join(name), why.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Anchors;
+
+    fn files() -> NodeFiles {
+        let key = NodeKey::generate();
+        let cluster = Cluster {
+            id: ClusterId::from_random([1; 16]),
+            name: "lab".parse().unwrap(),
+            roots: vec![Bytes::from_static(b"root")],
+            anchors: Anchors {
+                version: 1,
+                nodes: vec![key.id()],
+            },
+        };
+        NodeFiles {
+            manifest: Manifest::new(key.id(), "one".parse().unwrap(), &cluster, Some("machine".to_owned())),
+            certificate: Bytes::from_static(b"certificate"),
+            authority: Some(AuthorityFiles {
+                key: key.clone(),
+                certificate: Bytes::from_static(b"authority"),
+            }),
+            bootstrap: Bootstrap {
+                cluster,
+                nodes: Vec::new(),
+            },
+            key,
+        }
+    }
+
+    #[test]
+    fn a_node_survives_and_only_its_owner_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(&dir.path().join("deep/home"));
+        assert!(home.node().unwrap().is_none());
+        let files = files();
+        home.found(&files).unwrap();
+        let back = home.node().unwrap().unwrap();
+        assert_eq!((&back.manifest, &back.bootstrap), (&files.manifest, &files.bootstrap));
+        assert_eq!(back.authority.unwrap().key.public(), files.key.public());
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(home.0.clone()), 0o700);
+        for file in fs::read_dir(&home.0).unwrap() {
+            assert_eq!(mode(file.unwrap().path()), 0o600);
+        }
+    }
+
+    #[test]
+    fn a_set_up_that_stopped_halfway_is_no_node_and_keeps_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let first = home.pending_key().unwrap();
+        assert!(home.node().unwrap().is_none());
+        assert_eq!(home.pending_key().unwrap().public(), first.public());
+    }
+
+    #[test]
+    fn a_foreign_key_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        home.found(&files()).unwrap();
+        home.write_key(KEY, &NodeKey::generate()).unwrap();
+        assert!(matches!(home.node(), Err(HomeError::Damaged(path, _)) if path.ends_with(KEY)));
+    }
+
+    #[test]
+    fn generations_rise_even_if_the_clock_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        assert_eq!(
+            [100, 50, 200].map(|clock| home.next_generation(clock).unwrap()),
+            [100, 101, 200]
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Joining: how a host with a token becomes a node. The only exchange with somebody who has no certificate yet, on a
+//! protocol of its own. The joiner shows the token's secret and proves that it holds the key it wants certified, by a
+//! signature over keying material of this very TLS session (RFC 8446 section 7.5), so that nobody can pass the proof
+//! on. The anchor answers with a certificate and with what it knows of the cluster.
+//!
+//! ```text
+//!  joiner                                          anchor
+//!    bidi stream: Request                     ──►    token? proof? name free?
+//!                                                    issue, write to disk
+//!    Grant | Denied                           ◄──
+//! ```
+
+mod client;
+mod server;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use client::{JoinError, join};
+pub(crate) use server::{Applicant, Registrar, serve};
+
+use crate::home::Bootstrap;
+use crate::id::{Label, NodeId};
+use crate::token::{Refusal, Secret, TokenId};
+
+/// Version of the exchange.
+const VERSION: u16 = 1;
+/// Largest request.
+const REQUEST_MAX: usize = 4 * 1024;
+/// Largest answer: a cell of 800 nodes knows less than that.
+const ANSWER_MAX: usize = 2 * 1024 * 1024;
+
+/// RFC 5705 label of the keying material that the proof signs.
+const EXPORTER: &[u8] = b"EXPORTER-fabric-join";
+/// In front of what the proof signs; no other signature begins with it.
+const PROOF: &[u8] = b"fabric join proof\0";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    version: u16,
+    token: TokenId,
+    secret: Secret,
+    name: Label,
+    key: [u8; 32],
+    /// Ed25519 by `key` over [`PROOF`] and the session's keying material.
+    proof: Bytes,
+}
+
+/// What a joiner gets.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    /// Its certificate (DER).
+    pub(crate) certificate: Bytes,
+    /// The cluster and its nodes.
+    pub(crate) bootstrap: Bootstrap,
+}
+
+/// Why a joiner gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub(crate) enum Denied {
+    /// The token does not let it in.
+    #[error("{0}")]
+    Token(#[from] Refusal),
+    /// It does not hold the key.
+    #[error("the proof of the node's key is wrong")]
+    Proof,
+    /// Two nodes must not answer to one name.
+    #[error("node {1} is alive and has the name {0:?}: give this one another --name")]
+    NameTaken(Label, NodeId),
+    /// The digest of more nodes would not fit gossip.
+    #[error("the cluster has {0} nodes, and a cell holds no more")]
+    CellFull(usize),
+    /// The anchor runs other software.
+    #[error("the anchor speaks version {VERSION} of the join protocol, not {0}: use the same software on both")]
+    Version(u16),
+    /// The anchor's disk, or its authority.
+    #[error("the anchor could not do it: {0}")]
+    Failed(String),
+}
+
+fn proof_message(material: &[u8; 32]) -> Vec<u8> {
+    [PROOF, material].concat()
+}
+
+/// Both ends get the same bytes, and no other session does.
+fn keying_material(connection: &quinn::Connection, key: &[u8; 32]) -> Option<[u8; 32]> {
+    let mut material = [0; 32];
+    connection.export_keying_material(&mut material, EXPORTER, key).ok()?;
+    Some(material)
+}

@@ -1,0 +1,124 @@
+//! The joiner's side.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use quinn::{Connection, Endpoint};
+use tokio::time::timeout;
+
+use super::{ANSWER_MAX, Denied, Grant, Request, VERSION, keying_material, proof_message};
+use crate::id::Label;
+use crate::identity::NodeKey;
+use crate::mesh::{Close, tls};
+use crate::pki::{self, PkiError, Roots};
+use crate::token::Token;
+
+/// How long one address may take, from the first packet to the answer.
+const ADDRESS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a host did not join.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoinError {
+    /// The anchor said no.
+    #[error("{0}")]
+    Denied(#[from] Denied),
+    /// No address answered as the anchor.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The token's root is none, or what the anchor issued is not good.
+    #[error("{0}")]
+    Certificate(#[from] PkiError),
+    /// The endpoint cannot be set up.
+    #[error("{0}")]
+    Local(String),
+}
+
+/// Redeems a token for this key. `from` is the address to dial from, if it is a certain one; `now` is the time since
+/// 1970-01-01 UTC.
+pub(crate) async fn join(
+    token: &Token,
+    key: &NodeKey,
+    name: &Label,
+    from: IpAddr,
+    now: Duration,
+) -> Result<Grant, JoinError> {
+    let roots = Roots::new(token.cluster, std::slice::from_ref(&token.root))?;
+    let mut reasons = Vec::new();
+    for seed in &token.seeds {
+        match timeout(ADDRESS_DEADLINE, ask(token, &roots, key, name, from, *seed)).await {
+            Ok(Ok(grant)) => return check(&roots, key, grant, now),
+            Ok(Err(JoinError::Unreachable(why))) => reasons.push(format!("{seed}: {why}")),
+            Ok(Err(other)) => return Err(other),
+            Err(_) => reasons.push(format!("{seed}: no answer in time")),
+        }
+    }
+    Err(JoinError::Unreachable(reasons.join("; ")))
+}
+
+fn check(roots: &Roots, key: &NodeKey, grant: Grant, now: Duration) -> Result<Grant, JoinError> {
+    let leaf = roots.check(&grant.certificate, now)?;
+    if leaf.node != key.id() || grant.bootstrap.cluster.id != roots.cluster() {
+        return Err(JoinError::Certificate(PkiError::Malformed(
+            "it is of another node or cluster",
+        )));
+    }
+    Ok(grant)
+}
+
+async fn ask(
+    token: &Token,
+    roots: &Roots,
+    key: &NodeKey,
+    name: &Label,
+    from: IpAddr,
+    seed: SocketAddr,
+) -> Result<Grant, JoinError> {
+    let local = |error: &dyn std::fmt::Display| JoinError::Local(error.to_string());
+    let mut endpoint = Endpoint::client(source(from, seed)).map_err(|error| local(&error))?;
+    endpoint.set_default_client_config(tls::joiner(roots).map_err(|error| local(&error))?);
+    let connection = endpoint
+        .connect(seed, &pki::dns_name(token.anchor, token.cluster))
+        .map_err(|error| JoinError::Unreachable(error.to_string()))?
+        .await
+        .map_err(|error| JoinError::Unreachable(error.to_string()))?;
+    let answer = exchange(&connection, token, key, name).await;
+    Close::Done.close(&connection);
+    let _late = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    Ok(answer??)
+}
+
+/// A certain address is kept where it is of the seed's family.
+fn source(from: IpAddr, seed: SocketAddr) -> SocketAddr {
+    let any = if seed.is_ipv4() {
+        IpAddr::from(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::from(Ipv6Addr::UNSPECIFIED)
+    };
+    let usable = from.is_ipv4() == seed.is_ipv4() && (!from.is_loopback() || seed.ip().is_loopback());
+    SocketAddr::new(if usable { from } else { any }, 0)
+}
+
+async fn exchange(
+    connection: &Connection,
+    token: &Token,
+    key: &NodeKey,
+    name: &Label,
+) -> Result<Result<Grant, Denied>, JoinError> {
+    let lost = |error: &dyn std::fmt::Display| JoinError::Unreachable(error.to_string());
+    let material = keying_material(connection, &key.public())
+        .ok_or_else(|| JoinError::Local("TLS gives no keying material".to_owned()))?;
+    let request = Request {
+        version: VERSION,
+        token: token.id,
+        secret: token.secret.clone(),
+        name: name.clone(),
+        key: key.public(),
+        proof: key.sign(&proof_message(&material)).to_vec().into(),
+    };
+    let request = postcard::to_stdvec(&request).map_err(|error| lost(&error))?;
+    let (mut send, mut receive) = connection.open_bi().await.map_err(|error| lost(&error))?;
+    send.write_all(&request).await.map_err(|error| lost(&error))?;
+    send.finish().map_err(|error| lost(&error))?;
+    let answer = receive.read_to_end(ANSWER_MAX).await.map_err(|error| lost(&error))?;
+    postcard::from_bytes(&answer).map_err(|_| lost(&"its answer cannot be read"))
+}

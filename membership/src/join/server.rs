@@ -1,0 +1,112 @@
+//! The anchor's side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use quinn::Connection;
+use tokio::time::timeout;
+
+use super::{Denied, Grant, REQUEST_MAX, Request, VERSION, keying_material, proof_message};
+use crate::home::Bootstrap;
+use crate::id::{Label, NodeId};
+use crate::identity;
+use crate::mesh::Close;
+use crate::token::{Secret, TokenId};
+
+/// How long a joiner may take to read its answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Who wants to join, with what.
+#[derive(Debug)]
+pub(crate) struct Applicant {
+    /// The name it shall have.
+    pub(crate) name: Label,
+    /// Its public key; it was proven that it holds the private one.
+    pub(crate) key: [u8; 32],
+    /// The token.
+    pub(crate) token: TokenId,
+    /// And its secret.
+    pub(crate) secret: Secret,
+}
+
+/// What the exchange needs of the anchor.
+pub(crate) trait Registrar: Send + Sync {
+    /// Spends the token on a key whose holder was proven, and gives its certificate (DER). All of it is on disk when
+    /// this returns.
+    fn admit(&self, applicant: Applicant) -> BoxFuture<'_, Result<Bytes, Denied>>;
+
+    /// What a joiner needs to know.
+    fn bootstrap(&self) -> Bootstrap;
+}
+
+/// Serves one connection; the reason, where it was denied.
+pub(crate) async fn serve(connection: &Connection, registrar: &Arc<dyn Registrar>) -> Result<NodeId, Denied> {
+    let lost = |_| Denied::Failed("the connection was lost".to_owned());
+    let (mut send, mut receive) = connection.accept_bi().await.map_err(lost)?;
+    let request = receive
+        .read_to_end(REQUEST_MAX)
+        .await
+        .map_err(|error| Denied::Failed(error.to_string()))?;
+    let decided = decide(connection, registrar, &request).await;
+    let (answer, outcome) = match decided {
+        Ok((node, grant)) => (Ok(grant), Ok(node)),
+        Err(denied) => (Err(denied.clone()), Err(denied)),
+    };
+    let answer: Result<Grant, Denied> = answer;
+    if let Ok(bytes) = postcard::to_stdvec(&answer) {
+        let written = timeout(ANSWER_DEADLINE, send.write_all(&bytes)).await;
+        if matches!(written, Ok(Ok(()))) && send.finish().is_ok() {
+            // The joiner closes once it has read all.
+            let _late = timeout(ANSWER_DEADLINE, connection.closed()).await;
+        }
+    }
+    Close::Done.close(connection);
+    outcome
+}
+
+async fn decide(
+    connection: &Connection,
+    registrar: &Arc<dyn Registrar>,
+    request: &[u8],
+) -> Result<(NodeId, Grant), Denied> {
+    let request = read(request)?;
+    let material = keying_material(connection, &request.key).ok_or(Denied::Proof)?;
+    let signature = <&[u8; 64]>::try_from(&request.proof[..]).map_err(|_| Denied::Proof)?;
+    if !identity::verify(&request.key, &proof_message(&material), signature) {
+        return Err(Denied::Proof);
+    }
+    let node = NodeId::of_key(&request.key);
+    let Request {
+        name,
+        key,
+        token,
+        secret,
+        ..
+    } = request;
+    let certificate = registrar
+        .admit(Applicant {
+            name,
+            key,
+            token,
+            secret,
+        })
+        .await?;
+    Ok((
+        node,
+        Grant {
+            certificate,
+            bootstrap: registrar.bootstrap(),
+        },
+    ))
+}
+
+fn read(bytes: &[u8]) -> Result<Request, Denied> {
+    // The version comes first, so that a later one can be told from junk.
+    let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(|_| Denied::Version(0))?;
+    if version != VERSION {
+        return Err(Denied::Version(version));
+    }
+    postcard::from_bytes(bytes).map_err(|_| Denied::Failed("the request cannot be read".to_owned()))
+}

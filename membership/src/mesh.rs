@@ -1,0 +1,316 @@
+//! The mesh: one QUIC endpoint that dials and listens, one permanent connection per pair of members, and on each the
+//! classes of traffic of [`frame`]. It moves bytes between nodes whose identity it has checked, and refuses to look
+//! into them.
+//!
+//! Start with [`link`], the life of one connection; [`dialer`] and [`table`] decide which connections there are,
+//! [`admission`] who may have one.
+
+mod admission;
+mod call;
+mod dial;
+mod dialer;
+pub(crate) mod frame;
+mod link;
+mod listen;
+pub(crate) mod queue;
+mod refusals;
+mod table;
+pub(crate) mod tls;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use quinn::{Connection, Endpoint, TokioRuntime};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use self::admission::Close;
+pub(crate) use self::call::Class;
+use self::dialer::Dialer;
+use self::queue::{Bounds, Queue};
+use self::refusals::Refusals;
+use self::table::Table;
+use self::tls::TlsError;
+use crate::counter::{Counter, Counters};
+use crate::id::NodeId;
+use crate::identity::NodeKey;
+use crate::pki::Roots;
+use crate::service::CallError;
+use crate::wallclock;
+
+/// Gossip that waits to be read.
+const GOSSIP_WAITING: Bounds = Bounds {
+    items: 256,
+    bytes: 4 * 1024 * 1024,
+};
+/// How long closing may take: long enough to tell the peers.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the mesh tells its owner. Connections and frames of one peer come in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A connection to the peer stands. Comes again when another connection takes over; frames sent on the one before
+    /// may be lost.
+    Up(NodeId),
+    /// There is no connection to the peer any more.
+    Down(NodeId),
+    /// A frame of records from the peer.
+    Frame(NodeId, Bytes),
+}
+
+/// Answers a call. `Err` is told to the caller.
+pub(crate) type Answer = dyn Fn(Class, NodeId, Bytes) -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync;
+/// Serves a connection of a node that wants to join.
+pub(crate) type ServeJoin = dyn Fn(Connection) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// What the mesh calls.
+#[derive(Clone)]
+pub(crate) struct Handlers {
+    /// Answers calls of members.
+    pub(crate) answer: Arc<Answer>,
+    /// Serves joins.
+    pub(crate) join: Arc<ServeJoin>,
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handlers")
+    }
+}
+
+/// As whom and where the mesh runs.
+#[derive(Debug)]
+pub(crate) struct Settings<'a> {
+    /// This node's key.
+    pub(crate) key: &'a NodeKey,
+    /// Its certificate (DER).
+    pub(crate) certificate: &'a Bytes,
+    /// Whom it trusts.
+    pub(crate) roots: Roots,
+    /// The UDP address of the endpoint.
+    pub(crate) listen: SocketAddr,
+    /// Where it counts.
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Why there is no mesh.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MeshError {
+    /// Key, certificate and roots do not make a TLS configuration.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address is taken, or not of this host.
+    #[error("UDP {0} cannot be bound: {1}; choose another --listen address, or stop what uses it")]
+    Bind(SocketAddr, std::io::Error),
+}
+
+/// A running mesh. Clones are handles to the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Mesh(Arc<Shared>);
+
+/// A handle that does not keep the mesh: for its own handlers.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakMesh(Weak<Shared>);
+
+impl WeakMesh {
+    /// The mesh, while there is one.
+    pub(crate) fn upgrade(&self) -> Option<Mesh> {
+        self.0.upgrade().map(Mesh)
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    own: NodeId,
+    roots: Roots,
+    endpoint: Endpoint,
+    client: quinn::ClientConfig,
+    handlers: Handlers,
+    counters: Arc<Counters>,
+    refusals: Refusals,
+    table: Mutex<Table>,
+    dialer: Mutex<Dialer>,
+    events: mpsc::Sender<Event>,
+    gossip: Arc<Queue<(NodeId, Bytes)>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Mesh {
+    /// Binds the endpoint and starts to listen. Nobody is dialled before [`Mesh::members`] is called.
+    pub(crate) fn start(
+        settings: Settings<'_>,
+        handlers: Handlers,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, MeshError> {
+        let Settings {
+            key,
+            certificate,
+            roots,
+            listen,
+            counters,
+        } = settings;
+        let server = tls::server(key, certificate, &roots)?;
+        let bind = |error| MeshError::Bind(listen, error);
+        let socket = UdpSocket::bind(listen).map_err(bind)?;
+        let endpoint = Endpoint::new(tls::endpoint(key), Some(server), socket, Arc::new(TokioRuntime)).map_err(bind)?;
+        let shared = Arc::new(Shared {
+            own: key.id(),
+            client: tls::member(key, certificate, &roots)?,
+            roots,
+            endpoint,
+            handlers,
+            refusals: Refusals::new(counters.clone()),
+            counters,
+            table: Mutex::new(Table::new(key.id())),
+            dialer: Mutex::new(Dialer::new(key.id())),
+            events,
+            gossip: Arc::new(Queue::new(GOSSIP_WAITING)),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        shared.tasks.spawn(listen::accept(shared.clone()));
+        shared.tasks.spawn(dial::run(shared.clone()));
+        Ok(Self(shared))
+    }
+
+    /// A handle that does not keep it.
+    pub(crate) fn downgrade(&self) -> WeakMesh {
+        WeakMesh(Arc::downgrade(&self.0))
+    }
+
+    /// Where the endpoint is bound.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.0.endpoint.local_addr().ok()
+    }
+
+    /// Takes the members and where they are reached. This node itself may be among them.
+    pub(crate) fn members(&self, members: BTreeMap<NodeId, Vec<SocketAddr>>) {
+        self.0.dialer().members(members, wallclock::monotonic());
+    }
+
+    /// Queues a frame of records, at most [`frame::FRAME_MAX`] bytes, and returns at once. Where there is no
+    /// connection or no room it is dropped, and said so.
+    pub(crate) fn send(&self, to: NodeId, frame: Bytes) -> bool {
+        let queue = self.0.table().queues(to).map(|queues| queues.records.clone());
+        let Some(queue) = queue else { return false };
+        let queued = queue.offer(frame);
+        if !queued {
+            self.0.counters.add(Counter::FramesDropped);
+        }
+        queued
+    }
+
+    /// Queues a gossip message, in place of older ones where the peer is slow, and returns at once.
+    pub(crate) fn gossip(&self, to: NodeId, message: Bytes) {
+        let queue = self.0.table().queues(to).map(|queues| queues.gossip.clone());
+        if let Some(queue) = queue {
+            self.0
+                .counters
+                .add_many(Counter::GossipDropped, queue.push_newest(message));
+        }
+    }
+
+    /// Gossip messages with the node whose connection brought them.
+    pub(crate) fn gossip_inbox(&self) -> Arc<Queue<(NodeId, Bytes)>> {
+        self.0.gossip.clone()
+    }
+
+    /// Asks another node.
+    pub(crate) async fn call(
+        &self,
+        to: NodeId,
+        class: Class,
+        request: Bytes,
+        wait: Duration,
+    ) -> Result<Bytes, CallError> {
+        let connection = self.0.table().connection(to).ok_or(CallError::NotConnected(to))?;
+        call::ask(&connection, to, class, request, wait).await
+    }
+
+    /// Whom this node is connected to, with smoothed round-trip times.
+    pub(crate) fn peers(&self) -> BTreeMap<NodeId, Duration> {
+        self.0.table().peers()
+    }
+
+    /// The last refusal of each reason, of the last minutes.
+    pub(crate) fn refusals(&self) -> Vec<(&'static str, String)> {
+        self.0.refusals.recent(wallclock::monotonic())
+    }
+
+    /// Notes a refusal that was decided elsewhere.
+    pub(crate) fn refuse(&self, counter: Counter, from: SocketAddr, words: &str) {
+        self.0.refuse(counter, from, words);
+    }
+
+    /// Closes the endpoint without waiting.
+    pub(crate) fn abandon(&self) {
+        let shared = &self.0;
+        shared.stop.cancel();
+        shared
+            .endpoint
+            .close((Close::Shutdown as u32).into(), b"the node stops");
+    }
+
+    /// Tells the peers and closes the endpoint. Bounded by 2 s.
+    pub(crate) async fn close(&self) {
+        let shared = &self.0;
+        shared.stop.cancel();
+        shared
+            .endpoint
+            .close((Close::Shutdown as u32).into(), b"the node stops");
+        shared.tasks.close();
+        let _late = timeout(CLOSE_DEADLINE, async {
+            shared.tasks.wait().await;
+            shared.endpoint.wait_idle().await;
+        })
+        .await;
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dialer(&self) -> MutexGuard<'_, Dialer> {
+        self.dialer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, counter: Counter, from: SocketAddr, words: &str) {
+        self.refusals.note(counter, from, words, wallclock::monotonic());
+    }
+
+    async fn up(&self, peer: NodeId) {
+        self.counters.add(Counter::LinksUp);
+        self.dialer().connected(peer);
+        self.tell(Event::Up(peer)).await;
+    }
+
+    async fn down(&self, peer: NodeId) {
+        self.counters.add(Counter::LinksDown);
+        self.dialer()
+            .disconnected(peer, wallclock::monotonic(), &mut rand::rng());
+        self.tell(Event::Down(peer)).await;
+    }
+
+    /// Waits while the owner is busy, so that QUIC slows the peer down. An owner that is gone needs no telling.
+    async fn tell(&self, event: Event) {
+        tokio::select! {
+            _gone = self.events.send(event) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    fn gossip_came(&self, from: NodeId, message: Bytes) {
+        self.counters
+            .add_many(Counter::GossipDropped, self.gossip.push_newest((from, message)));
+    }
+}

@@ -1,0 +1,90 @@
+//! The dialling side of the endpoint: does what the [`Dialer`] says and tells it how it went.
+//!
+//! [`Dialer`]: super::dialer::Dialer
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::Connection;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::admission::{self, Refused};
+use super::table::Dialled;
+use super::{Shared, link};
+use crate::counter::Counter;
+use crate::id::NodeId;
+use crate::pki;
+use crate::wallclock;
+
+const TICK: Duration = Duration::from_millis(100);
+const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Dials until the mesh stops.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shared.stop.cancelled() => return,
+        }
+        let due = shared.dialer().due(wallclock::monotonic());
+        for (peer, address) in due {
+            let shared = shared.clone();
+            shared
+                .clone()
+                .tasks
+                .spawn(async move { one(&shared, peer, address).await });
+        }
+    }
+}
+
+async fn one(shared: &Arc<Shared>, peer: NodeId, address: SocketAddr) {
+    let stood = match connect(shared, peer, address).await {
+        Ok(connection) => link::serve(shared, peer, Dialled::Here, connection).await,
+        Err(why) => {
+            tracing::debug!(%peer, %address, "dial failed: {why}");
+            false
+        }
+    };
+    if !stood {
+        shared.counters.add(Counter::DialsFailed);
+        shared.dialer().failed(peer, wallclock::monotonic(), &mut rand::rng());
+    }
+}
+
+async fn connect(shared: &Shared, peer: NodeId, address: SocketAddr) -> Result<Connection, String> {
+    let name = pki::dns_name(peer, shared.roots.cluster());
+    let connecting = shared
+        .endpoint
+        .connect_with(shared.client.clone(), address, &name)
+        .map_err(|error| error.to_string())?;
+    let connection = match timeout(DIAL_DEADLINE, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            note_refusal(shared, address, &error);
+            return Err(error.to_string());
+        }
+        Err(_) => return Err("no answer in time".to_owned()),
+    };
+    match admission::peer(&connection, &shared.roots, shared.own, wallclock::since_epoch()) {
+        Ok(found) if found == peer => Ok(connection),
+        Ok(found) => Err(refuse(shared, &connection, &Refused::WrongPeer(found))),
+        Err(refused) => Err(refuse(shared, &connection, &refused)),
+    }
+}
+
+/// An answer from somebody who cannot prove to be a member is more than a dead address.
+fn note_refusal(shared: &Shared, address: SocketAddr, error: &quinn::ConnectionError) {
+    let counter = admission::failed(error);
+    if counter == Counter::RefusedCertificate {
+        shared.refuse(counter, address, &error.to_string());
+    }
+}
+
+fn refuse(shared: &Shared, connection: &Connection, refused: &Refused) -> String {
+    shared.refuse(refused.counter(), connection.remote_address(), &refused.to_string());
+    refused.close().close(connection);
+    refused.to_string()
+}

@@ -1,0 +1,182 @@
+//! What a cluster trusts: one root, two while they are rotated. Decides whether a certificate is of a member.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{CertificateError, Error as TlsError, RootCertStore};
+
+use super::{Leaf, PkiError};
+use crate::id::ClusterId;
+
+/// The trusted roots of one cluster.
+#[derive(Debug, Clone)]
+pub struct Roots {
+    cluster: ClusterId,
+    store: Arc<RootCertStore>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl Roots {
+    /// Roots are certificates in DER form.
+    pub fn new(cluster: ClusterId, roots: &[Bytes]) -> Result<Self, PkiError> {
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            let root = CertificateDer::from(root.to_vec());
+            store
+                .add(root)
+                .map_err(|error| PkiError::Untrusted(error.to_string()))?;
+        }
+        let store = Arc::new(store);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(store.clone(), provider)
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| PkiError::Untrusted(error.to_string()))?;
+        Ok(Self {
+            cluster,
+            store,
+            verifier,
+        })
+    }
+
+    /// The cluster whose roots these are.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// Checks a node's certificate (DER) as a TLS peer's: it must be good at `now`, the time since 1970-01-01 UTC.
+    pub fn check(&self, der: &[u8], now: Duration) -> Result<Leaf, PkiError> {
+        let leaf = Leaf::parse(der)?;
+        if leaf.cluster != self.cluster {
+            return Err(PkiError::OtherCluster(leaf.cluster));
+        }
+        self.chains(der, now)?;
+        Ok(leaf)
+    }
+
+    /// Checks the certificate in a node's record: the cluster let it in once. A member that slept through the end of
+    /// its certificate must renew it to connect, but what it said stays true.
+    pub fn check_record(&self, der: &[u8]) -> Result<Leaf, PkiError> {
+        let issued = Leaf::parse(der)?.not_before;
+        self.check(der, issued)
+    }
+
+    fn chains(&self, der: &[u8], at: Duration) -> Result<(), PkiError> {
+        self.verifier
+            .verify_client_cert(&CertificateDer::from(der), &[], UnixTime::since_unix_epoch(at))
+            .map(|_| ())
+            .map_err(|error| PkiError::Untrusted(reason(&error)))
+    }
+
+    pub(crate) fn store(&self) -> Arc<RootCertStore> {
+        self.store.clone()
+    }
+
+    pub(crate) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        self.verifier.clone()
+    }
+}
+
+fn reason(error: &TlsError) -> String {
+    match error {
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => "no root of this cluster signed it".to_owned(),
+        TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "it has expired".to_owned()
+        }
+        TlsError::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+            "it is not valid yet: check this host's clock".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::NodeId;
+    use crate::identity::NodeKey;
+    use crate::pki::Authority;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn cluster(n: u8) -> (ClusterId, Authority, Roots) {
+        let id = ClusterId::from_random([n; 16]);
+        let authority = Authority::create(id, NodeKey::from_seed(&[n; 32]), NOW).unwrap();
+        let roots = Roots::new(id, &[authority.certificate().clone()]).unwrap();
+        (id, authority, roots)
+    }
+
+    #[test]
+    fn a_leaf_names_node_key_and_cluster() {
+        let (id, authority, roots) = cluster(1);
+        let key = NodeKey::from_seed(&[9; 32]);
+        let der = authority.issue(&key.public(), NOW).unwrap();
+        let leaf = roots.check(&der, NOW).unwrap();
+        assert_eq!((leaf.node, leaf.key, leaf.cluster), (key.id(), key.public(), id));
+        assert_eq!(leaf.not_before, NOW - DAY);
+        assert_eq!(leaf.not_after, NOW + 90 * DAY);
+    }
+
+    #[test]
+    fn a_certificate_of_another_cluster_is_refused() {
+        let (other, authority, _) = cluster(1);
+        let (_, _, roots) = cluster(2);
+        let der = authority.issue(&[3; 32], NOW).unwrap();
+        assert_eq!(roots.check(&der, NOW), Err(PkiError::OtherCluster(other)));
+    }
+
+    #[test]
+    fn an_impostor_with_the_right_cluster_id_is_refused() {
+        let (id, _, roots) = cluster(1);
+        let impostor = Authority::create(id, NodeKey::from_seed(&[7; 32]), NOW).unwrap();
+        let der = impostor.issue(&[3; 32], NOW).unwrap();
+        assert!(matches!(roots.check(&der, NOW), Err(PkiError::Untrusted(_))));
+    }
+
+    #[test]
+    fn time_counts_for_connections_but_not_for_records() {
+        let (_, authority, roots) = cluster(1);
+        let der = authority.issue(&[3; 32], NOW).unwrap();
+        assert!(matches!(roots.check(&der, NOW + 91 * DAY), Err(PkiError::Untrusted(why)) if why == "it has expired"));
+        assert!(roots.check(&der, NOW - 2 * DAY).is_err());
+        assert_eq!(roots.check_record(&der).unwrap().node, NodeId::of_key(&[3; 32]));
+    }
+
+    #[test]
+    fn the_authority_itself_is_no_node() {
+        let (_, authority, roots) = cluster(1);
+        assert_eq!(
+            roots.check(authority.certificate(), NOW),
+            Err(PkiError::Malformed("it is an authority's"))
+        );
+        assert!(roots.check(b"junk", NOW).is_err());
+    }
+
+    #[test]
+    fn names_that_are_not_the_keys_or_not_one_are_refused() {
+        use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SanType};
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let uri = |node: &str| SanType::URI(format!("spiffe://{}/node/{node}", "01".repeat(16)).try_into().unwrap());
+        let made = |names: Vec<SanType>| {
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = names;
+            Leaf::parse(params.self_signed(&key).unwrap().der())
+        };
+        assert!(matches!(
+            made(vec![uri("aaaaaaaaaaaa")]),
+            Err(PkiError::NotItsKey { .. })
+        ));
+        assert_eq!(
+            made(vec![uri("aaaaaaaaaaaa"), uri("bbbbbbbbbbbb")]),
+            Err(PkiError::Malformed("it has more than one URI"))
+        );
+        assert_eq!(made(vec![]), Err(PkiError::Malformed("it has no alternative names")));
+        assert!(matches!(made(vec![uri("aaaaaaaaaaaa/x")]), Err(PkiError::Malformed(_))));
+    }
+}

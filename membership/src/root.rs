@@ -1,0 +1,51 @@
+//! Roots: what two nodes compare to learn whether, and roughly where, they differ. The objects of a scope are spread
+//! over 256 buckets by the hash of their key; a bucket's sum is over its objects, the root over all objects and heads.
+
+use crate::record::Digest;
+use crate::siblings::Siblings;
+
+/// How many buckets the objects of a scope are spread over: one per value of a byte of the key's hash.
+const BUCKETS: usize = 256;
+
+/// The sums of one scope, kept up to date with each change.
+#[derive(Debug, Clone)]
+pub(crate) struct Sums {
+    heads: Digest,
+    /// Of all buckets.
+    objects: Digest,
+    buckets: Vec<Digest>,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            heads: Digest::default(),
+            objects: Digest::default(),
+            buckets: vec![Digest::default(); BUCKETS],
+        }
+    }
+}
+
+impl Sums {
+    /// One origin's head takes the place of another one of the same origin.
+    pub(crate) fn replace_head(&mut self, before: Option<Digest>, after: Digest) {
+        self.heads = self.heads.minus(before.unwrap_or_default()).plus(after);
+    }
+
+    /// One object's versions take the place of others.
+    pub(crate) fn replace_object(&mut self, before: Option<Digest>, after: &Siblings) {
+        let replace = |sum: &mut Digest| *sum = sum.minus(before.unwrap_or_default()).plus(after.digest());
+        replace(&mut self.objects);
+        self.buckets.get_mut(usize::from(after.bucket())).map(replace);
+    }
+
+    /// One digest over all.
+    pub(crate) fn root(&self) -> Digest {
+        Digest::of(&[&self.heads.0, &self.objects.0])
+    }
+
+    /// The sums of the buckets, in order.
+    pub(crate) fn buckets(&self) -> &[Digest] {
+        &self.buckets
+    }
+}

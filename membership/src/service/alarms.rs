@@ -1,0 +1,134 @@
+//! What an operator should know, kept until it is over: some things are conditions that hold or do not, others are
+//! events that are shown for a while.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Alarm;
+use super::registrar::CELL_MAX;
+use super::state::State;
+use crate::gossip::Gossip;
+use crate::mesh::Mesh;
+use crate::wallclock;
+
+/// How long an event is shown.
+const SHOWN: Duration = Duration::from_secs(600);
+/// Most kinds of events that are kept.
+const EVENTS_MAX: usize = 64;
+
+/// A certificate is to be renewed when a third of its 90 days is left.
+const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Say that the cell is getting full when it is so in parts of ten.
+const CELL_FILLED: usize = 6;
+
+/// All that holds at this moment, and the events of the last minutes.
+pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
+    let now = wallclock::monotonic();
+    let mut alarms = state.events().shown(now);
+    let conditions = [certificate(state), cell(state), pulse(state, now), gossip_ended(gossip)];
+    alarms.extend(conditions.into_iter().flatten());
+    for (reason, words) in mesh.refusals() {
+        alarms.push(alarm("peer-refused", format!("{reason}: {words}")));
+    }
+    for node in gossip.muted() {
+        let why = "the gossip task ended on what it sent; it is not heard for 10 minutes: look at its version and logs";
+        alarms.push(alarm("peer-muted", format!("node {node}: {why}")));
+    }
+    alarms
+}
+
+fn alarm(name: &str, message: String) -> Alarm {
+    Alarm {
+        name: name.to_owned(),
+        message,
+    }
+}
+
+fn certificate(state: &State) -> Option<Alarm> {
+    let left = state.leaf.not_after.checked_sub(wallclock::since_epoch());
+    match left {
+        None => Some(alarm(
+            "certificate-expired",
+            "this node's certificate has expired and peers refuse it: remove its data directory and join with a token"
+                .to_owned(),
+        )),
+        Some(left) if left < EXPIRES_SOON => {
+            let days = left.as_secs() / (24 * 60 * 60);
+            Some(alarm(
+                "certificate-expires",
+                format!("this node's certificate expires in {days} days"),
+            ))
+        }
+        Some(_) => None,
+    }
+}
+
+fn cell(state: &State) -> Option<Alarm> {
+    let nodes = state.roster().len();
+    (nodes * 10 >= CELL_MAX * CELL_FILLED).then(|| {
+        alarm(
+            "cell-filling",
+            format!("the cluster has {nodes} of at most {CELL_MAX} nodes"),
+        )
+    })
+}
+
+fn pulse(state: &State, now: Instant) -> Option<Alarm> {
+    let why = "this node's own ticks came late: it was stopped, or has too little processor time; what it says of others \
+               may be wrong";
+    (!state.pulse().is_steady(now)).then(|| alarm("ticks-late", why.to_owned()))
+}
+
+fn gossip_ended(gossip: &Gossip) -> Option<Alarm> {
+    gossip
+        .ended()
+        .map(|why| alarm("gossip-ended", format!("gossip ended and is started again soon: {why}")))
+}
+
+/// The events of one peer.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    last: BTreeMap<(String, String), Instant>,
+}
+
+impl Events {
+    /// Notes an event. The same one again counts as one. Says whether it was not shown already.
+    pub(super) fn note(&mut self, name: &str, message: String, now: Instant) -> bool {
+        self.last.retain(|_, at| now.duration_since(*at) < SHOWN);
+        let key = (name.to_owned(), message);
+        if self.last.len() >= EVENTS_MAX && !self.last.contains_key(&key) {
+            return false;
+        }
+        self.last.insert(key, now).is_none()
+    }
+
+    /// Those that are shown.
+    pub(super) fn shown(&self, now: Instant) -> Vec<Alarm> {
+        let fresh = self.last.iter().filter(|(_, at)| now.duration_since(**at) < SHOWN);
+        fresh
+            .map(|((name, message), _)| Alarm {
+                name: name.clone(),
+                message: message.clone(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some point in time to count from")]
+    fn events_are_shown_once_for_a_while_and_bounded() {
+        let (now, mut events) = (Instant::now(), Events::default());
+        assert!(events.note("store-failed", "full".to_owned(), now));
+        assert!(!events.note("store-failed", "full".to_owned(), now + SHOWN / 2));
+        assert_eq!(events.shown(now + SHOWN).len(), 1);
+        assert_eq!(events.shown(now + 2 * SHOWN), []);
+        for n in 0..1_000 {
+            events.note("bad-frame", n.to_string(), now + SHOWN / 2);
+        }
+        assert_eq!(events.shown(now + SHOWN / 2).len(), EVENTS_MAX);
+    }
+}

@@ -1,0 +1,182 @@
+//! The loop that drives replication and liveness: events of the mesh, own batches and ticks in, effects out, all by one
+//! task, so that effects happen in the order in which they were decided.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::state::{Command, State};
+use super::writing;
+use crate::batch::Batch;
+use crate::counter::Counter;
+use crate::gossip::Gossip;
+use crate::id::Scope;
+use crate::liveness::Watch;
+use crate::mesh::{self, Mesh};
+use crate::sync::{Effect, Event, TICK};
+use crate::wallclock;
+
+/// Others' records are made durable every so many ticks.
+const FLUSH_TICKS: u32 = 8;
+
+/// The loop's own state.
+#[derive(Debug)]
+pub(super) struct Engine {
+    state: Arc<State>,
+    mesh: Mesh,
+    gossip: Gossip,
+    watch: Watch,
+    started: Instant,
+    /// Ticks since the last flush, if there was something to flush.
+    unflushed: Option<u32>,
+}
+
+impl Engine {
+    pub(super) fn new(state: Arc<State>, mesh: Mesh, gossip: Gossip) -> Self {
+        let started = wallclock::monotonic();
+        let mut engine = Self {
+            state,
+            mesh,
+            gossip,
+            watch: Watch::default(),
+            started,
+            unflushed: None,
+        };
+        engine.refresh_members();
+        engine
+    }
+
+    /// Runs until the peer stops.
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<mesh::Event>, mut commands: mpsc::Receiver<Command>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut live = self.gossip.live();
+        let stop = self.state.stop.clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.tick().await,
+                Ok(()) = live.changed() => {
+                    let live = live.borrow_and_update().clone();
+                    self.watch.gossip(live, wallclock::monotonic());
+                    self.look();
+                }
+                Some(command) = commands.recv() => self.command(command).await,
+                Some(event) = events.recv() => self.mesh_event(event).await,
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        if self.state.pulse().beat(TICK, wallclock::monotonic()) {
+            self.state.counters.add(Counter::TicksLate);
+        }
+        self.handle(Event::Tick).await;
+        self.look();
+        self.flush().await;
+    }
+
+    async fn command(&mut self, command: Command) {
+        let Command::Local(batch, done) = command;
+        self.local(batch, done).await;
+    }
+
+    async fn local(&mut self, batch: Batch, done: oneshot::Sender<()>) {
+        self.handle(Event::LocalBatch(batch)).await;
+        // Whoever wrote it may have gone.
+        let _gone = done.send(());
+    }
+
+    async fn mesh_event(&mut self, event: mesh::Event) {
+        match event {
+            mesh::Event::Up(peer) => {
+                self.watch.connected(peer);
+                self.gossip.poke(peer);
+                self.handle(Event::PeerUp(peer)).await;
+                self.look();
+            }
+            mesh::Event::Down(peer) => {
+                self.watch.disconnected(peer);
+                self.handle(Event::PeerDown(peer)).await;
+                self.look();
+            }
+            mesh::Event::Frame(peer, frame) => self.handle(Event::Frame(peer, frame)).await,
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        let now = wallclock::monotonic().duration_since(self.started);
+        let effects = self.state.core().handle(event, now, &mut rand::rng());
+        for effect in effects {
+            self.obey(effect).await;
+        }
+    }
+
+    async fn obey(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { to, frame } => {
+                // What is dropped here, repair brings.
+                let _queued = self.mesh.send(to, frame);
+            }
+            Effect::Persist(change) => {
+                self.unflushed.get_or_insert(0);
+                // It fails only when the disk is closed, at the end.
+                let _closed = self.state.disk.commit_later(change).await;
+            }
+            Effect::ScopeChanged(scope) => {
+                if scope == Scope::System {
+                    self.refresh_members();
+                }
+                // Nobody may listen.
+                let _unheard = self.state.changes.send(scope);
+            }
+            Effect::Reclaim(theirs) => {
+                let state = self.state.clone();
+                tokio::spawn(async move { writing::reclaim(&state, theirs).await });
+            }
+            Effect::Alarm(trouble) => self.state.note(trouble.name(), trouble.to_string()),
+            Effect::Count(name, n) => self.state.count(name, n),
+        }
+    }
+
+    fn refresh_members(&mut self) {
+        let changed = {
+            let core = self.state.core();
+            self.state.roster().refresh(core.replica())
+        };
+        let (others, addresses) = {
+            let roster = self.state.roster();
+            (roster.others(), roster.addresses())
+        };
+        self.watch.members(&others, wallclock::monotonic());
+        self.gossip.members(others);
+        self.mesh.members(addresses);
+        if changed {
+            self.state.members_changed();
+        }
+        self.look();
+    }
+
+    /// Tells how the members look, if that changed.
+    fn look(&self) {
+        let liveness = self.watch.all(wallclock::monotonic());
+        if self.state.roster().looks(liveness) {
+            self.state.members_changed();
+        }
+    }
+
+    async fn flush(&mut self) {
+        self.unflushed = match self.unflushed {
+            Some(FLUSH_TICKS) => {
+                let flushed = tokio::time::timeout(Duration::from_secs(5), self.state.disk.run(|store| store.flush()));
+                if let Ok(Err(error)) = flushed.await {
+                    self.state.note("store-failed", error.to_string());
+                }
+                None
+            }
+            ticks => ticks.map(|ticks| ticks + 1),
+        };
+    }
+}

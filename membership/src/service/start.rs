@@ -1,0 +1,217 @@
+//! Starting a peer: from a data directory to running tasks.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::alarms::Events;
+use super::disk::Disk;
+use super::engine::Engine;
+use super::handlers::Slot;
+use super::own_record;
+use super::roster::Roster;
+use super::state::{Parts, State, lock};
+use super::{CallHandler, Config, Inner, Membership, StartError};
+use crate::counter::Counters;
+use crate::gossip::{self, Gossip};
+use crate::home::{Home, HomeError, NodeFiles};
+use crate::identity;
+use crate::keyring::Certify;
+use crate::mesh::{self, Mesh, MeshError};
+use crate::node::NodeRecord;
+use crate::pki::{Authority, Leaf, PkiError, Roots};
+use crate::store::{Store, StoreError};
+use crate::sync::Sync;
+use crate::wallclock;
+
+/// Events of the mesh that wait for the engine; beyond, peers are slowed down.
+const EVENTS: usize = 64;
+const COMMANDS: usize = 64;
+/// How long the first writes may take.
+const FIRST_WRITES: Duration = Duration::from_secs(30);
+
+impl From<HomeError> for StartError {
+    fn from(error: HomeError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+impl From<PkiError> for StartError {
+    fn from(error: PkiError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+impl From<MeshError> for StartError {
+    fn from(error: MeshError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+impl Certify for Roots {
+    fn public_key(&self, record: &NodeRecord) -> Option<[u8; 32]> {
+        self.check_record(&record.certificate).ok().map(|leaf| leaf.key)
+    }
+}
+
+/// Starts the peer in `config.data`.
+pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Membership, StartError> {
+    let home = Home::at(&config.data);
+    let files = home.node()?.ok_or_else(|| StartError::NoNode(config.data.clone()))?;
+    check_machine(
+        &config.data,
+        files.manifest.machine.as_deref(),
+        identity::machine().as_deref(),
+    )?;
+    let roots = Roots::new(files.manifest.cluster, &files.bootstrap.cluster.roots)?;
+    let (counters, known): (Arc<Counters>, Arc<Mutex<Events>>) = Default::default();
+    let (disk, core) = open(&config.data, &home, &files, &roots, known.clone()).await?;
+    let (slot, (events_tx, events)) = (Slot::default(), mpsc::channel(EVENTS));
+    let settings = mesh::Settings {
+        key: &files.key,
+        certificate: &files.certificate,
+        roots,
+        listen: config.listen,
+        counters: counters.clone(),
+    };
+    let mesh = Mesh::start(settings, slot.handlers(), events_tx)?;
+    let own = own_record(&config, &mesh, &files).inspect_err(|_| mesh.abandon())?;
+    let (commands_tx, commands) = mpsc::channel(COMMANDS);
+    let NodeFiles {
+        manifest,
+        key,
+        certificate,
+        bootstrap,
+        authority,
+    } = files;
+    let state = Arc::new(State::new(Parts {
+        leaf: Leaf::parse(&certificate).inspect_err(|_| mesh.abandon())?,
+        authority: authority.map(|files| Authority::restore(manifest.cluster, files.key, files.certificate)),
+        roster: Roster::new(key.id(), bootstrap),
+        key,
+        disk,
+        handler,
+        commands: commands_tx,
+        counters,
+        core,
+        events: known,
+    }));
+    slot.fill(&state, &mesh);
+    let gossip = start_gossip(&state, &mesh, home);
+    let engine = tokio::spawn(Engine::new(state.clone(), mesh.clone(), gossip.clone()).run(events, commands));
+    let engine = Mutex::new(Some(engine));
+    begin(
+        Membership(Arc::new(Inner {
+            state,
+            mesh,
+            gossip,
+            engine,
+        })),
+        own,
+    )
+    .await
+}
+
+/// Has the node's own record on disk before anybody gets hold of the peer.
+async fn begin(membership: Membership, own: NodeRecord) -> Result<Membership, StartError> {
+    let why = match timeout(FIRST_WRITES, own_record::say(&membership.0.state, own)).await {
+        Ok(Ok(())) => return Ok(membership),
+        Ok(Err(why)) => why,
+        Err(_) => "the disk does not answer".to_owned(),
+    };
+    membership.shutdown().await;
+    Err(StartError::Other(format!(
+        "this node's own record could not be written: {why}"
+    )))
+}
+
+fn own_record(config: &Config, mesh: &Mesh, files: &NodeFiles) -> Result<NodeRecord, StartError> {
+    Ok(NodeRecord {
+        name: files.manifest.name.clone(),
+        certificate: files.certificate.clone(),
+        addresses: own_record::advertised(config, mesh, &files.bootstrap)?,
+        wire: mesh::frame::WIRE,
+        intent: true,
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+fn check_machine(data: &Path, bound: Option<&str>, here: Option<&str>) -> Result<(), StartError> {
+    match bound {
+        Some(bound) if Some(bound) != here => Err(StartError::Cloned(data.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+async fn open(
+    data: &Path,
+    home: &Home,
+    files: &NodeFiles,
+    roots: &Roots,
+    events: Arc<Mutex<Events>>,
+) -> Result<(Disk, Sync), StartError> {
+    let (path, node, data) = (home.store(), files.key.id(), data.to_owned());
+    let opened = move || {
+        let store = Store::open(&path)?;
+        let loaded = store.load(node)?;
+        Ok((store, loaded))
+    };
+    let opened: Result<_, StoreError> = tokio::task::spawn_blocking(opened)
+        .await
+        .map_err(|error| StartError::Other(error.to_string()))?;
+    let (store, loaded) = opened.map_err(|error| match error {
+        StoreError::InUse(_) => StartError::InUse(data),
+        other => StartError::Other(other.to_string()),
+    })?;
+    if loaded.forgotten > 0 {
+        tracing::warn!(
+            sets = loaded.forgotten,
+            "records of others were damaged on disk; peers send them again"
+        );
+    }
+    let failed = move |error: String| {
+        tracing::error!("the store could not be written: {error}");
+        lock(&events).note("store-failed", error, wallclock::monotonic());
+    };
+    let disk = Disk::start(store, failed).map_err(|error| StartError::Other(error.to_string()))?;
+    Ok((
+        disk,
+        Sync::new(&files.key.public(), loaded.replica, Box::new(roots.clone())),
+    ))
+}
+
+fn start_gossip(state: &Arc<State>, mesh: &Mesh, home: Home) -> Gossip {
+    let sender = mesh.clone();
+    let settings = gossip::Settings {
+        own: state.own(),
+        cluster: state.roster().cluster().id,
+        home,
+        inbox: mesh.gossip_inbox(),
+        send: Arc::new(move |to, bytes| sender.gossip(to, bytes)),
+        counters: state.counters.clone(),
+    };
+    Gossip::start(settings, state.stop.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_directory_is_noticed() {
+        let data = Path::new("/data");
+        assert!(check_machine(data, None, Some("here")).is_ok());
+        assert!(check_machine(data, Some("here"), Some("here")).is_ok());
+        assert!(matches!(
+            check_machine(data, Some("there"), Some("here")),
+            Err(StartError::Cloned(_))
+        ));
+        assert!(matches!(
+            check_machine(data, Some("there"), None),
+            Err(StartError::Cloned(_))
+        ));
+    }
+}

@@ -1,0 +1,176 @@
+//! What the tasks of one peer share. It holds no connections: those who answer other nodes hold this.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::CallHandler;
+use super::alarms::Events;
+use super::disk::Disk;
+use super::roster::Roster;
+use crate::batch::Batch;
+use crate::counter::Counters;
+use crate::hlc::{Clock, Stamp};
+use crate::id::{NodeId, Scope};
+use crate::identity::NodeKey;
+use crate::liveness::Pulse;
+use crate::pki::{Authority, Leaf};
+use crate::sync::Sync;
+use crate::wallclock;
+
+/// How far ahead of this node's clock another one's stamp may be to be followed.
+const STAMP_BOUND: Duration = Duration::from_secs(5);
+
+/// What the engine is asked by other tasks.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Merge and spread an own batch that is on disk; tell when it can be read.
+    Local(Batch, oneshot::Sender<()>),
+}
+
+/// The shared state of one peer.
+pub(super) struct State {
+    pub(super) key: NodeKey,
+    /// This node's own certificate.
+    pub(super) leaf: Leaf,
+    /// On anchors only.
+    pub(super) authority: Option<Authority>,
+    pub(super) disk: Disk,
+    pub(super) handler: CallHandler,
+    pub(super) commands: mpsc::Sender<Command>,
+    /// Held from making an own batch until it is merged: each builds on the one before.
+    pub(super) writing: tokio::sync::Mutex<()>,
+    pub(super) changes: broadcast::Sender<Scope>,
+    pub(super) members_changed: watch::Sender<u64>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) stop: CancellationToken,
+    core: Mutex<Sync>,
+    clock: Mutex<Clock>,
+    roster: Mutex<Roster>,
+    events: Arc<Mutex<Events>>,
+    pulse: Mutex<Pulse>,
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// What [`State::new`] takes.
+pub(super) struct Parts {
+    pub(super) key: NodeKey,
+    pub(super) leaf: Leaf,
+    pub(super) authority: Option<Authority>,
+    pub(super) disk: Disk,
+    pub(super) handler: CallHandler,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) core: Sync,
+    pub(super) roster: Roster,
+    pub(super) events: Arc<Mutex<Events>>,
+}
+
+/// Scope changes that a slow reader may lag behind before it must read all again.
+const CHANGES: usize = 256;
+
+impl State {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            key,
+            leaf,
+            authority,
+            disk,
+            handler,
+            commands,
+            counters,
+            core,
+            roster,
+            events,
+        } = parts;
+        Self {
+            key,
+            leaf,
+            authority,
+            disk,
+            handler,
+            commands,
+            writing: tokio::sync::Mutex::new(()),
+            changes: broadcast::Sender::new(CHANGES),
+            members_changed: watch::Sender::new(0),
+            counters,
+            stop: CancellationToken::new(),
+            core: Mutex::new(core),
+            clock: Mutex::default(),
+            roster: Mutex::new(roster),
+            events,
+            pulse: Mutex::default(),
+            counts: Mutex::default(),
+        }
+    }
+
+    pub(super) fn own(&self) -> NodeId {
+        self.leaf.node
+    }
+
+    pub(super) fn core(&self) -> MutexGuard<'_, Sync> {
+        lock(&self.core)
+    }
+
+    pub(super) fn roster(&self) -> MutexGuard<'_, Roster> {
+        lock(&self.roster)
+    }
+
+    pub(super) fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        lock(&self.pulse)
+    }
+
+    pub(super) fn events(&self) -> MutexGuard<'_, Events> {
+        lock(&self.events)
+    }
+
+    /// A stamp later than all this node gave or took note of.
+    pub(super) fn stamp(&self) -> Stamp {
+        lock(&self.clock).tick(wallclock::since_epoch())
+    }
+
+    /// Takes note of another node's stamp.
+    pub(super) fn observe(&self, stamp: Stamp) {
+        lock(&self.clock).observe(stamp, wallclock::since_epoch(), STAMP_BOUND);
+    }
+
+    /// Notes something an operator should know, and logs it unless it is known.
+    pub(super) fn note(&self, name: &str, message: String) {
+        if self.events().note(name, message.clone(), wallclock::monotonic()) {
+            tracing::warn!(alarm = name, "{message}");
+        }
+    }
+
+    /// Adds to a counter of the replication.
+    pub(super) fn count(&self, name: &'static str, n: u64) {
+        *lock(&self.counts).entry(name).or_default() += n;
+    }
+
+    /// All counters.
+    pub(super) fn counted(&self) -> Vec<(&'static str, u64)> {
+        let mut all = self.counters.all();
+        all.extend(lock(&self.counts).iter().map(|(name, n)| (*name, *n)));
+        all
+    }
+
+    pub(super) fn members_changed(&self) {
+        self.members_changed.send_modify(|version| *version += 1);
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("own", &self.own())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Nothing panics while one of these locks is held but a defect; what they guard stays whole even then.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,137 @@
+//! Own writes: made under a lock, on disk, then merged, in this order. A write that has begun is finished even if its
+//! caller has gone, since the next one builds on it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::state::{Command, State};
+use super::{FactWrite, IntentWrite, Mark, WriteError};
+use crate::author::{self, AuthorError, Authored, Write};
+use crate::batch::{Batch, FactBatch};
+use crate::id::Scope;
+use crate::record::Head;
+
+/// Writes objects of one scope.
+pub(super) async fn intent(
+    state: &Arc<State>,
+    scope: Scope,
+    author: String,
+    writes: Vec<IntentWrite>,
+) -> Result<Mark, WriteError> {
+    let writes: Vec<_> = writes
+        .into_iter()
+        .map(|IntentWrite { key, body }| Write { key, body })
+        .collect();
+    finished(state, move |state| {
+        let core = state.core();
+        let shown = writes
+            .iter()
+            .filter_map(|write| core.replica().intent(&scope, &write.key));
+        shown.for_each(|siblings| state.observe(siblings.shown().stamp));
+        author::intents(core.replica(), &state.key, &scope, &author, writes, state.stamp()).map(Some)
+    })
+    .await
+    .and_then(|authored| authored.map(mark).ok_or(WriteError::Closed))
+}
+
+/// Writes facts of this host in one scope.
+pub(super) async fn facts(state: &Arc<State>, scope: Scope, writes: Vec<FactWrite>) -> Result<Mark, WriteError> {
+    let writes: Vec<_> = writes
+        .into_iter()
+        .map(|FactWrite { key, body }| Write { key, body })
+        .collect();
+    finished(state, move |state| {
+        author::facts(state.core().replica(), &state.key, &scope, writes, state.stamp()).map(Some)
+    })
+    .await
+    .and_then(|authored| authored.map(mark).ok_or(WriteError::Closed))
+}
+
+/// Says again what peers hold of this node and its own disk has lost.
+pub(super) async fn reclaim(state: &Arc<State>, theirs: FactBatch) {
+    let scope = theirs.head().value().scope.clone();
+    let said = finished(state, move |state| {
+        author::reclaim(state.core().replica(), &state.key, &theirs)
+    })
+    .await;
+    match said {
+        Ok(None) | Err(WriteError::Closed) => {}
+        Ok(Some(_)) => {
+            let message = format!(
+                "this node's store lacked what its peers hold of it in scope {scope}; all of it was said again: was an older copy of \
+                 the data directory restored?"
+            );
+            state.note("store-restored", message);
+        }
+        Err(error) => state.note("store-failed", error.to_string()),
+    }
+}
+
+type Made = Result<Option<Authored>, AuthorError>;
+
+async fn finished(
+    state: &Arc<State>,
+    make: impl FnOnce(&State) -> Made + Send + 'static,
+) -> Result<Option<Authored>, WriteError> {
+    let state = state.clone();
+    tokio::spawn(async move { write(&state, make).await })
+        .await
+        .unwrap_or(Err(WriteError::Closed))
+}
+
+async fn write(state: &State, make: impl FnOnce(&State) -> Made) -> Result<Option<Authored>, WriteError> {
+    let _one_at_a_time = state.writing.lock().await;
+    if state.stop.is_cancelled() {
+        return Err(WriteError::Closed);
+    }
+    let Some(authored) = make(state).map_err(refused)? else {
+        return Ok(None);
+    };
+    state
+        .disk
+        .commit(authored.change.clone())
+        .await
+        .map_err(|error| WriteError::Store(error.to_string()))?;
+    let (done, merged) = oneshot::channel();
+    let local = Command::Local(authored.batch.clone(), done);
+    state.commands.send(local).await.map_err(|_| WriteError::Closed)?;
+    merged.await.map_err(|_| WriteError::Closed)?;
+    Ok(Some(authored))
+}
+
+fn refused(error: AuthorError) -> WriteError {
+    match error {
+        AuthorError::Behind | AuthorError::Batch(_) => WriteError::Store(error.to_string()),
+        AuthorError::TooMany(_)
+        | AuthorError::TooLarge(_)
+        | AuthorError::Twice(_)
+        | AuthorError::Record(..)
+        | AuthorError::Full(_)
+        | AuthorError::Empty => WriteError::TooLarge(error.to_string()),
+    }
+}
+
+fn mark(authored: Authored) -> Mark {
+    match authored.batch {
+        Batch::Facts(batch) => {
+            let Head {
+                origin,
+                scope,
+                epoch,
+                seq,
+                ..
+            } = batch.head().value().clone();
+            Mark::Facts {
+                origin,
+                scope,
+                epoch,
+                seq,
+            }
+        }
+        Batch::Intents(batch) => Mark::Intents {
+            scope: batch.scope().clone(),
+            versions: authored.dots,
+        },
+    }
+}

@@ -1,0 +1,203 @@
+//! Replication between peers as a state machine: `handle(event, now, rng)` answers with effects that the shell obeys
+//! in order. It owns the replica. What it guarantees and how is told in `ALGORITHM.md`.
+
+mod answer;
+mod receive;
+mod repair;
+mod spread;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngCore;
+
+use crate::batch::{Batch, FactBatch};
+use crate::id::{NodeId, Scope};
+use crate::keyring::{Certify, certified_key};
+use crate::replica::{Change, Replica};
+use crate::wire::{self, Message};
+use repair::Peer;
+
+pub use crate::wire::FRAME_MAX;
+
+/// Most bytes of records in one answer, unless what belongs together is larger alone.
+const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// How often at least the shell sends [`Event::Tick`].
+pub const TICK: Duration = Duration::from_millis(250);
+
+/// What happens to replication.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// There is a connection to this peer from here on.
+    PeerUp(NodeId),
+    /// There is none any more.
+    PeerDown(NodeId),
+    /// A frame came from this peer.
+    Frame(NodeId, Bytes),
+    /// An own batch, which is on disk.
+    LocalBatch(Batch),
+    /// Time passed.
+    Tick,
+}
+
+/// What the shell is to do, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a frame (at most [`FRAME_MAX`] bytes) to a peer. Dropping it is allowed, if the connection is slow or gone;
+    /// but the frames of one event for one peer, up to 4 MiB, should find room, or a large answer never arrives whole.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        frame: Bytes,
+    },
+    /// Others' records were merged and can be read already; commit them in this order, with `Durable::Later`, and own
+    /// batches behind those that were merged before them.
+    Persist(Change),
+    /// Readers of this scope should look again.
+    ScopeChanged(Scope),
+    /// Peers hold facts of this node that its own store does not: make `author::reclaim` of them, commit it, and hand
+    /// it back as [`Event::LocalBatch`].
+    Reclaim(FactBatch),
+    /// An operator should know.
+    Alarm(Trouble),
+    /// Add to a named counter.
+    Count(&'static str, u64),
+}
+
+/// What replication finds wrong with others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// Two different things are signed under one number: its disk was copied or restored.
+    #[error("node {origin} contradicts itself in scope {scope}: its store was copied or restored")]
+    Forked {
+        /// Whose facts.
+        origin: NodeId,
+        /// Where.
+        scope: Scope,
+    },
+    /// A peer sends frames that are wrong.
+    #[error("node {from} sent a frame that was refused: {reason}")]
+    BadFrame {
+        /// The sender; not necessarily the author.
+        from: NodeId,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Trouble {
+    /// A stable name of the kind of trouble.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Forked { .. } => "origin-forked",
+            Self::BadFrame { .. } => "bad-frame",
+        }
+    }
+}
+
+/// The replication of one node.
+pub struct Sync {
+    me: NodeId,
+    replica: Replica,
+    certify: Box<dyn Certify + Send + std::marker::Sync>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Origins whose facts do not lead from what is held to their head: the next pull asks for all of them.
+    whole: BTreeSet<(Scope, NodeId)>,
+    next_repair: Duration,
+    next_id: u64,
+    changed: BTreeSet<Scope>,
+    effects: Vec<Effect>,
+}
+
+impl fmt::Debug for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sync")
+            .field("me", &self.me)
+            .field("peers", &self.peers.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sync {
+    /// Starts with what was loaded. The keyring is filled from the node records in it, and with `own`, this node's
+    /// public key.
+    #[must_use]
+    pub fn new(own: &[u8; 32], mut replica: Replica, certify: Box<dyn Certify + Send + std::marker::Sync>) -> Self {
+        replica.learn(own);
+        let keys: Vec<_> = replica
+            .facts(&Scope::System)
+            .filter_map(|fact| certified_key(fact, certify.as_ref()))
+            .collect();
+        for key in keys {
+            replica.learn(&key);
+        }
+        Self {
+            me: NodeId::of_key(own),
+            replica,
+            certify,
+            peers: BTreeMap::new(),
+            whole: BTreeSet::new(),
+            next_repair: Duration::ZERO,
+            next_id: 0,
+            changed: BTreeSet::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// What this node holds.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Takes one event. `now` is the time since any fixed moment; it must not go back.
+    pub fn handle(&mut self, event: Event, now: Duration, rng: &mut dyn RngCore) -> Vec<Effect> {
+        match event {
+            Event::PeerUp(peer) => self.peer_up(peer),
+            Event::PeerDown(peer) => drop(self.peers.remove(&peer)),
+            Event::Frame(from, frame) => self.frame(from, frame, now, rng),
+            Event::LocalBatch(batch) => self.local(&batch, rng),
+            Event::Tick => self.tick(now, rng),
+        }
+        let changed = std::mem::take(&mut self.changed);
+        self.effects.extend(changed.into_iter().map(Effect::ScopeChanged));
+        std::mem::take(&mut self.effects)
+    }
+
+    fn frame(&mut self, from: NodeId, frame: Bytes, now: Duration, rng: &mut dyn RngCore) {
+        if !self.peers.contains_key(&from) {
+            return self.effects.push(Effect::Count("frames_from_strangers", 1));
+        }
+        match wire::decode(&frame) {
+            Ok(Message::Hello { root }) => self.hello(from, root),
+            Ok(Message::Roots(roots)) => self.roots(from, roots, now),
+            Ok(Message::Pull(pull)) => self.pull(from, &pull, now),
+            Ok(Message::Detail { id, buckets }) => self.detail(from, id, &buckets, now),
+            Ok(Message::Part(part)) => self.part(from, part, now),
+            Ok(Message::Push(batch)) => self.pushed(from, batch, &frame, now, rng),
+            Err(error) => self.bad_frame(from, error.to_string()),
+        }
+    }
+
+    fn bad_frame(&mut self, from: NodeId, reason: String) {
+        self.effects.push(Effect::Count("bad_frames", 1));
+        self.effects.push(Effect::Alarm(Trouble::BadFrame { from, reason }));
+    }
+
+    fn send(&mut self, to: NodeId, message: &Message) {
+        match wire::encode(message) {
+            Ok(frame) => self.effects.push(Effect::Send { to, frame }),
+            Err(_) => self.effects.push(Effect::Count("frames_not_sent", 1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

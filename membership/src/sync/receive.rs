@@ -1,0 +1,204 @@
+//! Taking others' records in: check, merge, and say what follows. A record that is wrong spoils the batch it came in
+//! and nothing else.
+
+use super::{Effect, Sync, Trouble};
+use crate::batch::{Batch, BatchError, FactBatch, IntentBatch, RawFacts};
+use crate::facts::{self, Judgement, OriginFacts};
+use crate::id::{NodeId, Scope};
+use crate::record::Head;
+use crate::replica::{Change, Gap};
+use crate::signed::{Raw, Signed};
+use crate::wire::Item;
+
+/// What became of received records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Something was merged.
+    Changed,
+    /// Nothing of it was of use.
+    Known,
+    /// Something before these is missing.
+    Gap,
+    /// It cannot be judged before the system scope is.
+    Unknown,
+    /// It is wrong.
+    Bad,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Answered {
+    /// Something was merged.
+    pub(super) changed: bool,
+    /// The same pull, asked again, brings more.
+    pub(super) again: bool,
+}
+
+impl Sync {
+    pub(super) fn take_answer(&mut self, from: NodeId, scope: &Scope, items: Vec<Item>) -> Answered {
+        let mut answered = Answered::default();
+        let mut batches: Vec<RawFacts> = Vec::new();
+        let mut versions = Vec::new();
+        for item in items {
+            match item {
+                Item::Head(head) => batches.push(RawFacts {
+                    head,
+                    facts: Vec::new(),
+                }),
+                Item::Fact(fact) => match batches.last_mut() {
+                    Some(batch) => batch.facts.push(fact),
+                    None => self.bad_frame(from, "a fact comes without its head".to_owned()),
+                },
+                Item::Intent(version) => versions.push(version),
+            }
+        }
+        for batch in batches {
+            let origin = Signed::<Head>::trust(batch.head.clone())
+                .ok()
+                .map(|head| head.value().origin);
+            match self.take_facts(from, scope, batch) {
+                Taken::Changed => answered.changed = true,
+                Taken::Gap => answered.again |= origin.is_some_and(|origin| self.whole.insert((scope.clone(), origin))),
+                Taken::Known | Taken::Unknown | Taken::Bad => {}
+            }
+        }
+        answered.changed |= self.take_intents(from, scope, versions) == Taken::Changed;
+        answered
+    }
+
+    pub(super) fn take_facts(&mut self, from: NodeId, scope: &Scope, raw: RawFacts) -> Taken {
+        let head = match Signed::<Head>::trust(raw.head.clone()) {
+            Ok(head) if head.value().scope == *scope => head,
+            Ok(_) => return self.refuse(from, &BatchError::Inconsistent("a head is of another scope")),
+            Err(error) => return self.refuse(from, &error.into()),
+        };
+        if self.is_old(&head) {
+            return Taken::Known;
+        }
+        let (batch, learned) = match raw.verify(self.replica.keyring(), self.certify.as_ref()) {
+            Ok(verified) => verified,
+            Err(error) => return self.refuse(from, &error),
+        };
+        if head.value().origin == self.me {
+            return self.take_own(batch);
+        }
+        let taken = self.merge(&Batch::Facts(batch));
+        if taken == Taken::Changed {
+            self.whole.remove(&(scope.clone(), head.value().origin));
+            if let Some(key) = learned {
+                self.replica.learn(&key);
+            }
+        }
+        taken
+    }
+
+    /// Whether a head says nothing that this node does not know, so that its signature need not be checked. A twin of
+    /// the one that is held is of interest: its origin contradicts itself.
+    fn is_old(&self, head: &Signed<Head>) -> bool {
+        let Head {
+            scope,
+            origin,
+            epoch,
+            seq,
+            ..
+        } = head.value();
+        self.replica.origin(scope, *origin).is_some_and(|held| {
+            let known = held.head.value();
+            held.head.digest() == head.digest() || (known.epoch, known.seq) > (*epoch, *seq)
+        })
+    }
+
+    /// Facts of this node that came from a peer are never merged as they are: what is held as own must be on disk
+    /// first, and must be what this node goes on from.
+    fn take_own(&mut self, batch: FactBatch) -> Taken {
+        let scope = &batch.head().value().scope;
+        let held = self.replica.origin(scope, self.me);
+        if facts::forked(held, &batch) {
+            let trouble = Trouble::Forked {
+                origin: self.me,
+                scope: scope.clone(),
+            };
+            self.effects.push(Effect::Alarm(trouble));
+        }
+        match facts::judge(held, &batch) {
+            Judgement::Stale => Taken::Known,
+            Judgement::Gap => Taken::Gap,
+            Judgement::Applies(change) => {
+                self.whole.remove(&(scope.clone(), self.me));
+                let set = OriginFacts::change(held.cloned(), &change);
+                // Its parts were just checked against each other.
+                if let Ok(all) = FactBatch::new(set.head.clone(), set.after(0)) {
+                    self.effects.push(Effect::Reclaim(all));
+                }
+                Taken::Known
+            }
+        }
+    }
+
+    pub(super) fn take_intents(&mut self, from: NodeId, scope: &Scope, versions: Vec<Raw>) -> Taken {
+        let versions: Vec<_> = versions.into_iter().filter(|raw| !self.is_held(scope, raw)).collect();
+        if versions.is_empty() {
+            return Taken::Known;
+        }
+        match IntentBatch::verify(scope.clone(), versions, self.replica.keyring()) {
+            Ok(batch) => self.merge(&Batch::Intents(batch)),
+            Err(error) => self.refuse(from, &error),
+        }
+    }
+
+    /// Whether exactly these bytes are held, so that their signature need not be checked again.
+    fn is_held(&self, scope: &Scope, raw: &Raw) -> bool {
+        let Ok(version) = Signed::trust(raw.clone()) else {
+            return false;
+        };
+        let version: &Signed<crate::record::Intent> = &version;
+        let siblings = self.replica.intent(scope, &version.value().key);
+        siblings.is_some_and(|siblings| siblings.versions().any(|held| held.digest() == version.digest()))
+    }
+
+    fn merge(&mut self, batch: &Batch) -> Taken {
+        let scope = batch.scope();
+        let (change, forked) = match self.replica.merge(batch) {
+            Ok(merged) => (merged.change, merged.forked),
+            Err(Gap { origin, forked }) => {
+                self.report_fork(scope, forked.then_some(origin));
+                return Taken::Gap;
+            }
+        };
+        self.report_fork(scope, forked);
+        let Some(change) = change else { return Taken::Known };
+        let records = match &change {
+            Change::Facts(change) => change.put.len(),
+            Change::Intents(change) => change.put.len(),
+        };
+        self.effects.push(Effect::Count(
+            "records_merged",
+            u64::try_from(records).unwrap_or(u64::MAX),
+        ));
+        self.effects.push(Effect::Persist(change));
+        self.changed.insert(scope.clone());
+        Taken::Changed
+    }
+
+    fn report_fork(&mut self, scope: &Scope, forked: Option<NodeId>) {
+        if let Some(origin) = forked {
+            self.effects.push(Effect::Alarm(Trouble::Forked {
+                origin,
+                scope: scope.clone(),
+            }));
+        }
+    }
+
+    fn refuse(&mut self, from: NodeId, error: &BatchError) -> Taken {
+        match error {
+            BatchError::UnknownOrigin(_) => {
+                self.effects.push(Effect::Count("records_of_unknown_origin", 1));
+                Taken::Unknown
+            }
+            BatchError::Signed(_) | BatchError::Inconsistent(_) => {
+                self.bad_frame(from, error.to_string());
+                Taken::Bad
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Whole peers against each other and against strangers.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod lab;
+mod sharing;
+mod strangers;

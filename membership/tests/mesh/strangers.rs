@@ -1,0 +1,176 @@
+//! Who must not get in: hosts with bad tokens, and connections without or with a foreign certificate.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::lab::{DEADLINE, Host, counter, label, sees, until};
+use membership::id::ClusterId;
+use membership::identity::NodeKey;
+use membership::pki::{self, Authority};
+use membership::service::{Liveness, Membership, Outcome, SetupError, join};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, ConnectionError, Endpoint, VarInt};
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+#[expect(clippy::disallowed_methods, reason = "certificates and tokens live in real time")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+async fn refused(host: &Host, name: &str, token: &str) -> String {
+    match join(&host.config, label(name), token).await {
+        Err(error @ SetupError::Refused(_)) => error.to_string(),
+        other => panic!("it must be refused: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_for_as_many_and_as_long_as_they_say() {
+    let (_one, a) = Host::found("one").await;
+    let minute = Duration::from_secs(60);
+    let token = a.create_token(1, minute).await.unwrap();
+    let two = Host::new();
+    let made = join(&two.config, label("two"), &token).await.unwrap();
+    let certificate = std::fs::read(two.file("node.der")).unwrap();
+
+    let three = Host::new();
+    let why = refused(&three, "three", &token).await;
+    assert!(
+        why.contains("used up") && why.contains("fabricctl token create"),
+        "{why}"
+    );
+    assert!(!three.file("node.json").exists(), "a refused host is no node");
+
+    // The reply got lost: no node was made, and the same key asks again.
+    std::fs::remove_file(two.file("node.json")).unwrap();
+    let again = join(&two.config, label("two"), &token).await.unwrap();
+    assert_eq!(again, made);
+    assert_eq!(std::fs::read(two.file("node.der")).unwrap(), certificate);
+
+    let short = a.create_token(1, Duration::from_secs(1)).await.unwrap();
+    let over = now() + Duration::from_secs(1);
+    until("a second has passed", || now() > over).await;
+    let why = refused(&three, "three", &short).await;
+    assert!(why.contains("expired"), "{why}");
+
+    let mut forged: membership::token::Token = a.create_token(1, minute).await.unwrap().parse().unwrap();
+    let good = forged.to_string();
+    forged.id = short.parse::<membership::token::Token>().unwrap().id;
+    let why = refused(&three, "three", &forged.to_string()).await;
+    assert!(why.contains("does not know the token"), "{why}");
+    assert!(matches!(
+        join(&three.config, label("three"), "fabric1.AAAA").await,
+        Err(SetupError::BadToken(_))
+    ));
+    assert!(matches!(
+        join(&three.config, label("three"), &good).await,
+        Ok(Outcome::Made { .. })
+    ));
+    until("refusals are counted", || counter(&a, "refused_join") == 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_living_nodes_name_is_taken() {
+    let (_one, a) = Host::found("one").await;
+    let token = a.create_token(1, Duration::from_secs(60)).await.unwrap();
+    let two = Host::new();
+    let why = refused(&two, "one", &token).await;
+    assert!(why.contains("--name"), "{why}");
+    join(&two.config, label("two"), &token)
+        .await
+        .expect("the token was not spent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_a_cluster_that_is_not_there_leads_nowhere() {
+    let (_one, a) = Host::found("one").await;
+    let (_two, b) = Host::found("two").await;
+    let mut token: membership::token::Token = a
+        .create_token(1, Duration::from_secs(60))
+        .await
+        .unwrap()
+        .parse()
+        .unwrap();
+    let other: membership::token::Token = b
+        .create_token(1, Duration::from_secs(60))
+        .await
+        .unwrap()
+        .parse()
+        .unwrap();
+    token.seeds = other.seeds;
+    let lost = join(&Host::new().config, label("three"), &token.to_string()).await;
+    assert!(matches!(lost, Err(SetupError::Unreachable(..))), "{lost:?}");
+}
+
+/// Connects to a peer's mesh and tells how the peer ended it.
+async fn knock(peer: &Membership, alpn: &[u8], identity: Option<(&NodeKey, Vec<u8>)>) -> ConnectionError {
+    let cluster = peer.cluster();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(cluster.roots[0].to_vec())).unwrap();
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut tls = match identity {
+        None => tls.with_no_client_auth(),
+        Some((key, certificate)) => {
+            let private = PrivateKeyDer::from_pem_slice(key.to_pem().unwrap().as_bytes()).unwrap();
+            tls.with_client_auth_cert(vec![CertificateDer::from(certificate)], private)
+                .unwrap()
+        }
+    };
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap())));
+    let address = peer
+        .members()
+        .into_iter()
+        .find(|member| member.id == peer.id())
+        .unwrap()
+        .record
+        .addresses[0];
+    let connecting = endpoint.connect(address, &pki::any_peer_name(cluster.id)).unwrap();
+    let ended = async {
+        match connecting.await {
+            Ok(connection) => connection.closed().await,
+            Err(error) => error,
+        }
+    };
+    tokio::time::timeout(DEADLINE, ended).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_prove_nothing_are_closed_and_counted() {
+    let (_one, a) = Host::found("one").await;
+    let key = NodeKey::generate();
+
+    let ended = knock(&a, b"fabric/1", None).await;
+    assert!(
+        matches!(&ended, ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(3)),
+        "{ended}"
+    );
+    until("it is counted", || counter(&a, "refused_no_certificate") == 1).await;
+
+    // Of another cluster, and of one that only calls itself this one.
+    for id in [ClusterId::from_random([9; 16]), a.cluster().id] {
+        let before = counter(&a, "refused_certificate");
+        let foreign = Authority::create(id, NodeKey::generate(), now()).unwrap();
+        let certificate = foreign.issue(&key.public(), now()).unwrap();
+        let ended = knock(&a, b"fabric/1", Some((&key, certificate.to_vec()))).await;
+        assert!(matches!(ended, ConnectionError::ConnectionClosed(_)), "{ended}");
+        until("it is counted", || counter(&a, "refused_certificate") == before + 1).await;
+    }
+
+    knock(&a, b"fabric/99", None).await;
+    until("it is counted", || counter(&a, "refused_protocol") == 1).await;
+    assert!(
+        a.alarms()
+            .iter()
+            .any(|alarm| alarm.name == "peer-refused" && alarm.message.contains("127.0.0.1"))
+    );
+
+    // None of that kept a member from joining.
+    let (_two, b) = Host::join("two", &a).await;
+    sees(&a, &[(&b, Liveness::Live)]).await;
+}

@@ -1,0 +1,141 @@
+//! All objects of all domains as a node has them: what the rules between objects are checked against.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use membership::claim::Claim;
+use membership::hlc::Stamp;
+use membership::id::Scope;
+use membership::record::{Fact, Intent};
+use membership::replica::Replica;
+
+use crate::claims;
+use crate::name::{DomainName, EndpointName, NetworkName};
+use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Object, Spec};
+use crate::vni::{Owner, Owners};
+
+/// The objects of all domains.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Catalogue {
+    domains: BTreeMap<DomainName, Contents>,
+}
+
+/// The objects of one domain. Networks and endpoints can be there without the domain's own object, if it was deleted on
+/// one node while they were written on another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The Domain.
+    pub spec: Option<DomainSpec>,
+    /// Its networks, with the stamps of their shown versions.
+    pub networks: BTreeMap<NetworkName, (NetworkSpec, Stamp)>,
+    /// Its endpoints.
+    pub endpoints: BTreeMap<EndpointName, EndpointSpec>,
+    /// Claimed addresses.
+    pub claimed: BTreeMap<(NetworkName, IpAddr), EndpointName>,
+}
+
+impl Catalogue {
+    /// Adds what the shown version of an object says.
+    pub fn see(&mut self, intent: &Intent) {
+        let Scope::Domain(domain) = &intent.scope else { return };
+        let (Some((kind, name)), Some(body)) = (Kind::of_key(&intent.key), &intent.body) else {
+            return;
+        };
+        if let Ok(spec) = Spec::decode(kind, body) {
+            self.insert(
+                Object {
+                    domain: domain.clone(),
+                    name,
+                    spec,
+                },
+                intent.stamp,
+            );
+        }
+    }
+
+    /// Adds an object.
+    pub fn insert(&mut self, object: Object, stamp: Stamp) {
+        let contents = self.domains.entry(object.domain).or_default();
+        match object.spec {
+            Spec::Domain(spec) => contents.spec = Some(spec),
+            Spec::Network(spec) => {
+                contents.networks.insert(object.name, (spec, stamp));
+            }
+            Spec::Endpoint(spec) => {
+                contents.endpoints.insert(object.name, spec);
+            }
+        }
+    }
+
+    /// Adds the addresses that hosts claimed in a domain. `verify` says whether a claim has its witnesses.
+    pub fn claim(&mut self, domain: &DomainName, facts: &[&Fact], verify: &dyn Fn(&Claim) -> bool) {
+        let held = claims::held(domain, facts, verify);
+        self.hold(domain, held.into_iter().map(|(place, held)| (place, held.endpoint)));
+    }
+
+    /// Adds addresses that are known to be claimed.
+    pub fn hold(
+        &mut self,
+        domain: &DomainName,
+        claimed: impl IntoIterator<Item = ((NetworkName, IpAddr), EndpointName)>,
+    ) {
+        self.domains.entry(domain.clone()).or_default().claimed.extend(claimed);
+    }
+
+    /// Reads the replica.
+    pub fn from_replica(replica: &Replica, verify: &dyn Fn(&Claim) -> bool) -> Self {
+        let mut catalogue = Self::default();
+        for scope in replica.scopes() {
+            let Scope::Domain(domain) = scope else { continue };
+            replica
+                .intents(scope)
+                .for_each(|(_, siblings)| catalogue.see(siblings.shown()));
+            catalogue.claim(domain, &replica.facts(scope).collect::<Vec<_>>(), verify);
+        }
+        catalogue
+    }
+
+    /// The objects of a domain.
+    #[must_use]
+    pub fn domain(&self, domain: &DomainName) -> Option<&Contents> {
+        self.domains.get(domain)
+    }
+
+    /// Who has which VNI.
+    #[must_use]
+    pub fn vnis(&self) -> Owners {
+        let networks = self.domains.iter().flat_map(|(domain, contents)| {
+            contents.networks.iter().filter_map(move |(network, (spec, stamp))| {
+                Some((
+                    spec.vni?,
+                    Owner {
+                        stamp: *stamp,
+                        domain: domain.clone(),
+                        network: network.clone(),
+                    },
+                ))
+            })
+        });
+        Owners::of(networks)
+    }
+}
+
+impl Contents {
+    /// One object's content.
+    #[must_use]
+    pub fn get(&self, kind: Kind, name: &membership::id::Label) -> Option<Spec> {
+        match kind {
+            Kind::Domain => self.spec.clone().map(Spec::Domain),
+            Kind::Network => self.networks.get(name).map(|(spec, _)| Spec::Network(spec.clone())),
+            Kind::Endpoint => self.endpoints.get(name).cloned().map(Spec::Endpoint),
+        }
+    }
+
+    /// The endpoints of a network.
+    pub fn endpoints_of<'a>(
+        &'a self,
+        network: &'a NetworkName,
+    ) -> impl Iterator<Item = (&'a EndpointName, &'a EndpointSpec)> + 'a {
+        self.endpoints.iter().filter(move |(_, spec)| spec.network == *network)
+    }
+}

@@ -1,0 +1,103 @@
+//! Which networks are in force, with which number and MTU.
+
+use std::collections::BTreeMap;
+
+use crate::condition::{Cause, Report};
+use crate::forwarding::Segment;
+use crate::name::{Mtu, NetworkName, Vni};
+use crate::view::{SeenNetwork, View};
+
+/// Underlay MTU that is assumed while no host has said its own.
+const USUAL_UNDERLAY: u16 = 1500;
+/// How many hosts a message names.
+const NAMED_MAX: usize = 5;
+
+pub(super) fn in_force(view: &View, report: &mut Report) -> BTreeMap<NetworkName, Segment> {
+    let smallest = view
+        .hosts
+        .values()
+        .map(|vtep| vtep.underlay_mtu)
+        .min()
+        .unwrap_or(USUAL_UNDERLAY);
+    let mut by_age: Vec<(&NetworkName, &SeenNetwork)> = view.networks.iter().collect();
+    by_age.sort_by_key(|(name, network)| (network.stamp, *name));
+    let mut numbers: BTreeMap<Vni, &NetworkName> = BTreeMap::new();
+    let mut segments = BTreeMap::new();
+    for (index, (name, network)) in by_age.iter().enumerate() {
+        overlaps(name, network, &by_age[..index], report);
+        match number(view, network, &numbers) {
+            Ok(vni) => {
+                numbers.insert(vni, name);
+                let mtu = network.spec.mtu.unwrap_or_else(|| Mtu::inside(smallest));
+                fits(view, name, mtu, report);
+                segments.insert((*name).clone(), Segment { vni, mtu: mtu.get() });
+            }
+            Err(cause) => report.network(name, &cause),
+        }
+    }
+    segments
+}
+
+/// The VNI of a network, if no older one has it.
+fn number(view: &View, network: &SeenNetwork, numbers: &BTreeMap<Vni, &NetworkName>) -> Result<Vni, Cause> {
+    let vni = network.spec.vni.ok_or(Cause::NoVni)?;
+    if let Some((domain, other, vni)) = &network.vni_taken_by {
+        return Err(Cause::VniConflict {
+            domain: domain.clone(),
+            network: other.clone(),
+            vni: *vni,
+        });
+    }
+    match numbers.get(&vni) {
+        Some(other) => Err(Cause::VniConflict {
+            domain: view.domain.clone(),
+            network: (*other).clone(),
+            vni,
+        }),
+        None => Ok(vni),
+    }
+}
+
+/// Subnets of two networks that overlap cannot be routed between; inside each of them packets flow.
+fn overlaps(name: &NetworkName, network: &SeenNetwork, older: &[(&NetworkName, &SeenNetwork)], report: &mut Report) {
+    for (other_name, other) in older {
+        for &mine in network.spec.subnets.iter() {
+            if let Some(&theirs) = other.spec.subnets.iter().find(|theirs| theirs.overlaps(mine)) {
+                let cause = Cause::SubnetOverlap {
+                    mine,
+                    other: theirs,
+                    network: (*other_name).clone(),
+                };
+                report.network(name, &cause);
+            }
+        }
+    }
+}
+
+fn fits(view: &View, name: &NetworkName, mtu: Mtu, report: &mut Report) {
+    let carried = |underlay: u16| underlay.saturating_sub(Mtu::TUNNEL_OVERHEAD);
+    let narrow: Vec<_> = view
+        .hosts
+        .iter()
+        .filter(|(_, vtep)| carried(vtep.underlay_mtu) < mtu.get())
+        .collect();
+    let Some(smallest) = narrow.iter().map(|(_, vtep)| vtep.underlay_mtu).min() else {
+        return;
+    };
+    let mut nodes: Vec<String> = narrow
+        .iter()
+        .take(NAMED_MAX)
+        .map(|(node, _)| node.to_string())
+        .collect();
+    if narrow.len() > NAMED_MAX {
+        nodes.push(format!("{} more", narrow.len() - NAMED_MAX));
+    }
+    report.network(
+        name,
+        &Cause::MtuTooLarge {
+            mtu,
+            carried: carried(smallest),
+            nodes: nodes.join(", "),
+        },
+    );
+}

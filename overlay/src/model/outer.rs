@@ -1,0 +1,77 @@
+//! The outer headers: which packets from the underlay are ours, and what the tunnel carries.
+
+use std::net::IpAddr;
+
+use etherparse::{Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, UdpHeaderSlice};
+
+use super::ETHERNET;
+use crate::fact::Vtep;
+
+/// A UDP packet to the VXLAN port of one of our tunnel addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tunnelled<'a> {
+    /// Outer source.
+    pub source: IpAddr,
+    /// Whether it is the first of several fragments.
+    pub fragment: bool,
+    /// Whether its ECN field is CE.
+    pub congested: bool,
+    /// The length that UDP says, header included.
+    pub length: u16,
+    /// All behind the UDP header.
+    pub payload: &'a [u8],
+}
+
+/// The tunnelled packet, if it is one and ours.
+#[must_use]
+pub fn ours<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Tunnelled<'a>> {
+    let ethernet = Ethernet2HeaderSlice::from_slice(packet).ok()?;
+    let packet = &packet[ETHERNET..];
+    let (source, fragment, ecn, rest) = match ethernet.ether_type().0 {
+        0x0800 => ipv4(vtep, packet)?,
+        0x86dd => ipv6(vtep, packet)?,
+        _ => return None,
+    };
+    let udp = UdpHeaderSlice::from_slice(rest)
+        .ok()
+        .filter(|udp| udp.destination_port() == vtep.port)?;
+    let payload = rest.get(udp.slice().len()..)?;
+    Some(Tunnelled {
+        source,
+        fragment,
+        congested: ecn == 3,
+        length: udp.length(),
+        payload,
+    })
+}
+
+type Outer<'a> = (IpAddr, bool, u8, &'a [u8]);
+
+fn ipv4<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Outer<'a>> {
+    let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
+    let first = header.fragments_offset().value() == 0;
+    if Some(header.destination_addr()) != vtep.ipv4 || header.protocol() != IpNumber::UDP || !first {
+        return None;
+    }
+    let rest = packet.get(header.slice().len()..)?;
+    Some((
+        IpAddr::V4(header.source_addr()),
+        header.more_fragments(),
+        header.ecn().value(),
+        rest,
+    ))
+}
+
+fn ipv6<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Outer<'a>> {
+    let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
+    if Some(header.destination_addr()) != vtep.ipv6 || header.next_header() != IpNumber::UDP {
+        return None;
+    }
+    let rest = packet.get(header.slice().len()..)?;
+    Some((
+        IpAddr::V6(header.source_addr()),
+        false,
+        header.traffic_class() & 0b11,
+        rest,
+    ))
+}

@@ -1,0 +1,71 @@
+//! Why a packet is dropped, under the names that the datapath counts it by.
+
+macro_rules! reasons {
+    ($($(#[doc = $text:literal])+ $name:ident = $label:literal;)+) => {
+        /// Why a packet is dropped.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $($(#[doc = $text])+ $name,)+ }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name that operators see.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame or one of its headers ends early.
+    Truncated = "truncated";
+    /// A header contradicts itself.
+    Malformed = "malformed";
+    /// The interface belongs to no endpoint that is programmed.
+    UnknownPort = "unknown_port";
+    /// Source MAC is not the endpoint's.
+    SourceMac = "source_mac";
+    /// Source address is not the endpoint's.
+    SourceAddress = "source_address";
+    /// An ARP sender or an ND answer for an address that is not the endpoint's; any ND in a tunnel.
+    NeighbourSpoof = "neighbour_spoof";
+    /// Nobody has the address that ARP or ND asks for.
+    UnknownNeighbour = "unknown_neighbour";
+    /// Nobody has the destination MAC.
+    UnknownDestination = "unknown_destination";
+    /// The workload reaches for the host's own side of its link.
+    HostLink = "host_link";
+    /// Broadcast or multicast that is not carried.
+    Multicast = "multicast";
+    /// An ethertype that is not carried.
+    EtherType = "ether_type";
+    /// The domain's policy denies it.
+    Policy = "policy";
+    /// Larger than the network's MTU.
+    Mtu = "mtu";
+    /// The tunnel's outer source is no host that is known here.
+    UnknownVtep = "unknown_vtep";
+    /// The VNI is not in use here.
+    UnknownVni = "unknown_vni";
+    /// A VXLAN header without the I flag.
+    VxlanFlags = "vxlan_flags";
+    /// An inner source that does not live at the host the tunnel came from.
+    WrongVtep = "wrong_vtep";
+    /// A tunnelled frame for a station that is not here (split horizon).
+    NotHere = "not_here";
+    /// No way to the host behind the tunnel.
+    NoRoute = "no_route";
+    /// Outer CE on an inner packet that is not ECN-capable (RFC 6040 section 4.2).
+    Ecn = "ecn";
+    /// A fragment of an outer packet (RFC 7348 section 4.3).
+    OuterFragment = "outer_fragment";
+    /// A router advertisement or a DHCP server's answer.
+    RogueServer = "rogue_server";
+    /// Somebody asks for his own address (duplicate address detection).
+    DadProbe = "dad_probe";
+    /// An answer to a question nobody asked.
+    Gratuitous = "gratuitous";
+}

@@ -1,0 +1,184 @@
+//! Hosts die, daemons die, cables are cut; what is left forwards on, and what comes back has all it had.
+
+use std::net::IpAddr;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, ensure};
+use fabric_tests::deadline::eventually;
+use fabric_tests::flow::{End, everything, tcp};
+use fabric_tests::lab::{Lab, Underlay};
+use fabric_tests::netns::run;
+use fabric_tests::scenario::{on_lab, say, step};
+use fabric_tests::stage::links;
+use serde_json::Value;
+
+const HOSTS: [&str; 3] = ["fab1", "fab2", "fab3"];
+
+fn main() -> ExitCode {
+    on_lab(
+        "failure",
+        3,
+        Underlay::Ipv4,
+        vec![
+            step("a_killed_daemon_leaves_its_workloads_forwarding", killed_daemon),
+            step("a_host_that_is_off_is_dead_and_the_rest_forwards_on", host_off),
+            step("a_host_that_is_back_has_its_state_and_endpoints", host_back),
+            step("a_write_during_a_split_is_everywhere_after_it", split),
+            step("traffic_survives_lossy_cables", loss),
+            step(
+                "killed_and_stripped_of_everything_in_the_kernel_all_is_as_before",
+                from_disk,
+            ),
+        ],
+    )
+}
+
+/// TCP both ways between web-1 and web-2, web-2 and web-3, web-3 and web-1 of these, in both domains.
+fn all_flows(lab: &Lab, numbers: &[u8]) -> Result<()> {
+    for domain in ["red", "blue"] {
+        for (a, b) in numbers.iter().zip(numbers.iter().cycle().skip(1)) {
+            let (from, to) = (format!("{domain}-web-{a}"), format!("{domain}-web-{b}"));
+            everything(lab.workload(&from)?, lab.workload(&to)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn eventually_all_flows(lab: &Lab) -> Result<()> {
+    eventually("all workloads reach each other", || all_flows(lab, &[1, 2, 3]))
+}
+
+fn killed_daemon(lab: &Lab) -> Result<()> {
+    lab.sh(&["kill", "fab2"])?;
+    all_flows(lab, &[1, 2, 3])?;
+    say("forwarded with fab2's daemon killed");
+    lab.wait_peer(&["fab1", "fab3"], "fab2", "dead")?;
+    all_flows(lab, &[1, 2, 3])?;
+    say("and after the others noticed");
+    lab.sh(&["start", "fab2"])?;
+    lab.wait_peer(&["fab1", "fab3"], "fab2", "live")?;
+    all_flows(lab, &[1, 2, 3])?;
+    lab.converged(&HOSTS).map(drop)
+}
+
+fn host_off(lab: &Lab) -> Result<()> {
+    lab.sh(&["off", "fab3"])?;
+    lab.wait_peer(&["fab1", "fab2"], "fab3", "dead")?;
+    all_flows(lab, &[1, 2])
+}
+
+fn host_back(lab: &Lab) -> Result<()> {
+    lab.sh(&["start", "fab3"])?;
+    lab.wait_peer(&["fab1", "fab2"], "fab3", "live")?;
+    lab.wait_peer(&["fab3"], "fab1", "live")?;
+    lab.converged(&HOSTS)?;
+    eventually_all_flows(lab)
+}
+
+fn split(lab: &Lab) -> Result<()> {
+    let endpoint = |name: &str| format!("{{kind: Endpoint, domain: red, name: {name}, spec: {{network: lan}}}}");
+    lab.sh(&["cut", "fab1"])?;
+    for (host, name) in [("fab1", "alone-1"), ("fab2", "pair-1")] {
+        // Not all hosts are there to confirm: that it is taken is enough.
+        let output = lab.apply(host, &endpoint(name))?;
+        ensure!(
+            output.status.code().is_some_and(|code| code == 0 || code == 75),
+            "{host}: {}",
+            output.status
+        );
+    }
+    lab.wait_peer(&["fab2", "fab3"], "fab1", "dead")?;
+    all_flows(lab, &[2, 3])?;
+    lab.sh(&["heal"])?;
+    lab.converged(&HOSTS)?;
+    for host in HOSTS {
+        for name in ["alone-1", "pair-1"] {
+            lab.json(host, &["get", "endpoint", name, "-d", "red"])?;
+        }
+    }
+    lab.wait_peer(&["fab2", "fab3"], "fab1", "live")?;
+    eventually_all_flows(lab)?;
+    for name in ["alone-1", "pair-1"] {
+        lab.ctl("fab3", &["delete", "endpoint", name, "-d", "red"])?;
+    }
+    Ok(())
+}
+
+fn loss(lab: &Lab) -> Result<()> {
+    lab.sh(&["loss", "5"])?;
+    let (from, to) = (lab.workload("red-web-1")?, lab.workload("red-web-3")?);
+    for address in from.addresses() {
+        eventually("TCP gets through", || {
+            tcp(&End::of(from, address), &End::of(to, address), 10_000)
+        })?;
+    }
+    lab.sh(&["heal"])
+}
+
+/// Objects without what differs from answer to answer.
+fn objects(lab: &Lab, host: &str) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for kind in ["domain", "network", "endpoint"] {
+        for domain in ["red", "blue"] {
+            let answer = lab.json(host, &["get", kind, "-d", domain])?;
+            for object in answer.as_array().context("not a list")? {
+                let identity = [&object["kind"], &object["domain"], &object["name"], &object["spec"]];
+                all.push(serde_json::json!([
+                    identity,
+                    object["status"]["stamp"],
+                    object["status"]["addresses"]
+                ]));
+            }
+        }
+    }
+    ensure!(!all.is_empty(), "{host} has no objects");
+    Ok(all)
+}
+
+fn from_disk(lab: &Lab) -> Result<()> {
+    let digests = lab.converged(&HOSTS)?;
+    let before = HOSTS.map(|host| objects(lab, host));
+    for host in HOSTS {
+        lab.sh(&["kill", host])?;
+    }
+    for host in HOSTS {
+        strip(lab, host)?;
+    }
+    let (from, to) = (lab.workload("red-web-1")?, lab.workload("red-web-2")?);
+    let stripped = tcp(
+        &End {
+            netns: from.netns.clone(),
+            address: IpAddr::V4([10, 0, 0, 11].into()),
+        },
+        &End::of(to, to.ipv4),
+        1,
+    );
+    ensure!(stripped.is_err(), "something still forwards");
+    for host in HOSTS {
+        lab.sh(&["start", host])?;
+    }
+    for host in HOSTS {
+        let others: Vec<_> = HOSTS.into_iter().filter(|other| *other != host).collect();
+        lab.wait_peer(&others, host, "live")?;
+    }
+    let after = lab.converged(&HOSTS)?;
+    ensure!(after == digests, "digests differ: {digests} {after}");
+    for (host, before) in HOSTS.into_iter().zip(before) {
+        let (before, after) = (before?, objects(lab, host)?);
+        ensure!(before == after, "objects differ on {host}: {before:?} {after:?}");
+    }
+    eventually_all_flows(lab)
+}
+
+/// Removes a host's pins, and every link but its cable.
+fn strip(lab: &Lab, host: &str) -> Result<()> {
+    let pins = lab.host_folder(host).join("bpf/fabric");
+    std::fs::remove_dir_all(&pins).with_context(|| pins.display().to_string())?;
+    for link in links(&lab.netns(host))? {
+        let name = link["ifname"].as_str().context("no name")?;
+        if !["lo", "eth0"].contains(&name) {
+            run(Command::new("ip").args(["-n", &lab.netns(host), "link", "delete", name]))?;
+        }
+    }
+    Ok(())
+}
