@@ -20,5 +20,6 @@ mod encapsulation;
 mod from_endpoint;
 mod from_underlay;
 mod hooks;
+mod model;
 mod neighbours;
 mod truncation;
