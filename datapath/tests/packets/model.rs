@@ -189,9 +189,9 @@ fn tunnels() -> Vec<Vec<u8>> {
         for number in [RED, BLUE, DENIED, UNUSED_VNI] {
             let tunnel = Tunnel::inbound(number);
             tunnels.extend([
-                tunnel.from_b(frame),
-                tunnel.from_b6(frame),
-                Tunnel { ecn: CE, ..tunnel }.from_b(frame),
+                tunnel.by_b(frame),
+                tunnel.by_b6(frame),
+                Tunnel { ecn: CE, ..tunnel }.by_b(frame),
             ]);
         }
     }
