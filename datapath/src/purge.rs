@@ -97,11 +97,15 @@ async fn purge_qdiscs(
             let header = &mut qdisc.message_mut().header;
             header.parent = TcHandle::CLSACT;
             header.handle = TcHandle::from(0xffff_0000);
-            qdisc
-                .execute()
-                .await
-                .map_err(Error::netlink(format!("remove clsact from {}", link.name)))?;
-            lines.push(format!("clsact on {}", link.name));
+            let removed = qdisc.execute().await;
+            match removed.map_err(Error::netlink(format!("remove clsact from {}", link.name))) {
+                // Somebody removed it, or the interface is another one that got the index.
+                Err(e) if matches!(e.errno(), Some(nix::libc::ENOENT | nix::libc::EINVAL)) => {}
+                other => {
+                    other?;
+                    lines.push(format!("clsact on {}", link.name));
+                }
+            }
         }
     }
     Ok(())

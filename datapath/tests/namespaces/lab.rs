@@ -314,36 +314,30 @@ impl Host {
         purged
             .join()
             .expect("the thread")
-            .unwrap_or_else(|e| panic!("purge: {e}"))
+            .unwrap_or_else(|e| panic!("purge: {e}: {e:?}"))
     }
 
-    /// Names of the programs on an interface, as the kernel shortens them: ingress, then egress.
+    /// Names of the programs on an interface, as the kernel shortens them: ingress, then egress. Of tcx, then of clsact.
     pub(crate) fn programs(&self, interface: &str) -> Vec<String> {
         let name = interface.to_owned();
         let directions = [TcAttachType::Ingress, TcAttachType::Egress];
         let listed = self.namespace.thread(async move || {
+            // A kernel without tcx has nothing to list.
             let lists = directions.map(|direction| SchedClassifier::query_tcx(&name, direction).ok());
-            let [ingress, egress] = lists;
-            let programs = [ingress?.1, egress?.1].into_iter().flatten();
-            Some(
-                programs
-                    .filter_map(|program| program.name_as_str().map(str::to_owned))
-                    .collect(),
-            )
+            let programs = lists.into_iter().flatten().flat_map(|(_, programs)| programs);
+            programs
+                .filter_map(|program| program.name_as_str().map(str::to_owned))
+                .collect()
         });
-        let listed: Option<Vec<String>> = listed.join().expect("the thread");
-        listed.unwrap_or_else(|| self.filters(interface))
-    }
-
-    /// The same where the kernel has no tcx.
-    fn filters(&self, interface: &str) -> Vec<String> {
+        let mut listed: Vec<String> = listed.join().expect("the thread");
         let shown = ["ingress", "egress"].map(|direction| {
             self.namespace
                 .must(&format!("tc filter show dev {interface} {direction}"))
         });
-        let words = shown.iter().flat_map(|text| text.split_whitespace());
-        let names = words.filter_map(|word| word.split_once(":[").map(|(name, _)| name));
-        names.map(|name| name.chars().take(15).collect()).collect()
+        let words: Vec<_> = shown.iter().flat_map(|text| text.split_whitespace()).collect();
+        let filters = words.windows(2).filter(|pair| pair[1] == "direct-action");
+        listed.extend(filters.map(|pair| pair[0].chars().take(15).collect()));
+        listed
     }
 
     /// Takes our stubs off an interface behind the daemon's back.

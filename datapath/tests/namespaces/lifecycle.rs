@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use datapath::PortState;
 
-use crate::lab::{BPFFS, Host, Namespace, Workload, domain, eventually, label, privileged, run, two_hosts};
+use crate::lab::{Host, Namespace, Workload, domain, eventually, label, privileged, two_hosts};
 
 #[test]
 fn a_kill_and_a_start_lose_no_packet() {
@@ -161,11 +161,10 @@ fn a_datapath_without_its_address_opens_and_follows() {
     );
     host.namespace.must("ip link del up0");
     eventually("its hook goes with it", || host.status().hooks.is_empty());
-    assert!(
-        run(&format!("ls {BPFFS}/fabric/{}/v1/hooks", host.node))
-            .stdout
-            .is_empty()
-    );
+    let pins = host.pins().join("v1/hooks");
+    eventually("and its pin", || {
+        std::fs::read_dir(&pins).expect("a folder").count() == 0
+    });
 }
 
 #[test]
@@ -230,7 +229,9 @@ fn killed_and_stripped_of_everything_in_the_kernel_all_is_as_before() {
             };
             host.namespace.must(&format!("ip link del {name}"));
         }
-        assert_eq!(host.programs("up0"), Vec::<String>::new());
+        // Without tcx the filter outlives its pin.
+        host.namespace.run("tc qdisc del dev up0 clsact");
+        eventually("nothing is attached", || host.programs("up0").is_empty());
     }
     assert_eq!(reach(), [[false; 2]; 6]);
     a.open();
