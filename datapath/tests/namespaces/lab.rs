@@ -384,8 +384,12 @@ pub(crate) fn two_hosts(ipv4: bool, ipv6: bool) -> (Host, Host) {
         host.namespace.must("ip link set up0 up");
     }
     for host in [&mut a, &mut b] {
-        // The kernel may take a second until it sends by a link that came up.
-        let is_up = || host.namespace.must("ip link show up0").contains("state UP");
+        // The kernel may take a second until it sends by a link that came up, and more until it has an address with which
+        // to ask for neighbours.
+        let is_up = || {
+            let shown = host.namespace.must("ip addr show up0");
+            shown.contains("state UP") && !shown.contains("tentative")
+        };
         eventually("the underlay is up", is_up);
         host.open();
     }
