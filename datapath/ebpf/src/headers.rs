@@ -179,7 +179,6 @@ pub mod protocol {
     pub const UDP: u8 = 17;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
-    pub const AUTHENTICATION: u8 = 51;
     pub const ICMP6: u8 = 58;
     pub const DESTINATION: u8 = 60;
     pub const SCTP: u8 = 132;

@@ -88,11 +88,18 @@ fn ipv4(packet: &mut Packet, offset: usize) -> Result<Ip, Reason> {
     } else {
         total
     };
-    if header.version_length >> 4 != 4 || header_length < size_of::<Ipv4>() || total < header_length {
+    if header.version_length >> 4 != 4 || header_length < size_of::<Ipv4>() {
         return Err(Reason::Malformed);
     }
     let end = offset + total;
-    if end > packet.len() as usize {
+    let length = packet.len() as usize;
+    if offset + header_length > length {
+        return Err(Reason::Truncated);
+    }
+    if total < header_length {
+        return Err(Reason::Malformed);
+    }
+    if end > length {
         return Err(Reason::Truncated);
     }
     let later = header.fragment & OFFSET4 != 0;
@@ -163,11 +170,7 @@ fn ipv6(packet: &mut Packet, offset: usize) -> Result<Ip, Reason> {
 fn extension(next: u8) -> bool {
     matches!(
         next,
-        protocol::HOP_BY_HOP
-            | protocol::ROUTING
-            | protocol::DESTINATION
-            | protocol::AUTHENTICATION
-            | protocol::FRAGMENT
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION | protocol::FRAGMENT
     )
 }
 
@@ -193,7 +196,6 @@ fn walk(packet: &mut Packet, ip: &mut Ip, first: u8) -> Result<(), Reason> {
                 later = packet.at::<Fragment>(ip.upper)?.offset & OFFSET6 != 0;
                 8
             }
-            protocol::AUTHENTICATION => 4 * (usize::from(header.length) + 2),
             _ => 8 * (usize::from(header.length) + 1),
         };
         ip.upper += length;

@@ -259,6 +259,13 @@ impl Bench {
         self.put("PEERS", host, peer);
     }
 
+    /// Takes back that tunnels may come from an address.
+    pub(crate) fn forget_vtep(&mut self, address: Address) {
+        let map = self.map("VTEPS");
+        let mut map = HashMap::<&mut MapData, Address, u32>::try_from(map).expect("a hash of peers");
+        map.remove(&address).expect("it was there");
+    }
+
     /// Says what is behind the interface, or that nothing is.
     pub(crate) fn port(&mut self, port: Option<Port>) {
         let mut map = HashMap::<&mut MapData, u32, Port>::try_from(self.map("PORTS")).expect("a hash of ports");

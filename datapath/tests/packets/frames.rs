@@ -259,12 +259,12 @@ impl Tunnel {
     }
 
     /// From host B to us over IPv4.
-    pub(crate) fn from_b(self, inner: &[u8]) -> Vec<u8> {
+    pub(crate) fn by_b(self, inner: &[u8]) -> Vec<u8> {
         self.over4(crate::book::HOST_B_V4, HERE_V4, inner)
     }
 
     /// From host B to us over IPv6.
-    pub(crate) fn from_b6(self, inner: &[u8]) -> Vec<u8> {
+    pub(crate) fn by_b6(self, inner: &[u8]) -> Vec<u8> {
         self.over6(crate::book::HOST_B_V6, HERE_V6, inner)
     }
 }

@@ -41,27 +41,19 @@ fn delivered_to_workloads_here() {
         bench.table(
             "from_underlay",
             vec![
-                (
-                    "over IPv4 to a namespace",
-                    IN(RED).from_b(&namespace),
-                    over4(&namespace),
-                ),
-                (
-                    "over IPv6 to a namespace",
-                    IN(RED).from_b6(&namespace),
-                    over6(&namespace),
-                ),
-                ("over IPv4 to a tap", IN(RED).from_b(&tap), to_host_side(&tap)),
-                ("over IPv6 to a tap", IN(RED).from_b6(&tap), to_host_side(&tap)),
-                ("padded inside", IN(RED).from_b(&padded), over4(&padded)),
+                ("over IPv4 to a namespace", IN(RED).by_b(&namespace), over4(&namespace)),
+                ("over IPv6 to a namespace", IN(RED).by_b6(&namespace), over6(&namespace)),
+                ("over IPv4 to a tap", IN(RED).by_b(&tap), to_host_side(&tap)),
+                ("over IPv6 to a tap", IN(RED).by_b6(&tap), to_host_side(&tap)),
+                ("padded inside", IN(RED).by_b(&padded), over4(&padded)),
                 (
                     "blue's own of that address",
-                    IN(BLUE).from_b(&namespace),
+                    IN(BLUE).by_b(&namespace),
                     over4(&namespace),
                 ),
                 (
                     "reserved bits",
-                    Tunnel { flags: 0xff, ..IN(RED) }.from_b(&namespace),
+                    Tunnel { flags: 0xff, ..IN(RED) }.by_b(&namespace),
                     over4(&namespace),
                 ),
             ],
@@ -82,21 +74,21 @@ fn a_kernel_that_cannot_be_told_the_family() {
     bench.table(
         "from_underlay",
         vec![
-            ("IPv4 in IPv4", IN(RED).from_b(&four), to_namespace(&four)),
-            ("IPv6 in IPv6", IN(RED).from_b6(&six), to_namespace(&six)),
+            ("IPv4 in IPv4", IN(RED).by_b(&four), to_namespace(&four)),
+            ("IPv6 in IPv6", IN(RED).by_b6(&six), to_namespace(&six)),
             (
                 "IPv6 in IPv4 goes by the host side",
-                IN(RED).from_b(&six),
+                IN(RED).by_b(&six),
                 to_host_side(&six),
             ),
             (
                 "IPv4 in IPv6 goes by the host side",
-                IN(RED).from_b6(&four),
+                IN(RED).by_b6(&four),
                 to_host_side(&four),
             ),
             (
                 "a short one of these is padded",
-                IN(RED).from_b6(&short),
+                IN(RED).by_b6(&short),
                 to_host_side(&short_padded),
             ),
         ],
@@ -117,10 +109,10 @@ fn what_is_not_ours_passes() {
         v6: HERE_V6,
         ..WEB
     };
-    let mut later = IN(RED).from_b(&inner);
+    let mut later = IN(RED).by_b(&inner);
     later[20..22].copy_from_slice(&[0, 5]);
     let mut behind_options = vec![17, 0, 1, 4, 0, 0, 0, 0];
-    behind_options.extend_from_slice(&IN(RED).from_b6(&inner)[54..]);
+    behind_options.extend_from_slice(&IN(RED).by_b6(&inner)[54..]);
     bench.table(
         "from_underlay",
         vec![
@@ -130,7 +122,7 @@ fn what_is_not_ours_passes() {
                     destination_port: 8472,
                     ..IN(RED)
                 }
-                .from_b(&inner),
+                .by_b(&inner),
                 Fate::Passed,
             ),
             (
@@ -139,7 +131,7 @@ fn what_is_not_ours_passes() {
                     destination_port: 8472,
                     ..IN(RED)
                 }
-                .from_b6(&inner),
+                .by_b6(&inner),
                 Fate::Passed,
             ),
             (
@@ -180,8 +172,8 @@ fn what_is_not_ours_passes() {
     bench.table(
         "from_underlay",
         vec![
-            ("we have no IPv4 address", IN(RED).from_b(&inner), Fate::Passed),
-            ("we have no IPv6 address", IN(RED).from_b6(&inner), Fate::Passed),
+            ("we have no IPv4 address", IN(RED).by_b(&inner), Fate::Passed),
+            ("we have no IPv6 address", IN(RED).by_b6(&inner), Fate::Passed),
             (
                 "we have no address, to none",
                 IN(RED).over6(HOST_B_V6, [0; 16], &inner),
@@ -195,7 +187,7 @@ fn what_is_not_ours_passes() {
 fn tunnels_that_are_refused() {
     let Some(bench) = Bench::new() else { return };
     let inner = udp4(&DB, &API);
-    let mut short = IN(RED).from_b(&inner);
+    let mut short = IN(RED).by_b(&inner);
     short[39] = 12;
     short[38] = 0;
     bench.table(
@@ -217,28 +209,28 @@ fn tunnels_that_are_refused() {
                     more_fragments: true,
                     ..IN(RED)
                 }
-                .from_b(&inner),
+                .by_b(&inner),
                 nobody(Reason::OuterFragment),
             ),
             (
                 "without the I flag",
-                Tunnel { flags: 0, ..IN(RED) }.from_b(&inner),
+                Tunnel { flags: 0, ..IN(RED) }.by_b(&inner),
                 nobody(Reason::VxlanFlags),
             ),
             (
                 "with other flags only",
-                Tunnel { flags: 0xf7, ..IN(RED) }.from_b(&inner),
+                Tunnel { flags: 0xf7, ..IN(RED) }.by_b(&inner),
                 nobody(Reason::VxlanFlags),
             ),
             (
                 "of a VNI not in use",
-                IN(UNUSED_VNI).from_b(&inner),
+                IN(UNUSED_VNI).by_b(&inner),
                 nobody(Reason::UnknownVni),
             ),
-            ("of VNI 0", IN(0).from_b(&inner), nobody(Reason::UnknownVni)),
+            ("of VNI 0", IN(0).by_b(&inner), nobody(Reason::UnknownVni)),
             ("a UDP length that ends in VXLAN", short, nobody(Reason::Truncated)),
-            ("nothing inside", IN(RED).from_b(&[]), red(Reason::Truncated)),
-            ("13 bytes inside", IN(RED).from_b(&inner[..13]), red(Reason::Truncated)),
+            ("nothing inside", IN(RED).by_b(&[]), red(Reason::Truncated)),
+            ("13 bytes inside", IN(RED).by_b(&inner[..13]), red(Reason::Truncated)),
         ],
     );
 }
@@ -271,17 +263,17 @@ fn inner_frames_that_are_refused() {
         vec![
             (
                 "a MAC that lives elsewhere",
-                IN(RED).from_b(&udp4(&LOST, &API)),
+                IN(RED).by_b(&udp4(&LOST, &API)),
                 red(Reason::WrongVtep),
             ),
             (
                 "a MAC that lives here",
-                IN(RED).from_b(&udp4(&WEB, &API)),
+                IN(RED).by_b(&udp4(&WEB, &API)),
                 red(Reason::WrongVtep),
             ),
             (
                 "a MAC nobody has",
-                IN(RED).from_b(&udp4(&NOBODY, &API)),
+                IN(RED).by_b(&udp4(&NOBODY, &API)),
                 red(Reason::WrongVtep),
             ),
             (
@@ -291,85 +283,85 @@ fn inner_frames_that_are_refused() {
             ),
             (
                 "an address that lives elsewhere",
-                IN(RED).from_b(&udp4(&as_lost, &API)),
+                IN(RED).by_b(&udp4(&as_lost, &API)),
                 red(Reason::WrongVtep),
             ),
             (
                 "an address nobody has",
-                IN(RED).from_b(&udp6(&as_nobody, &API)),
+                IN(RED).by_b(&udp6(&as_nobody, &API)),
                 red(Reason::WrongVtep),
             ),
             (
                 "an IPv4 address in disguise",
-                IN(RED).from_b(&udp6(&disguised, &API)),
+                IN(RED).by_b(&udp6(&disguised, &API)),
                 red(Reason::WrongVtep),
             ),
             (
                 "blue's VNI for whom only red has",
-                IN(BLUE).from_b(&udp4(&DB, &VM)),
+                IN(BLUE).by_b(&udp4(&DB, &VM)),
                 Fate::Dropped(Reason::UnknownDestination, BLUE_DOMAIN, 0),
             ),
             (
                 "to nobody",
-                IN(RED).from_b(&udp4(&DB, &NOBODY)),
+                IN(RED).by_b(&udp4(&DB, &NOBODY)),
                 red(Reason::UnknownDestination),
             ),
             (
                 "to whom another host has (split horizon)",
-                IN(RED).from_b(&udp4(&DB, &LOST)),
+                IN(RED).by_b(&udp4(&DB, &LOST)),
                 red(Reason::NotHere),
             ),
             (
                 "back to its own host",
-                IN(RED).from_b(&udp4(&DB, &DB)),
+                IN(RED).by_b(&udp4(&DB, &DB)),
                 red(Reason::NotHere),
             ),
-            ("to a group", IN(RED).from_b(&udp6(&DB, &group)), red(Reason::Multicast)),
+            ("to a group", IN(RED).by_b(&udp6(&DB, &group)), red(Reason::Multicast)),
             (
                 "ARP",
-                IN(RED).from_b(&ethernet(DB.mac, API.mac, 0x0806, &[0; 28])),
+                IN(RED).by_b(&ethernet(DB.mac, API.mac, 0x0806, &[0; 28])),
                 red(Reason::EtherType),
             ),
-            ("a tag", IN(RED).from_b(&vlan(&DB, &API)), red(Reason::EtherType)),
-            ("the wrong version", IN(RED).from_b(&version), red(Reason::Malformed)),
+            ("a tag", IN(RED).by_b(&vlan(&DB, &API)), red(Reason::EtherType)),
+            ("the wrong version", IN(RED).by_b(&version), red(Reason::Malformed)),
             (
                 "a solicitation",
-                IN(RED).from_b(&solicitation(&DB, DB.v6, API.v6)),
+                IN(RED).by_b(&solicitation(&DB, DB.v6, API.v6)),
                 red(Reason::NeighbourSpoof),
             ),
             (
                 "an advertisement",
-                IN(RED).from_b(&icmp6((DB.mac, API.mac), (DB.v6, API.v6), 136, &hello)),
+                IN(RED).by_b(&icmp6((DB.mac, API.mac), (DB.v6, API.v6), 136, &hello)),
                 red(Reason::NeighbourSpoof),
             ),
             (
                 "a router advertisement",
-                IN(RED).from_b(&icmp6((DB.mac, API.mac), (DB.v6, API.v6), 134, &[0; 12])),
+                IN(RED).by_b(&icmp6((DB.mac, API.mac), (DB.v6, API.v6), 134, &[0; 12])),
                 red(Reason::RogueServer),
             ),
             (
                 "a DHCP server",
-                IN(RED).from_b(&udp4_ports(&DB, &API, (67, 68), b"offer")),
+                IN(RED).by_b(&udp4_ports(&DB, &API, (67, 68), b"offer")),
                 red(Reason::RogueServer),
             ),
             (
                 "a DHCPv6 server",
-                IN(RED).from_b6(&udp6_ports(&DB, &API, (547, 546), b"reply")),
+                IN(RED).by_b6(&udp6_ports(&DB, &API, (547, 546), b"reply")),
                 red(Reason::RogueServer),
             ),
             (
                 "denied by default",
-                IN(DENIED).from_b(&udp4(&DB, &API)),
+                IN(DENIED).by_b(&udp4(&DB, &API)),
                 denied(Reason::Policy),
             ),
             (
                 "congestion that cannot be told",
-                Tunnel { ecn: CE, ..IN(RED) }.from_b(&udp4(&DB, &API)),
+                Tunnel { ecn: CE, ..IN(RED) }.by_b(&udp4(&DB, &API)),
                 to_api(Reason::Ecn),
             ),
             (
                 "congestion that cannot be told, IPv6",
-                Tunnel { ecn: CE, ..IN(RED) }.from_b6(&udp6(&DB, &API)),
+                Tunnel { ecn: CE, ..IN(RED) }.by_b6(&udp6(&DB, &API)),
                 to_api(Reason::Ecn),
             ),
         ],
@@ -398,22 +390,14 @@ fn congestion_is_copied_inside() {
         bench.table(
             "from_underlay",
             vec![
-                (
-                    "IPv4 in IPv4",
-                    tunnel.from_b(&four(inner)),
-                    to_namespace(&four(expected)),
-                ),
+                ("IPv4 in IPv4", tunnel.by_b(&four(inner)), to_namespace(&four(expected))),
                 (
                     "IPv4 in IPv6",
-                    tunnel.from_b6(&four(inner)),
+                    tunnel.by_b6(&four(inner)),
                     other_family(&four(expected)),
                 ),
-                ("IPv6 in IPv4", tunnel.from_b(&six(inner)), other_family(&six(expected))),
-                (
-                    "IPv6 in IPv6",
-                    tunnel.from_b6(&six(inner)),
-                    to_namespace(&six(expected)),
-                ),
+                ("IPv6 in IPv4", tunnel.by_b(&six(inner)), other_family(&six(expected))),
+                ("IPv6 in IPv6", tunnel.by_b6(&six(inner)), to_namespace(&six(expected))),
             ],
         );
     }

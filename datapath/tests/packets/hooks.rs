@@ -18,7 +18,7 @@ fn a_stub_without_its_program() {
         "stub_to_endpoint",
         vec![("to a workload", frame.clone(), dropped(Reason::NoProgram))],
     );
-    let tunnel = Tunnel::inbound(RED).from_b(&udp4(&DB, &WEB));
+    let tunnel = Tunnel::inbound(RED).by_b(&udp4(&DB, &WEB));
     bench.table("stub_from_underlay", vec![("a tunnel packet", tunnel, Fate::Passed)]);
     bench.port(None);
     let nobody = Fate::Dropped(Reason::NoProgram, 0, 0);
@@ -44,7 +44,7 @@ fn a_stub_calls_its_program() {
         vec![("to a workload, not by us", frame, dropped(Reason::NotForwarded))],
     );
     let inner = udp4(&DB, &WEB);
-    let tunnel = Tunnel::inbound(RED).from_b(&inner);
+    let tunnel = Tunnel::inbound(RED).by_b(&inner);
     bench.table(
         "stub_from_underlay",
         vec![("a tunnel packet", tunnel, to_namespace(&inner))],

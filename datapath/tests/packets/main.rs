@@ -6,11 +6,7 @@
 //! super-packets, the wire tests show. They need root: without it they say SKIPPED, or fail where `CI` or
 //! `FABRIC_REQUIRE_PRIVILEGED` is set.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test panics where it fails and says what it does"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod bench;
 mod book;
@@ -20,5 +16,6 @@ mod encapsulation;
 mod from_endpoint;
 mod from_underlay;
 mod hooks;
+mod model;
 mod neighbours;
 mod truncation;

@@ -50,10 +50,10 @@ fn from_the_underlay() {
     let Some(bench) = Bench::new() else { return };
     let tunnel = Tunnel::inbound(RED);
     for (what, frame, udp) in [
-        ("IPv4 in IPv4", tunnel.from_b(&udp4(&DB, &API)), 34),
-        ("IPv6 in IPv4", tunnel.from_b(&udp6(&DB, &API)), 34),
-        ("IPv4 in IPv6", tunnel.from_b6(&udp4(&DB, &API)), 54),
-        ("IPv6 in IPv6", tunnel.from_b6(&udp6(&DB, &API)), 54),
+        ("IPv4 in IPv4", tunnel.by_b(&udp4(&DB, &API)), 34),
+        ("IPv6 in IPv4", tunnel.by_b(&udp6(&DB, &API)), 34),
+        ("IPv4 in IPv6", tunnel.by_b6(&udp4(&DB, &API)), 54),
+        ("IPv6 in IPv6", tunnel.by_b6(&udp6(&DB, &API)), 54),
     ] {
         for length in 14..frame.len() {
             let what = format!("{length} bytes of {what}");
