@@ -5,19 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{SchedClassifier, TcAttachType};
 use datapath_common::{SLOT_FROM_ENDPOINT, SLOT_FROM_UNDERLAY, SLOT_TO_ENDPOINT};
-use tracing::info;
+use membership::id::NodeId;
+use tracing::{info, warn};
 
 use crate::bpffs::{Pins, entries, parse_hook};
 use crate::error::Error;
-use crate::netlink::Link;
-
-/// Priority and handle of our filters on a clsact qdisc. Low, so that other owners' filters come behind.
-const CLSACT_PRIORITY: u16 = 1;
-const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 0xfab);
+use crate::netlink::{Link, Netlink};
+use crate::{clsact, tcx};
 
 /// Where a program stands in a packet's way. Directions are as the workload sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,32 +90,77 @@ impl Mechanism {
 #[derive(Debug)]
 pub(crate) struct Stubs {
     pub(crate) ebpf: Ebpf,
+    pub(crate) node: NodeId,
     pub(crate) pins: Pins,
     pub(crate) mechanism: Mechanism,
+    /// Id of the program array whose programs count: `PROGRAMS`.
+    pub(crate) programs: u32,
+    /// What was attached since the start.
+    pub(crate) attached: BTreeSet<(u32, Hook)>,
 }
 
 impl Stubs {
-    /// Attaches a stub unless it is attached. What a former run attached stays.
+    /// Attaches a stub unless it is attached. What a former run attached stays, if it calls our programs.
     pub(crate) fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), Error> {
         let pin = self.pins.hook(link.ifindex, hook, self.mechanism);
         let stub = stub(&mut self.ebpf, hook)?;
         match self.mechanism {
-            Mechanism::Tcx => attach_tcx(stub, &pin, &link.name, hook),
-            Mechanism::Clsact => attach_clsact(stub, &self.pins, &pin, link, hook),
+            Mechanism::Tcx => tcx::attach(stub, &pin, &link.name, hook, self.programs)?,
+            Mechanism::Clsact => clsact::attach(stub, &self.pins, &pin, link, hook, self.node)?,
         }
+        self.attached.insert((link.ifindex, hook));
+        Ok(())
+    }
+
+    /// Attaches again what somebody took off an interface, or whose pin somebody removed.
+    pub(crate) async fn repair(&mut self, netlink: &Netlink, links: &BTreeMap<u32, Link>) {
+        for (ifindex, hook) in self.attached.clone() {
+            let Some(link) = links.get(&ifindex) else {
+                continue;
+            };
+            let repaired = match self.runs(netlink, link, hook).await {
+                Ok(true) => continue,
+                Ok(false) => self.attach(link, hook),
+                Err(error) => Err(error),
+            };
+            let (interface, program) = (&link.name, hook.program());
+            match repaired {
+                Ok(()) => warn!(interface, program, "somebody took it off: attached again"),
+                Err(error) => warn!(
+                    interface,
+                    program,
+                    error = error.words(),
+                    "cannot see to it that it is attached"
+                ),
+            }
+        }
+    }
+
+    /// Whether our stub is on an interface.
+    pub(crate) async fn runs(&self, netlink: &Netlink, link: &Link, hook: Hook) -> Result<bool, Error> {
+        let pin = self.pins.hook(link.ifindex, hook, self.mechanism);
+        Ok(pin.exists()
+            && match self.mechanism {
+                Mechanism::Tcx => tcx::runs(&pin, &link.name, hook),
+                Mechanism::Clsact => {
+                    let filters = netlink.filters(link, hook.direction()).await?;
+                    filters.contains(&clsact::handle(self.node).into())
+                }
+            })
     }
 
     /// Removes the pins of interfaces that are gone, and takes the stubs off interfaces that are no underlay any
     /// more. Stubs of workloads' interfaces stay, and deny.
-    pub(crate) fn sweep(&self, links: &BTreeMap<u32, Link>, underlay: &BTreeSet<u32>) -> Result<(), Error> {
+    pub(crate) fn sweep(&mut self, links: &BTreeMap<u32, Link>, underlay: &BTreeSet<u32>) -> Result<(), Error> {
         for pin in entries(&self.pins.hooks())? {
             let Some((ifindex, hook, mechanism)) = parse_hook(&pin) else {
                 continue;
             };
             let link = links.get(&ifindex);
             let is_stale = hook == Hook::FromUnderlay && !underlay.contains(&ifindex);
-            if link.is_none() || is_stale {
-                detach(&pin, link.map(|link| link.name.as_str()), hook, mechanism)?;
+            if is_stale || link.is_none() && is_gone(ifindex) {
+                detach(&pin, link.map(|link| link.name.as_str()), hook, mechanism, self.node)?;
+                self.attached.remove(&(ifindex, hook));
             }
         }
         Ok(())
@@ -150,89 +191,22 @@ fn stub(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
     program.try_into().map_err(Error::program("take", hook.stub()))
 }
 
-fn attach_tcx(stub: &mut SchedClassifier, pin: &Path, interface: &str, hook: Hook) -> Result<(), Error> {
-    if pin.exists() {
-        if is_attached(pin, interface, hook) {
-            return Ok(());
-        }
-        // Its interface is gone and another one got the index.
-        fs::remove_file(pin).map_err(Error::file("remove the pin", pin))?;
-    }
-    let failed = Error::program("attach", hook.stub());
-    let attached = stub
-        .attach_with_options(
-            interface,
-            hook.direction(),
-            TcAttachOptions::TcxOrder(LinkOrder::first()),
-        )
-        .and_then(|id| stub.take_link(id));
-    let link = FdLink::try_from(attached.map_err(failed)?).map_err(|_| Error::Part("tcx link"))?;
-    let pinned = link.pin(pin).map_err(Error::pin(pin))?;
-    drop(pinned); // The pin holds the link; closing the handle detaches nothing.
-    Ok(())
-}
-
-/// Whether the pinned link's program runs on the interface.
-fn is_attached(pin: &Path, interface: &str, hook: Hook) -> bool {
-    let pinned = PinnedLink::from_pin(pin)
-        .and_then(|link| FdLink::from(link).info())
-        .map(|info| info.program_id());
-    let running = SchedClassifier::query_tcx(interface, hook.direction());
-    matches!((pinned, running), (Ok(id), Ok((_, programs))) if programs.iter().any(|program| program.id() == id))
-}
-
-fn attach_clsact(stub: &mut SchedClassifier, pins: &Pins, pin: &Path, link: &Link, hook: Hook) -> Result<(), Error> {
-    ensure_clsact(pins, link)?;
-    let options = NlOptions {
-        priority: CLSACT_PRIORITY,
-        handle: CLSACT_HANDLE,
-        classid: None,
-    };
-    let attached = match stub.attach_with_options(&link.name, hook.direction(), TcAttachOptions::Netlink(options)) {
-        Err(e) if netlink_errno(&e) == Some(nix::libc::EEXIST) => {
-            clsact_link(&link.name, hook).and_then(|link| stub.attach_to_link(link))
-        }
-        other => other,
-    };
-    let link = attached
-        .and_then(|id| stub.take_link(id))
-        .map_err(Error::program("attach", hook.stub()))?;
-    std::mem::forget(link); // Dropping it would remove the filter.
-    if pin.exists() {
-        fs::remove_file(pin).map_err(Error::file("remove the pin", pin))?;
-    }
-    stub.pin(pin).map_err(Error::pin(pin))
-}
-
-/// The filter of ours on an interface.
-fn clsact_link(interface: &str, hook: Hook) -> Result<SchedClassifierLink, ProgramError> {
-    SchedClassifierLink::attached(interface, hook.direction(), CLSACT_PRIORITY, CLSACT_HANDLE, None)
-        .map_err(|e| ProgramError::from(TcError::from(e)))
-}
-
-fn ensure_clsact(pins: &Pins, link: &Link) -> Result<(), Error> {
-    match tc::qdisc_add_clsact(&link.name) {
-        Ok(()) => {
-            let marker = pins.qdisc(link.ifindex);
-            fs::create_dir_all(&marker).map_err(Error::file("make the folder", marker))
-        }
-        Err(TcError::NetlinkError(e)) if e.raw_os_error() == Some(nix::libc::EEXIST) => Ok(()),
-        Err(e) => Err(Error::program("attach", "clsact")(e.into())),
-    }
-}
-
-fn netlink_errno(error: &ProgramError) -> Option<i32> {
-    match error {
-        ProgramError::TcError(TcError::NetlinkError(e)) | ProgramError::NetlinkError(e) => e.raw_os_error(),
-        _ => None,
-    }
+/// Asks the kernel: a list of interfaces may be older than the newest of them, or lack one where others went away while
+/// it was made.
+fn is_gone(ifindex: u32) -> bool {
+    nix::net::if_::if_indextoname(ifindex).is_err()
 }
 
 /// Takes a stub off an interface and removes its pin. An interface that is gone took its stub along.
-pub(crate) fn detach(pin: &Path, interface: Option<&str>, hook: Hook, mechanism: Mechanism) -> Result<(), Error> {
+pub(crate) fn detach(
+    pin: &Path,
+    interface: Option<&str>,
+    hook: Hook,
+    mechanism: Mechanism,
+    node: NodeId,
+) -> Result<(), Error> {
     if let (Mechanism::Clsact, Some(interface)) = (mechanism, interface) {
-        let detached = clsact_link(interface, hook).map(drop); // Dropping it removes the filter.
-        detached.map_err(Error::program("detach", hook.stub()))?;
+        clsact::detach(interface, hook, node)?;
     }
     fs::remove_file(pin).map_err(Error::file("remove the pin", pin))
 }
@@ -266,18 +240,21 @@ mod tests {
     }
 
     /// The stubs on `up0`, loaded and attached as a daemon does it that then dies.
-    fn attach_all(pins: &Pins, ifindex: u32) {
+    fn attach_all(node: NodeId, pins: &Pins, ifindex: u32) {
         let kernel = Kernel::probe().expect("a kernel that can");
         let local = Local {
             ipv4: None,
             ipv6: None,
             port: 4789,
         };
-        let (_maps, ebpf) = load(pins, &kernel, local).expect("it loads");
+        let (maps, ebpf) = load(pins, &kernel, local).expect("it loads");
         let mut stubs = Stubs {
             ebpf,
+            node,
             pins: pins.clone(),
             mechanism: Mechanism::Clsact,
+            programs: maps.programs_id,
+            attached: BTreeSet::new(),
         };
         let link = Link {
             ifindex,
@@ -297,19 +274,29 @@ mod tests {
         key[..4].copy_from_slice(&std::process::id().to_ne_bytes());
         let node = NodeId::of_key(&key);
         let pins = Pins::new(Path::new(BPFFS), node);
+        let neighbour = NodeId::of_key(&[key[0]; 32]);
         crate::bpffs::ensure_mounted(Path::new(BPFFS)).expect("a bpf file system");
-
-        for _ in 0..2 {
-            attach_all(&pins, ifindex);
+        let each_has = |count| {
             for (direction, stub) in [("ingress", "stub_from_endpoint"), ("egress", "stub_to_endpoint")] {
                 let filters = run(&format!("tc filter show dev up0 {direction}"));
-                assert_eq!(filters.matches(stub).count(), 1, "{filters}");
+                assert_eq!(filters.matches(stub).count(), count, "{filters}");
             }
+        };
+
+        for _ in 0..2 {
+            attach_all(node, &pins, ifindex);
+            each_has(1);
         }
+        attach_all(neighbour, &Pins::new(Path::new(BPFFS), neighbour), ifindex);
+        each_has(2);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
+        runtime
+            .block_on(crate::purge(Path::new(BPFFS), neighbour))
+            .expect("purge the other node's");
+        each_has(1);
         let lines = runtime.block_on(crate::purge(Path::new(BPFFS), node)).expect("purge");
         assert!(lines.iter().any(|line| line == "clsact on up0"), "{lines:?}");
         assert!(!run("tc qdisc show dev up0").contains("clsact"));

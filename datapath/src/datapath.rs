@@ -34,8 +34,10 @@ use crate::{Applied, Config, PortState};
 
 /// Between two rounds of following the kernel: many changes come in bursts.
 const SETTLE: Duration = Duration::from_millis(50);
-/// How often namespaces that ports wait for are looked at.
+/// How often namespaces of ports and stubs on interfaces are looked at: nothing tells when they change.
 const LOOK: Duration = Duration::from_secs(1);
+/// Besides what events tell: it is time to look at the stubs.
+const HOOKS: u8 = 8;
 
 /// The programs and maps of this host, loaded and attached. Dropping it leaves all in force.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ pub struct Datapath {
     links: BTreeMap<u32, Link>,
     underlay: BTreeSet<u32>,
     watch: Watch,
-    /// When to look at the namespaces of ports.
+    /// When to look at the namespaces of ports and at the stubs.
     looks: Interval,
     /// What happened and is not dealt with; kept when `changed` is cancelled.
     pending: u8,
@@ -79,6 +81,7 @@ impl Datapath {
         };
         let (maps, ebpf) = load(&pins, &kernel, local)?;
         let numbers = maps.read_numbers()?;
+        let programs = maps.programs_id;
         let events = Events::subscribe()?;
         let netlink = Netlink::connect()?;
         let mut datapath = Self {
@@ -86,8 +89,11 @@ impl Datapath {
             local,
             stubs: Stubs {
                 ebpf,
+                node: config.node,
                 pins,
                 mechanism: kernel.mechanism(),
+                programs,
+                attached: BTreeSet::new(),
             },
             kernel,
             maps,
@@ -101,6 +107,7 @@ impl Datapath {
             pending: 0,
             changed: false,
         };
+        datapath.remove_nameless()?;
         datapath.links = datapath.netlink.links().await?;
         datapath.stubs.replace_other_layouts(&datapath.links)?;
         datapath.follow(LINKS | ROUTES | NEIGHBOURS).await?;
@@ -109,7 +116,7 @@ impl Datapath {
 
     /// Makes one domain on this host what `wanted` says: interfaces first, then the difference between installed and
     /// wanted tables. Idempotent; applying twice does nothing the second time. A port whose interface is not there
-    /// waits; all else is programmed.
+    /// waits; all else is programmed. [`Error::Full`] comes after all that has room was programmed.
     pub async fn apply(&mut self, wanted: &Forwarding) -> Result<Applied, Error> {
         self.reconnect()?;
         let installed = self.maps.read()?;
@@ -124,14 +131,13 @@ impl Datapath {
         keep_tunnels_of(&others, &mine, &mut tables);
 
         let operations = diff(&mine, &tables);
-        for operation in &operations {
-            self.maps.apply(*operation)?;
-        }
+        let done = self.obey(&operations);
         self.shut(wanted, &operations).await?;
         self.links = self.netlink.links().await?;
         self.attach_underlay(&tables.peers).await?;
         let waits = |endpoint: &EndpointName| matches!(ports.get(endpoint), Some(PortState::Waiting(_)));
         self.watch.set(self.node, wanted, waits, &self.links);
+        done?;
         debug!(domain = %wanted.domain, operations = operations.len(), "applied");
         Ok(Applied {
             operations: operations.len(),
@@ -222,14 +228,42 @@ impl Datapath {
         }
     }
 
+    /// Does the operations, also those behind one for which a map has no room: whatever is not there is not reached,
+    /// and nothing can be done for want of it. Returns the first such error, any other at once.
+    fn obey(&mut self, operations: &[Operation]) -> Result<(), Error> {
+        let mut full = Ok(());
+        for operation in operations {
+            match self.maps.apply(*operation) {
+                Err(error @ Error::Full { .. }) => full = full.and(Err(error)),
+                other => other?,
+            }
+        }
+        full
+    }
+
+    /// Removes what is installed for a number without a name: somebody removed the pin of the names. Nobody would
+    /// ever remove it, and the number will be given to another domain.
+    fn remove_nameless(&mut self) -> Result<(), Error> {
+        for key in self.maps.read()?.nameless(&self.numbers) {
+            self.maps.apply(Operation::Remove(key))?;
+        }
+        Ok(())
+    }
+
     /// Numbers for all names of a domain; written before anything uses them.
     fn assign(&mut self, wanted: &Forwarding, installed: &Tables) -> Result<DomainNumbers, Error> {
         if self.numbers.len() + wanted.ports.len() >= NUMBERS_MAX as usize {
             self.release_numbers(installed)?;
         }
         let (numbers, fresh) = self.numbers.assign(wanted);
-        for (number, name) in &fresh {
-            self.maps.put_number(*number, name)?;
+        for (at, (number, name)) in fresh.iter().enumerate() {
+            if let Err(error) = self.maps.put_number(*number, name) {
+                fresh
+                    .iter()
+                    .skip(at)
+                    .for_each(|(number, _)| self.numbers.release(*number));
+                return Err(error);
+            }
         }
         Ok(numbers)
     }
@@ -317,13 +351,17 @@ impl Datapath {
                 Some((domain, endpoint)) => {
                     if domain == wanted.domain && !is_port(&endpoint) {
                         self.netlink.delete(link).await?;
+                        released = true;
                     }
                 }
                 None => {
                     let closed = operations.contains(&Operation::Remove(Key::Port(link.ifindex)));
                     let reopened = |o: &Operation| matches!(o, Operation::Put(Entry::Port(i, _)) if *i == link.ifindex);
                     if closed && !operations.iter().any(reopened) {
-                        self.netlink.down(link).await?;
+                        // Another interface may have got the index of one that is gone.
+                        if self.stubs.runs(&self.netlink, link, Hook::FromEndpoint).await? {
+                            self.netlink.down(link).await?;
+                        }
                         released = true;
                     }
                 }
@@ -349,6 +387,12 @@ impl Datapath {
         if happened & LINKS != 0 {
             self.links = self.netlink.links().await?;
             self.changed |= self.watch.differs(&self.links);
+        }
+        if happened & HOOKS != 0 {
+            self.stubs.repair(&self.netlink, &self.links).await;
+        }
+        if happened & (LINKS | ROUTES | NEIGHBOURS) == 0 {
+            return Ok(());
         }
         let installed = self.maps.read_peers()?;
         let peers = if happened & (LINKS | ROUTES) != 0 {
@@ -387,13 +431,14 @@ impl Datapath {
     }
 
     async fn wait(&mut self) {
-        if !self.watch.has_namespaces() {
+        if self.stubs.attached.is_empty() && !self.watch.has_namespaces() {
             return self.events.wait().await;
         }
         // The ticks go on when this is cancelled, as by a daemon that does something else in between.
         tokio::select! {
             () = self.events.wait() => {}
             _ = self.looks.tick() => {
+                self.pending |= HOOKS;
                 if self.watch.namespace_differs() {
                     self.pending |= LINKS;
                 }

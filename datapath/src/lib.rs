@@ -12,7 +12,7 @@
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
 //! | `diff` | installed and wanted tables become operations, in a safe order |
 //! | `maps`, `bpffs` | the pinned maps: read back, operations applied |
-//! | `load`, `attach`, `object`, `kernel` | the programs: into their slots, onto interfaces |
+//! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
 //! | `drops`, `status` | what an operator sees |
 //! | `purge` | nothing left |
@@ -22,6 +22,7 @@
 
 mod attach;
 mod bpffs;
+mod clsact;
 mod datapath;
 mod diff;
 mod drops;
@@ -41,6 +42,7 @@ mod port;
 mod purge;
 mod status;
 mod tables;
+mod tcx;
 mod underlay;
 mod veth;
 mod watch;

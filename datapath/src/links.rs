@@ -50,8 +50,13 @@ pub(crate) fn owner_of(link: &Link, node: NodeId) -> Option<(DomainName, Endpoin
     Some((domain.parse().ok()?, endpoint.parse().ok()?))
 }
 
+/// Whether the fabric made it, for whatever node.
+pub(crate) fn is_ours(link: &Link) -> bool {
+    link.alias.strip_prefix(ALIAS).is_some_and(|rest| rest.starts_with(' '))
+}
+
 /// FNV-1a, 64 bits: stable over builds, unlike the standard library's hashers.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

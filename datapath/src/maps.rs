@@ -67,6 +67,8 @@ pub(crate) struct Maps {
     settings: Array<MapData, Settings>,
     numbers: Hash<u32, Encoded>,
     pub(crate) programs: ProgramArray<MapData>,
+    /// Id of `PROGRAMS`.
+    pub(crate) programs_id: u32,
 }
 
 impl fmt::Debug for Maps {
@@ -87,6 +89,7 @@ impl Maps {
             segments: take(ebpf, "SEGMENTS")?,
             drops: take(ebpf, "DROPS")?,
             settings: take(ebpf, "SETTINGS")?,
+            programs_id: id(ebpf, "PROGRAMS")?,
             programs: take(ebpf, "PROGRAMS")?,
             numbers: open_numbers(pins)?,
         })
@@ -181,6 +184,13 @@ impl Maps {
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error> {
     let map = ebpf.take_map(name).ok_or(Error::Part(name))?;
     T::try_from(map).map_err(Error::map("open", name))
+}
+
+fn id(ebpf: &Ebpf, name: &'static str) -> Result<u32, Error> {
+    match ebpf.map(name) {
+        Some(Map::ProgramArray(data)) => Ok(data.info().map_err(Error::map("look at", name))?.id()),
+        _ => Err(Error::Part(name)),
+    }
 }
 
 fn open_numbers(pins: &Pins) -> Result<Hash<u32, Encoded>, Error> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use aya::programs::TcAttachType;
 use futures::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
@@ -177,6 +178,24 @@ impl Netlink {
             Err(rtnetlink::Error::NetlinkError(_)) => Ok(None),
             Err(e) => Err(Error::netlink(format!("look up the route to {remote}"))(e)),
         }
+    }
+
+    /// Handles of the filters of an interface's clsact qdisc; none if it has no such qdisc.
+    pub(crate) async fn filters(&self, link: &Link, direction: TcAttachType) -> Result<Vec<u32>, Error> {
+        let get = self
+            .handle
+            .traffic_filter(i32::try_from(link.ifindex).unwrap_or_default())
+            .get();
+        let get = match direction {
+            TcAttachType::Ingress => get.ingress(),
+            _ => get.egress(),
+        };
+        let filters: Vec<_> = get
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::netlink(format!("look at the filters of {}", link.name)))?;
+        Ok(filters.into_iter().map(|filter| filter.header.handle.into()).collect())
     }
 
     /// The neighbour tables of IPv4 and IPv6.

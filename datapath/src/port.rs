@@ -14,7 +14,7 @@ use crate::PortState;
 use crate::attach::{Hook, Stubs};
 use crate::diff::{Key, Operation};
 use crate::error::Error;
-use crate::links::Owner;
+use crate::links::{Owner, is_ours};
 use crate::lower::{Interface, Interfaces};
 use crate::maps::Maps;
 use crate::netlink::{Kind, Link, Netlink};
@@ -116,6 +116,11 @@ impl Workbench<'_> {
         if let Some(owner) = self.taken.get(&link.ifindex) {
             return Err(Waiting(format!(
                 "the interface {name} is already attached as {owner}: detach that first"
+            )));
+        }
+        if is_ours(link) {
+            return Err(Waiting(format!(
+                "the fabric made {name} for a workload in a namespace: attach that namespace instead"
             )));
         }
         if link.kind == Kind::Loopback {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use futures::TryStreamExt as _;
+use aya::programs::TcAttachType;
 use membership::id::NodeId;
 use rtnetlink::packet_route::tc::TcHandle;
 
@@ -23,7 +23,7 @@ pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
     purge_veths(&netlink, node, &mut lines).await?;
     let links = netlink.links().await?;
     for layout in pins.layouts()? {
-        purge_hooks(&netlink, &layout, &links, &mut lines).await?;
+        purge_hooks(&netlink, node, &layout, &links, &mut lines).await?;
         purge_qdiscs(&netlink, &layout, &links, &mut lines).await?;
         fs::remove_dir_all(&layout).map_err(Error::file("remove the pins", &layout))?;
         lines.push(format!("pins {}", layout.display()));
@@ -51,6 +51,7 @@ async fn purge_veths(netlink: &Netlink, node: NodeId, lines: &mut Vec<String>) -
 /// An interface of somebody else's is set down before its stubs go: its workload never meets the host's stack.
 async fn purge_hooks(
     netlink: &Netlink,
+    node: NodeId,
     layout: &Path,
     links: &BTreeMap<u32, Link>,
     lines: &mut Vec<String>,
@@ -65,7 +66,7 @@ async fn purge_hooks(
         {
             netlink.down(link).await?;
         }
-        attach::detach(&pin, link.map(|link| link.name.as_str()), hook, mechanism)?;
+        attach::detach(&pin, link.map(|link| link.name.as_str()), hook, mechanism, node)?;
         lines.extend(link.map(|link| format!("{} ({}) on {}", hook.program(), mechanism.name(), link.name)));
     }
     Ok(())
@@ -86,26 +87,13 @@ async fn purge_qdiscs(
         let Some(link) = ifindex.and_then(|ifindex| links.get(&ifindex)) else {
             continue;
         };
-        let index = i32::try_from(link.ifindex).unwrap_or_default();
-        let failed = || Error::netlink(format!("look at the filters of {}", link.name));
-        let ingress = netlink
-            .handle
-            .traffic_filter(index)
-            .get()
-            .ingress()
-            .execute()
-            .try_collect::<Vec<_>>();
-        let ingress = ingress.await.map_err(failed())?;
-        let egress = netlink
-            .handle
-            .traffic_filter(index)
-            .get()
-            .egress()
-            .execute()
-            .try_collect::<Vec<_>>();
-        let egress = egress.await.map_err(failed())?;
+        let ingress = netlink.filters(link, TcAttachType::Ingress).await?;
+        let egress = netlink.filters(link, TcAttachType::Egress).await?;
         if ingress.is_empty() && egress.is_empty() {
-            let mut qdisc = netlink.handle.qdisc().del(index);
+            let mut qdisc = netlink
+                .handle
+                .qdisc()
+                .del(i32::try_from(link.ifindex).unwrap_or_default());
             let header = &mut qdisc.message_mut().header;
             header.parent = TcHandle::CLSACT;
             header.handle = TcHandle::from(0xffff_0000);

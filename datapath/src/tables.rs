@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::diff::Key;
+use crate::numbers::Numbers;
 use datapath_common::{Address, Neighbour, NeighbourKey, Peer, Port, Segment, Station, StationKey, mapped};
 
 /// The content of the maps, key by key.
@@ -25,8 +27,9 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Splits off what a change of one domain may touch: what has its number or one of `vnis`, what has a VNI that no
-    /// segment knows (left by a run that ended half way), and the hosts, which all domains share. Returns that and
-    /// the rest.
+    /// segment knows (left by a run that ended half way), and the hosts, which all domains share. Ports of another
+    /// domain in one of `vnis` are among it: that domain lost the VNI and they must not send into it. Returns that
+    /// and the rest.
     pub(crate) fn split(self, domain: u32, vnis: &BTreeSet<u32>) -> (Self, Self) {
         let foreign: BTreeSet<u32> = self
             .segments
@@ -34,7 +37,10 @@ impl Tables {
             .filter(|(vni, s)| s.domain != domain && !vnis.contains(vni))
             .map(|(v, _)| *v)
             .collect();
-        let (ports, other_ports) = self.ports.into_iter().partition(|(_, port)| port.domain == domain);
+        let (ports, other_ports) = self
+            .ports
+            .into_iter()
+            .partition(|(_, port)| port.domain == domain || vnis.contains(&port.vni));
         let (stations, other_stations) = self
             .stations
             .into_iter()
@@ -68,6 +74,17 @@ impl Tables {
             .values()
             .map(|s| s.peer)
             .filter(|peer| *peer != datapath_common::HERE)
+            .collect()
+    }
+
+    /// What has the number of a domain that has no name. Stations and neighbours are found by their segment's absence.
+    pub(crate) fn nameless(&self, numbers: &Numbers) -> Vec<Key> {
+        let is_nameless = |number: &u32| numbers.name(*number).is_none();
+        let ports = self.ports.iter().filter(|(_, port)| is_nameless(&port.domain));
+        let segments = self.segments.iter().filter(|(_, segment)| is_nameless(&segment.domain));
+        ports
+            .map(|(ifindex, _)| Key::Port(*ifindex))
+            .chain(segments.map(|(vni, _)| Key::Segment(*vni)))
             .collect()
     }
 

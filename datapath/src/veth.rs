@@ -149,8 +149,13 @@ async fn set_addresses(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result
         )))?;
     }
     for (ip, prefix) in &wanted.addresses {
-        if !there.iter().any(|a| a.ip == *ip && a.prefix == *prefix) {
-            add_address(netlink, inner, *ip, *prefix).await?;
+        if there.iter().any(|a| a.ip == *ip && a.prefix == *prefix) {
+            continue;
+        }
+        match add_address(netlink, inner, *ip, *prefix).await {
+            // The workload switched IPv6 off: that is its own affair, and its IPv4 goes on.
+            Err(e) if ip.is_ipv6() && e.errno() == Some(nix::libc::EACCES) => {}
+            other => other?,
         }
     }
     Ok(())

@@ -77,6 +77,8 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 #[derive(Debug)]
 pub(crate) struct Namespace {
     pub(crate) name: String,
+    /// Somebody else removes it.
+    is_guest: bool,
 }
 
 impl Namespace {
@@ -86,9 +88,17 @@ impl Namespace {
 
     /// One that takes the place of another that was.
     pub(crate) fn named(name: String) -> Self {
-        let namespace = Self { name };
+        let namespace = Self { name, is_guest: false };
         must(&format!("ip netns add {}", namespace.name));
         namespace
+    }
+
+    /// One that somebody else made and removes.
+    pub(crate) fn of_another(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_guest: true,
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -134,7 +144,9 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        run(&format!("ip netns del {}", self.name));
+        if !self.is_guest {
+            run(&format!("ip netns del {}", self.name));
+        }
     }
 }
 
@@ -173,6 +185,17 @@ impl Host {
             ipv4: ipv4.then_some([192, 0, 2, number]),
             ipv6: ipv6.then(|| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())),
             namespace,
+            daemon: None,
+        }
+    }
+
+    /// A host of another process, or another node in the namespace of a host.
+    pub(crate) fn beside(namespace: &str, node: NodeId, number: u8) -> Self {
+        Self {
+            namespace: Namespace::of_another(namespace),
+            node,
+            ipv4: Some([192, 0, 2, number]),
+            ipv6: None,
             daemon: None,
         }
     }
@@ -239,8 +262,11 @@ impl Host {
     }
 
     pub(crate) fn apply(&self, wanted: &Forwarding) -> Applied {
+        self.try_apply(wanted).unwrap_or_else(|e| panic!("apply: {e}"))
+    }
+
+    pub(crate) fn try_apply(&self, wanted: &Forwarding) -> Result<Applied, Error> {
         self.ask(|reply| Order::Apply(Box::new(wanted.clone()), reply))
-            .unwrap_or_else(|e| panic!("apply: {e}"))
     }
 
     /// Applies, and every port has to be programmed.
@@ -293,18 +319,37 @@ impl Host {
 
     /// Names of the programs on an interface, as the kernel shortens them: ingress, then egress.
     pub(crate) fn programs(&self, interface: &str) -> Vec<String> {
-        let interface = interface.to_owned();
+        let name = interface.to_owned();
+        let directions = [TcAttachType::Ingress, TcAttachType::Egress];
         let listed = self.namespace.thread(async move || {
-            let directions = [TcAttachType::Ingress, TcAttachType::Egress];
-            let lists =
-                directions.map(|direction| SchedClassifier::query_tcx(&interface, direction).expect("a list").1);
-            lists
-                .iter()
-                .flatten()
-                .filter_map(|program| program.name_as_str().map(str::to_owned))
-                .collect()
+            let lists = directions.map(|direction| SchedClassifier::query_tcx(&name, direction).ok());
+            let [ingress, egress] = lists;
+            let programs = [ingress?.1, egress?.1].into_iter().flatten();
+            Some(
+                programs
+                    .filter_map(|program| program.name_as_str().map(str::to_owned))
+                    .collect(),
+            )
         });
-        listed.join().expect("the thread")
+        let listed: Option<Vec<String>> = listed.join().expect("the thread");
+        listed.unwrap_or_else(|| self.filters(interface))
+    }
+
+    /// The same where the kernel has no tcx.
+    fn filters(&self, interface: &str) -> Vec<String> {
+        let shown = ["ingress", "egress"].map(|direction| {
+            self.namespace
+                .must(&format!("tc filter show dev {interface} {direction}"))
+        });
+        let words = shown.iter().flat_map(|text| text.split_whitespace());
+        let names = words.filter_map(|word| word.split_once(":[").map(|(name, _)| name));
+        names.map(|name| name.chars().take(15).collect()).collect()
+    }
+
+    /// Takes our stubs off an interface behind the daemon's back.
+    pub(crate) fn strip(&self, interface: &str) {
+        self.namespace.run(&format!("tc qdisc del dev {interface} clsact"));
+        std::fs::remove_dir_all(self.pins().join("v1/hooks")).expect("pins can be removed");
     }
 
     pub(crate) fn pins(&self) -> PathBuf {

@@ -189,3 +189,53 @@ fn pins_that_somebody_removed_are_made_again() {
     assert_eq!(a.program(&wanted).ports, first.ports, "the veth is taken over");
     eventually("web reaches far again", || web.pings("10.0.0.3", 56));
 }
+
+#[test]
+fn killed_and_stripped_of_everything_in_the_kernel_all_is_as_before() {
+    if !privileged("killed_and_stripped_of_everything_in_the_kernel_all_is_as_before") {
+        return;
+    }
+    let (mut a, mut b) = two_hosts(true, true);
+    let (web, db, far) = (Namespace::new("web"), Namespace::new("db"), Namespace::new("far"));
+    let all = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    let wanted = [domain("red", 100, &all, &a, &[&b]), domain("red", 100, &all, &b, &[&a])];
+    let reach = || {
+        let ways = [
+            (&web, "2"),
+            (&web, "3"),
+            (&db, "1"),
+            (&db, "3"),
+            (&far, "1"),
+            (&far, "2"),
+        ];
+        ways.map(|(from, to)| {
+            [
+                from.pings(&format!("10.0.0.{to}"), 56),
+                from.pings(&format!("fd00::{to}"), 56),
+            ]
+        })
+    };
+    let before = [a.program(&wanted[0]), b.program(&wanted[1])];
+    assert_eq!(reach(), [[true; 2]; 6]);
+    for (host, before) in [&mut a, &mut b].into_iter().zip(&before) {
+        host.kill();
+        std::fs::remove_dir_all(host.pins()).expect("pins can be removed");
+        for state in before.ports.values() {
+            let PortState::Programmed { name, .. } = state else {
+                panic!("{before:?}")
+            };
+            host.namespace.must(&format!("ip link del {name}"));
+        }
+        assert_eq!(host.programs("up0"), Vec::<String>::new());
+    }
+    assert_eq!(reach(), [[false; 2]; 6]);
+    a.open();
+    b.open();
+    a.program(&wanted[0]);
+    b.program(&wanted[1]);
+    eventually("traffic is as before", || reach() == [[true; 2]; 6]);
+}

@@ -2,6 +2,8 @@
 //! packets. Needs root; without it each test says SKIPPED, and fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
 
 mod interface;
+mod interference;
+mod kills;
 mod lab;
 mod lifecycle;
 mod reach;
