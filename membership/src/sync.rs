@@ -198,6 +198,8 @@ impl Sync {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
