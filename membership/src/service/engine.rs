@@ -91,6 +91,9 @@ impl Engine {
 
     async fn mesh_event(&mut self, event: mesh::Event) {
         match event {
+            // A connection that came later is there still, or is gone already; its own event says so.
+            mesh::Event::Up(peer) if !self.mesh.has(peer) => {}
+            mesh::Event::Down(peer) if self.mesh.has(peer) => {}
             mesh::Event::Up(peer) => {
                 self.watch.connected(peer);
                 self.gossip.poke(peer);
