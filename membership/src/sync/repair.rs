@@ -87,7 +87,9 @@ impl Sync {
     }
 
     pub(super) fn hello(&mut self, from: NodeId, root: Digest) {
-        if root != self.replica.root_of_roots() {
+        if root == self.replica.root_of_roots() {
+            self.met = true;
+        } else {
             for roots in answer::roots(&self.replica) {
                 self.send(from, &roots);
             }
@@ -100,6 +102,12 @@ impl Sync {
                 self.want(from, scope, true, now);
             }
         }
+        self.notice_met(from);
+    }
+
+    /// Nothing is under way with a peer that told its roots.
+    fn notice_met(&mut self, peer: NodeId) {
+        self.met |= self.peers.get(&peer).is_some_and(|peer| peer.asked.is_none());
     }
 
     /// Pulls a scope from a peer, once what is under way with it is done.
@@ -222,5 +230,6 @@ impl Sync {
             self.want(from, want.scope, want.back, now);
         }
         self.ask_next(from, now);
+        self.notice_met(from);
     }
 }
