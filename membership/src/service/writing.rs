@@ -35,8 +35,18 @@ pub(super) async fn intent(
     .and_then(|authored| authored.map(mark).ok_or(WriteError::Closed))
 }
 
-/// Writes facts of this host in one scope.
+/// Writes facts of this host in one scope, once it is known what peers hold of it or nobody tells.
 pub(super) async fn facts(state: &Arc<State>, scope: Scope, writes: Vec<FactWrite>) -> Result<Mark, WriteError> {
+    state.settled().await;
+    facts_at_once(state, scope, writes).await
+}
+
+/// The same without waiting: for what peers must know before they are met.
+pub(super) async fn facts_at_once(
+    state: &Arc<State>,
+    scope: Scope,
+    writes: Vec<FactWrite>,
+) -> Result<Mark, WriteError> {
     let writes: Vec<_> = writes
         .into_iter()
         .map(|FactWrite { key, body }| Write { key, body })

@@ -7,7 +7,7 @@ use crate::lab::{DEADLINE, Host, counter, label, sees, until};
 use membership::id::ClusterId;
 use membership::identity::NodeKey;
 use membership::pki::{self, Authority};
-use membership::service::{Liveness, Membership, Outcome, SetupError, join};
+use membership::service::{Liveness, Membership, Outcome, SetupError, StartError, init, join, node_of};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, VarInt};
 use rustls::RootCertStore;
@@ -80,6 +80,61 @@ async fn a_living_nodes_name_is_taken() {
     join(&two.config, label("two"), &token)
         .await
         .expect("the token was not spent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_come_at_once_one_gets_the_name_and_one_the_last_use() {
+    let (_one, a) = Host::found("one").await;
+    let minute = Duration::from_secs(60);
+    let token = a.create_token(2, minute).await.unwrap();
+    let hosts = [Host::new(), Host::new(), Host::new()];
+    let name = label("two");
+    let (first, second) = tokio::join!(
+        join(&hosts[0].config, name.clone(), &token),
+        join(&hosts[1].config, name, &token)
+    );
+    let why = match (first, second) {
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) => error.to_string(),
+        both => panic!("exactly one may have the name: {both:?}"),
+    };
+    assert!(why.contains("--name"), "{why}");
+
+    // One use is left, and one host of the two has no certificate yet.
+    let (late, other) = (label("three"), label("four"));
+    let loser = hosts[..2].iter().find(|host| !host.file("node.json").exists()).unwrap();
+    let (first, second) = tokio::join!(join(&loser.config, late, &token), join(&hosts[2].config, other, &token));
+    let why = match (first, second) {
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) => error.to_string(),
+        both => panic!("exactly one may have the last use: {both:?}"),
+    };
+    assert!(why.contains("used up"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_is_set_up_once_and_tells_whose_it_is() {
+    let (_one, a) = Host::found("one").await;
+    let token = a.create_token(2, Duration::from_secs(60)).await.unwrap();
+    let two = Host::new();
+    assert!(matches!(node_of(&two.config.data), Err(StartError::NoNode(_))));
+    let (first, second) = tokio::join!(
+        join(&two.config, label("two"), &token),
+        join(&two.config, label("two"), &token)
+    );
+    let made = match (first, second) {
+        (Ok(Outcome::Made { node, .. }), Err(error)) | (Err(error), Ok(Outcome::Made { node, .. })) => {
+            assert!(error.to_string().contains("at work"), "{error}");
+            node
+        }
+        both => panic!("one sets it up, the other one is told to wait: {both:?}"),
+    };
+    assert_eq!(node_of(&two.config.data).unwrap(), made);
+    let peer = two.start().await;
+    assert_eq!(peer.id(), made);
+    let foreign = init(&two.config, label("two"), label("another"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(foreign.contains("choose another --data"), "{foreign}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
