@@ -131,6 +131,15 @@ async fn answers_have_the_shapes_of_the_contract() {
 }
 
 #[tokio::test]
+async fn a_list_in_yaml_can_be_applied() {
+    let daemon = Daemon::start().await;
+    let listed = daemon.ctl("get endpoints -d red -o yaml").await;
+    let read = overlay::manifest::parse("listed", &listed.out).expect("manifests");
+    let names: Vec<&str> = read.iter().map(|document| document.object.name.as_str()).collect();
+    assert_eq!(names, ["web-1", "web-2"]);
+}
+
+#[tokio::test]
 async fn commands_reach_the_daemon_with_their_author() {
     let daemon = Daemon::start().await;
     let manifest = daemon.file("red.yaml", "kind: Domain");
@@ -232,6 +241,7 @@ async fn the_routes_answer_whoever_speaks_http() {
         ("PUT /v1/status HTTP/1.1", "", "405", "no_such_resource"),
         ("GET /v1/domains/red/netwrks HTTP/1.1", "", "404", "not_found"),
         ("GET /v1/domains/Red/networks HTTP/1.1", "", "400", "bad_request"),
+        ("GET /v1/domains/%ff/networks HTTP/1.1", "", "400", "bad_request"),
         ("POST /v1/apply HTTP/1.1", "{\"manifest\":1}", "400", "bad_request"),
         (
             "POST /v1/endpoints/red/a/attach HTTP/1.1",
@@ -282,6 +292,22 @@ async fn a_body_beyond_the_limit_is_refused() {
         answer.starts_with("HTTP/1.1 413") && answer.contains("\"too_large\""),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn slow_clients_hold_up_only_themselves() {
+    let daemon = Daemon::start().await;
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut stream = UnixStream::connect(daemon.dir.path().join("api.sock"))
+            .await
+            .expect("connected");
+        let head = "POST /v1/apply HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        slow.push(stream);
+    }
+    let done = daemon.ctl("peers").await;
+    assert_eq!(done.code, 0, "{done:?}");
 }
 
 #[tokio::test]
