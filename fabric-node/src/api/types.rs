@@ -309,7 +309,7 @@ pub enum Action {
 /// What `delete` removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Deleted {
-    /// Every object that is gone, as `Kind/name`, in the order of removal.
+    /// Every object that is gone, as `Kind domain/name`, in the order of removal.
     pub deleted: Vec<String>,
 }
 
