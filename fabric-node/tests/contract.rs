@@ -311,6 +311,35 @@ async fn slow_clients_hold_up_only_themselves() {
 }
 
 #[tokio::test]
+async fn the_openapi_document_declares_what_stands_in_each_path() {
+    let daemon = Daemon::start().await;
+    let (_, document) = daemon.raw("GET /v1/openapi.json HTTP/1.1", "").await;
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let in_path: Vec<&str> = path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .collect();
+        for (method, operation) in methods.as_object().expect("methods") {
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let declared: Vec<&str> = parameters
+                .iter()
+                .filter(|parameter| parameter["in"] == "path")
+                .filter_map(|parameter| parameter["name"].as_str())
+                .collect();
+            assert_eq!(declared, in_path, "{method} {path}");
+            let of_query = parameters.iter().filter(|parameter| parameter["in"] == "query");
+            assert!(of_query.clone().all(|it| it["required"] != true), "{method} {path}");
+            // What is documented is served: a path that is not there has another answer than a wrong value in it.
+            let asked = path.replace(['{', '}'], "");
+            let (_, answer) = daemon
+                .raw(&format!("{} {asked} HTTP/1.1", method.to_uppercase()), "")
+                .await;
+            assert_ne!(answer["code"], "no_such_resource", "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_openapi_document_names_every_route() {
     let daemon = Daemon::start().await;
     let (_, document) = daemon.raw("GET /v1/openapi.json HTTP/1.1", "").await;

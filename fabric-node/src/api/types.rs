@@ -315,6 +315,7 @@ pub struct Deleted {
 
 /// `GET …?programmed=false`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct DescribeQuery {
     /// Ask the hosts which of them have it in force; true unless given.
@@ -329,6 +330,7 @@ impl Default for DescribeQuery {
 
 /// `DELETE …?cascade=true`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeleteQuery {
     /// Delete what depends on it as well.
