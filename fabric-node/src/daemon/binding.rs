@@ -92,8 +92,7 @@ fn interface_is_fit(name: &str) -> Result<(), ApiError> {
         }
         if let Some(ip) = its.address.as_ref().and_then(host_address) {
             return Err(ApiError::refused(format!(
-                "the interface {name} has the host's address {ip}: name a tap or a veth, or remove the address with `ip \
-                 address flush dev {name}`"
+                "the interface {name} has the host's address {ip}: name a tap or a veth"
             )));
         }
     }
