@@ -128,6 +128,9 @@ pub enum ClaimError {
         /// Its holder.
         holder: NodeId,
     },
+    /// Not a key: empty, or longer than [`KEY_MAX`] bytes.
+    #[error("a key that is claimed has 1 to {KEY_MAX} bytes, not {0}")]
+    Key(usize),
     /// Too few anchors answered in time.
     #[error("{answered} of {} anchors answered, {} are needed: {}; check that they run and can be reached", anchors.nodes.len(), anchors.majority(), list(anchors))]
     NoMajority {

@@ -19,7 +19,7 @@ mod state;
 mod writing;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use self::state::State;
 use crate::claim::{Claim, ClaimError};
 use crate::gossip::Gossip;
 use crate::hlc::Stamp;
+use crate::home::Home;
 use crate::id::{Label, NodeId, Scope};
 use crate::mesh::{Class, Mesh};
 use crate::node::{Cluster, NodeRecord};
@@ -328,6 +329,9 @@ pub enum StartError {
          the line \"machine\" from node.json"
     )]
     Cloned(PathBuf),
+    /// A file of the directory cannot be read or written.
+    #[error("{0}: {1}")]
+    Io(PathBuf, #[source] std::io::Error),
     /// The endpoint could not be bound, the store is broken, …
     #[error("{0}")]
     Other(String),
@@ -370,7 +374,7 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The directory belongs to another cluster.
-    #[error("{path} belongs to cluster {name} ({id}); choose another --data, or remove it with `fabric-node reset`")]
+    #[error("{path} belongs to cluster {name} ({id}); choose another --data, or remove that directory")]
     OtherCluster {
         /// The data directory.
         path: PathBuf,
@@ -400,6 +404,14 @@ pub enum SetupError {
 )]
 pub async fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
     setup::init(config, node_name, cluster_name)
+}
+
+/// The node whose home a data directory is. Needs neither its key nor its store.
+pub fn node_of(data: &Path) -> Result<NodeId, StartError> {
+    let manifest = Home::at(data).manifest()?;
+    manifest
+        .map(|manifest| manifest.node)
+        .ok_or_else(|| StartError::NoNode(data.to_owned()))
 }
 
 /// Joins the cluster that the token is of. A second try after a lost answer gets what the first one was given.

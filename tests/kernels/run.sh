@@ -11,7 +11,7 @@ set -euo pipefail
 
 readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-420}
 # In this order: none may need one that follows.
-readonly MODULES=(veth sch_ingress cls_bpf tun)
+readonly MODULES=(veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan)
 readonly SUCCESS=FABRIC-KERNEL-OK
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

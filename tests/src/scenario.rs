@@ -73,7 +73,9 @@ pub fn on<S: Send + Sync + 'static>(
 }
 
 fn without_root<S: 'static>(arguments: &Arguments, root: bool, steps: Vec<Step<S>>) -> ExitCode {
-    let required = ["CI", "FABRIC_REQUIRE_PRIVILEGED"].iter().any(|name| std::env::var_os(name).is_some());
+    let required = ["CI", "FABRIC_REQUIRE_PRIVILEGED"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
     if !root {
         eprintln!("SKIPPED: {} steps need root: they make network namespaces", steps.len());
     }

@@ -4,7 +4,7 @@ use datapath_common::checksum::replaced;
 use datapath_common::{KERNEL_DECAP_L3, Reason, Settings, Station, ecn};
 
 use crate::encap::FIXED_GSO;
-use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, TUNNEL};
+use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, SHORTEST, TUNNEL};
 use crate::ip::Ip;
 use crate::outer::Outer;
 use crate::packet::Packet;
@@ -13,8 +13,6 @@ use crate::{Verdict, deliver, kernel};
 /// `BPF_F_ADJ_ROOM_DECAP_L3_*`: what the packet is after the outer header is gone.
 const DECAP_L3_IPV4: u64 = 1 << 7;
 const DECAP_L3_IPV6: u64 = 1 << 8;
-/// The shortest frame on a wire, without its check sequence.
-const SHORTEST: usize = 60;
 
 /// Delivers the inner frame, whose Ethernet header is `frame`.
 #[inline(always)]
@@ -47,7 +45,7 @@ fn shrink(packet: &mut Packet, outer_v4: bool, ip: &Ip, inner: usize, kernel: u3
         (_, _, false) => FIXED_GSO | DECAP_L3_IPV6,
     };
     // A kernel that cannot be told leaves no less than an IPv6 header of what it takes for IPv6: short frames are padded
-    // as on a wire.
+    // as on a wire, by the sender if it can, else here.
     if !agrees && !knows && (packet.len() as usize) < inner + SHORTEST {
         packet.resize(inner + SHORTEST)?;
     }

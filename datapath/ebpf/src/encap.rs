@@ -10,7 +10,7 @@ use datapath_common::checksum::folded;
 use datapath_common::entropy::Entropy;
 use datapath_common::{PEER_RESOLVED, Peer, Reason};
 
-use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, TUNNEL, Udp, Vxlan, ether, protocol};
+use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, SHORTEST, TUNNEL, Udp, Vxlan, ether, protocol};
 use crate::ip::{self, Ip};
 use crate::owner::mac_words;
 use crate::packet::Packet;
@@ -47,6 +47,11 @@ pub fn send(
     let remote = ip::words(&peer.remote);
     let v4 = ip::pretends(&peer.remote);
     let outer = if v4 { size_of::<Ipv4>() } else { size_of::<Ipv6>() };
+    if ip.v4 && !v4 && (packet.len() as usize) < SHORTEST {
+        // As on a wire: a receiver before Linux 6.3 cannot take a shorter frame out of IPv6 (`decap::shrink`). Where the
+        // kernel refuses, because the packet is encapsulated already, the frame travels as it is.
+        let _ = packet.resize(SHORTEST);
+    }
     let inner = packet.len() as usize;
     // Padding behind the IP packet travels, too.
     let longest = if packet.segment() == 0 {

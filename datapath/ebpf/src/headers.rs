@@ -155,6 +155,8 @@ pub struct LinkOption {
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET: usize = size_of::<Ethernet>();
+/// The shortest frame on a wire, without its check sequence.
+pub const SHORTEST: usize = 60;
 /// Bytes that a tunnel adds to a frame besides the outer IP header: UDP, VXLAN and the inner Ethernet header.
 pub const TUNNEL: usize = size_of::<Udp>() + size_of::<Vxlan>() + ETHERNET;
 

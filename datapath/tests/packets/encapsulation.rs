@@ -79,6 +79,26 @@ fn over_ipv6() {
 }
 
 #[test]
+fn short_ipv4_frames_are_padded_in_ipv6() {
+    let Some(mut bench) = Bench::new() else { return };
+    let short = udp4_ports(&WEB, &DB, (1, 2), b"x");
+    let over4 = sent(&bench, "over IPv4", &short);
+    assert_eq!(
+        over4.frame,
+        tunnel(0, &over4).over4(HERE_V4, HOST_B_V4, &short),
+        "as it is"
+    );
+    bench.peer(HOST_B, peer_b6());
+    let over6 = sent(&bench, "over IPv6", &short);
+    let padded = [short.clone(), vec![0; 60 - short.len()]].concat();
+    assert_eq!(
+        over6.frame,
+        tunnel(0, &over6).over6(HERE_V6, HOST_B_V6, &padded),
+        "60 bytes"
+    );
+}
+
+#[test]
 fn the_kernel_resolves_what_is_not_resolved() {
     let Some(mut bench) = Bench::new() else { return };
     let inner = udp6(&WEB, &DB);

@@ -2,8 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::host::Identity;
 use crate::namespace::{Namespace, privileged};
@@ -52,7 +55,10 @@ fn streams(client: &Namespace, server: &Namespace, address: IpAddr) {
     let sent: Vec<u8> = (0..STREAM).map(|byte| (byte >> 8 ^ byte) as u8).collect();
     thread::scope(|scope| {
         let receiver = scope.spawn(|| {
-            let (mut stream, _) = listener.accept().expect("the connection arrives");
+            let mut ready = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            let timeout = PollTimeout::try_from(DEADLINE).expect("a few seconds");
+            assert_eq!(poll(&mut ready, timeout), Ok(1), "the connection arrives");
+            let (mut stream, _) = listener.accept().expect("a connection is there");
             stream.set_read_timeout(Some(DEADLINE)).expect("not zero");
             let mut received = Vec::new();
             stream.read_to_end(&mut received).expect("the stream arrives");

@@ -260,6 +260,7 @@ async fn claim_in(
                 });
             }
             Err(ClaimError::Held { .. }) => {}
+            Err(error @ ClaimError::Key(_)) => return Err(ApiError::refused(format!("{domain}/{name}: {error}"))),
             Err(error) => {
                 let message = format!("no address in {subnet} could be claimed for {domain}/{name}: {error}");
                 return Err(ApiError::try_again(message));

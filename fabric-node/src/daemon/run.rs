@@ -185,6 +185,10 @@ impl From<ServeError> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        Self::new(Exit::Refused, error.to_string())
+        let exit = match &error {
+            StartError::Io(_, cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
+            _ => Exit::Refused,
+        };
+        Self::new(exit, error.to_string())
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use membership::id::{Label, NodeId};
-use membership::service::{self, Outcome, SetupError};
+use membership::service::{self, Outcome, SetupError, StartError};
 
 use super::Failure;
 use super::host;
@@ -62,22 +62,16 @@ pub(super) async fn purge(config: &Config, out: &mut impl Write) -> Result<(), F
 
 /// Which node the data directory is of.
 fn node_of(data: &Path) -> Result<NodeId, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Home {
-        node: NodeId,
-    }
-    let path = data.join("node.json");
-    let wrong = |exit, why: &dyn std::fmt::Display| Failure::new(exit, format!("{}: {why}", path.display()));
-    let text = std::fs::read(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => wrong(
-            Exit::Refused,
-            &"not there, so it is not known whose traces to remove; give --data DIR",
-        ),
-        std::io::ErrorKind::PermissionDenied => wrong(Exit::Permission, &error),
-        _ => wrong(Exit::Refused, &error),
-    })?;
-    let home: Home = serde_json::from_slice(&text).map_err(|error| wrong(Exit::Refused, &error))?;
-    Ok(home.node)
+    service::node_of(data).map_err(|error| match error {
+        StartError::NoNode(_) => {
+            let message = format!(
+                "{} holds no node, so it is not known whose traces to remove; give --data DIR",
+                data.display()
+            );
+            Failure::new(Exit::Refused, message)
+        }
+        other => other.into(),
+    })
 }
 
 /// The part of the configuration that membership knows.

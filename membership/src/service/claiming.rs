@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::internal::{self, Claimed, Request};
 use super::state::State;
-use crate::claim::{Acknowledgement, Claim, ClaimError};
+use crate::claim::{Acknowledgement, Claim, ClaimError, KEY_MAX};
 use crate::id::{NodeId, Scope};
 use crate::mesh::{Class, Mesh};
 use crate::node::Cluster;
@@ -19,6 +19,9 @@ const ANCHOR_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Claims a key for this node, or finds the claim that it has.
 pub(super) async fn claim(state: &State, mesh: &Mesh, scope: Scope, key: &str) -> Result<Claim, ClaimError> {
+    if !(1..=KEY_MAX).contains(&key.len()) {
+        return Err(ClaimError::Key(key.len()));
+    }
     let cluster = state.roster().cluster().clone();
     if let Some(held) = held(state, &cluster, &scope, key).await {
         return Ok(held);

@@ -35,7 +35,10 @@ const FIRST_WRITES: Duration = Duration::from_secs(30);
 
 impl From<HomeError> for StartError {
     fn from(error: HomeError) -> Self {
-        Self::Other(error.to_string())
+        match error {
+            HomeError::Io(path, error) => Self::Io(path, error),
+            other => Self::Other(other.to_string()),
+        }
     }
 }
 
