@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::lab::{DEADLINE, Host, counter, red, say, until};
-use membership::service::{Membership, StartError};
+use crate::lab::{DEADLINE, Host, body, counter, red, say, until};
+use membership::record::Key;
+use membership::service::{FactWrite, Membership, StartError, WriteError};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -89,4 +90,32 @@ async fn a_write_after_a_start_waits_for_nobody_who_is_not_there() {
     let a = one.start().await;
     let mark = say(&a, "alone", "2").await;
     assert!(a.holds(&mark));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_while_it_stopped_is_there_and_nothing_else() {
+    let (one, a) = Host::found("one").await;
+    let writer = a.clone();
+    let writes = tokio::spawn(async move {
+        let mut acknowledged = Vec::new();
+        for n in 0.. {
+            let write = FactWrite {
+                key: Key::new("Attachment", &n.to_string()),
+                body: body("x"),
+            };
+            match writer.write_facts(red(), vec![write]).await {
+                Ok(mark) => acknowledged.push(mark),
+                Err(WriteError::Closed) => break,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        acknowledged
+    });
+    until("it writes", || a.read(|r| r.facts(&red()).count()) > 20).await;
+    a.shutdown().await;
+    let acknowledged = writes.await.unwrap();
+    drop(a);
+    let a = one.start().await;
+    assert!(acknowledged.iter().all(|mark| a.holds(mark)));
+    assert_eq!(a.read(|r| r.facts(&red()).count()), acknowledged.len());
 }

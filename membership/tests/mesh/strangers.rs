@@ -10,6 +10,7 @@ use membership::pki::{self, Authority};
 use membership::service::{Liveness, Membership, Outcome, SetupError, StartError, init, join, node_of};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, VarInt};
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
@@ -195,9 +196,21 @@ async fn knock(peer: &Membership, alpn: &[u8], identity: Option<(&NodeKey, Vec<u
     tokio::time::timeout(DEADLINE, ended).await.unwrap()
 }
 
+/// What an authority gone wrong would issue.
+fn misnamed(anchor: &Host, peer: &Membership, key: &NodeKey) -> Vec<u8> {
+    let pem = std::fs::read_to_string(anchor.file("authority.key")).unwrap();
+    let root = CertificateDer::from(std::fs::read(anchor.file("authority.der")).unwrap());
+    let issuer = Issuer::from_ca_cert_der(&root, KeyPair::from_pem(&pem).unwrap()).unwrap();
+    let mut params = CertificateParams::default();
+    let uri = format!("spiffe://{}/node/aaaaaaaaaaaa", peer.cluster().id);
+    params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+    let subject = KeyPair::from_pem(&key.to_pem().unwrap()).unwrap();
+    params.signed_by(&subject, &issuer).unwrap().der().to_vec()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_prove_nothing_are_closed_and_counted() {
-    let (_one, a) = Host::found("one").await;
+    let (one, a) = Host::found("one").await;
     let key = NodeKey::generate();
 
     let ended = knock(&a, b"fabric/1", None).await;
@@ -224,6 +237,20 @@ async fn connections_that_prove_nothing_are_closed_and_counted() {
             .iter()
             .any(|alarm| alarm.name == "peer-refused" && alarm.message.contains("127.0.0.1"))
     );
+
+    // Who asks to join and says nothing is sent away long before others would notice.
+    knock(&a, b"fabric-join/1", None).await;
+    until("it is counted", || counter(&a, "refused_join") == 1).await;
+
+    // Signed by the cluster's own authority, but with a name that is not the key's.
+    let ended = knock(&a, b"fabric/1", Some((&key, misnamed(&one, &a, &key)))).await;
+    assert!(
+        matches!(&ended, ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(4)),
+        "{ended}"
+    );
+    until("it is counted", || counter(&a, "refused_identity") == 1).await;
+    let shown = |alarm: &membership::service::Alarm| alarm.message.contains("refused_identity");
+    assert!(a.alarms().iter().any(shown), "{:?}", a.alarms());
 
     // None of that kept a member from joining.
     let (_two, b) = Host::join("two", &a).await;
