@@ -3,7 +3,7 @@
 use datapath::PortState;
 use overlay::fact::Binding;
 
-use crate::lab::{Namespace, Workload, domain, eventually, label, privileged, two_hosts};
+use crate::lab::{Namespace, Workload, domain, dropped, eventually, label, privileged, two_hosts};
 
 /// The words with which a port waits.
 fn waits(state: &PortState) -> &str {
@@ -236,4 +236,41 @@ fn interfaces_change_hands_within_a_domain() {
             "{tap} stays up"
         );
     }
+}
+
+#[test]
+fn the_stack_of_the_host_and_a_workload_never_meet() {
+    if !privileged("the_stack_of_the_host_and_a_workload_never_meet") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let web = Namespace::new("web");
+    let workloads = [&Workload::in_namespace("web", 1, &a, &web)];
+    let applied = a.program(&domain("red", 100, &workloads, &a, &[&b]));
+    let PortState::Programmed { name, .. } = &applied.ports[&label("web")] else {
+        panic!("{applied:?}")
+    };
+    // As far as an administrator can undo what makes the host side quiet.
+    let here = &a.namespace;
+    here.must("sysctl -q -w net.ipv6.conf.all.disable_ipv6=0");
+    here.must(&format!("ip link set {name} arp on addrgenmode eui64"));
+    for address in ["10.0.0.99/24", "fd00::99/64 nodad", "fe80::99/64 nodad"] {
+        here.must(&format!("ip addr add {address} dev {name}"));
+    }
+    let shown = here.must(&format!("ip link show {name}"));
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether");
+    let mac = words.nth(1).expect("a MAC address");
+    for address in ["10.0.0.99", "fd00::99", "fe80::99"] {
+        web.must(&format!("ip neigh replace {address} lladdr {mac} dev eth0"));
+    }
+    let before = dropped(&a, "host_link");
+    for from_workload in ["10.0.0.99", "fd00::99", "fe80::99%eth0"] {
+        assert!(!web.pings(from_workload, 56), "{from_workload} is reached");
+    }
+    assert!(dropped(&a, "host_link") >= before + 3, "{:?}", a.drops());
+    let link_local = format!("fe80::ff:fe00:6401%{name}");
+    for from_host in ["10.0.0.1", "fd00::1", &link_local] {
+        assert!(!here.pings(from_host, 56), "{from_host} is reached");
+    }
+    assert!(dropped(&a, "not_forwarded") >= 3, "{:?}", a.drops());
 }

@@ -239,3 +239,37 @@ fn killed_and_stripped_of_everything_in_the_kernel_all_is_as_before() {
     b.program(&wanted[1]);
     eventually("traffic is as before", || reach() == [[true; 2]; 6]);
 }
+
+#[test]
+fn maps_of_another_shape_under_our_version_are_replaced() {
+    if !privileged("maps_of_another_shape_under_our_version_are_replaced") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let (web, db) = (Namespace::new("web"), Namespace::new("db"));
+    let all = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+    ];
+    let wanted = domain("red", 100, &all, &a, &[&b]);
+    a.program(&wanted);
+    a.kill();
+    let ports = a.pins().join("v1/maps/PORTS");
+    std::fs::remove_file(&ports).expect("pins can be removed");
+    aya::maps::HashMap::<_, u32, u32>::create(1, 0)
+        .expect("a map")
+        .pin(&ports)
+        .expect("it can be pinned");
+
+    a.open();
+    let applied = a.program(&wanted);
+    eventually("web reaches db again", || web.pings("10.0.0.2", 56));
+    for state in applied.ports.values() {
+        let PortState::Programmed { name, .. } = state else {
+            panic!("{applied:?}")
+        };
+        assert_eq!(a.programs(name), ["stub_from_endpo", "stub_to_endpoin"], "each once");
+    }
+    assert_eq!(a.programs("up0"), ["stub_from_under"]);
+    assert_eq!(std::fs::read_dir(a.pins()).expect("pins").count(), 1);
+}

@@ -188,3 +188,46 @@ fn a_domain_that_denies_is_silent_and_counts() {
     assert_eq!(a.program(&allow).operations, 1, "only the segment differs");
     eventually("web reaches db", || web.pings("10.0.0.2", 56));
 }
+
+#[test]
+fn tunnels_follow_the_addresses_mtu_and_state_of_the_underlay() {
+    if !privileged("tunnels_follow_the_addresses_mtu_and_state_of_the_underlay") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("far", 3, &b, &far),
+    ];
+    a.program(&domain("red", 100, &workloads, &a, &[&b]));
+    b.program(&domain("red", 100, &workloads, &b, &[&a]));
+    assert!(web.pings("10.0.0.3", 1402));
+
+    a.namespace.must("ip link set up0 mtu 1400");
+    eventually("the smaller MTU is told", || {
+        a.status().underlay == [("up0".to_owned(), 1400)]
+    });
+    eventually("what fits flows, what does not is dropped", || {
+        let before = dropped(&a, "mtu");
+        web.pings("10.0.0.3", 1200) && !web.pings("10.0.0.3", 1402) && dropped(&a, "mtu") > before
+    });
+    a.namespace.must("ip link set up0 mtu 1500");
+    eventually("all flows again", || web.pings("10.0.0.3", 1402));
+
+    a.namespace.must("ip addr del 192.0.2.1/24 dev up0");
+    eventually("without its address it is no underlay", || {
+        a.status().underlay.is_empty()
+    });
+    eventually("there is no way", || {
+        let before = dropped(&a, "no_route");
+        !web.pings("10.0.0.3", 56) && dropped(&a, "no_route") > before
+    });
+    assert_eq!(a.programs("up0"), Vec::<String>::new());
+    a.namespace.must("ip link add dev up1 type bridge");
+    a.namespace.must("ip link set up0 master up1");
+    a.namespace.must("ip addr add 192.0.2.1/24 dev up1");
+    a.namespace.must("ip link set up1 up");
+    eventually("packets flow where the address went", || web.pings("10.0.0.3", 56));
+    assert_eq!(a.programs("up1"), ["stub_from_under"]);
+}
