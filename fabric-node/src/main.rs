@@ -1,5 +1,6 @@
 //! `fabric-node`: see [`fabric_node::daemon`].
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,7 +13,8 @@ async fn main() -> ExitCode {
     match daemon::main(cli, &mut std::io::stdout()).await {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
-            eprintln!("fabric-node: {failure}");
+            // Nobody is left to be told if standard error is closed.
+            let _closed = std::io::stderr().write_all(failure.text().as_bytes());
             failure.exit.into()
         }
     }

@@ -131,6 +131,15 @@ async fn answers_have_the_shapes_of_the_contract() {
 }
 
 #[tokio::test]
+async fn a_list_in_yaml_can_be_applied() {
+    let daemon = Daemon::start().await;
+    let listed = daemon.ctl("get endpoints -d red -o yaml").await;
+    let read = overlay::manifest::parse("listed", &listed.out).expect("manifests");
+    let names: Vec<&str> = read.iter().map(|document| document.object.name.as_str()).collect();
+    assert_eq!(names, ["web-1", "web-2"]);
+}
+
+#[tokio::test]
 async fn commands_reach_the_daemon_with_their_author() {
     let daemon = Daemon::start().await;
     let manifest = daemon.file("red.yaml", "kind: Domain");
@@ -232,6 +241,7 @@ async fn the_routes_answer_whoever_speaks_http() {
         ("PUT /v1/status HTTP/1.1", "", "405", "no_such_resource"),
         ("GET /v1/domains/red/netwrks HTTP/1.1", "", "404", "not_found"),
         ("GET /v1/domains/Red/networks HTTP/1.1", "", "400", "bad_request"),
+        ("GET /v1/domains/%ff/networks HTTP/1.1", "", "400", "bad_request"),
         ("POST /v1/apply HTTP/1.1", "{\"manifest\":1}", "400", "bad_request"),
         (
             "POST /v1/endpoints/red/a/attach HTTP/1.1",
@@ -282,6 +292,51 @@ async fn a_body_beyond_the_limit_is_refused() {
         answer.starts_with("HTTP/1.1 413") && answer.contains("\"too_large\""),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn slow_clients_hold_up_only_themselves() {
+    let daemon = Daemon::start().await;
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut stream = UnixStream::connect(daemon.dir.path().join("api.sock"))
+            .await
+            .expect("connected");
+        let head = "POST /v1/apply HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        slow.push(stream);
+    }
+    let done = daemon.ctl("peers").await;
+    assert_eq!(done.code, 0, "{done:?}");
+}
+
+#[tokio::test]
+async fn the_openapi_document_declares_what_stands_in_each_path() {
+    let daemon = Daemon::start().await;
+    let (_, document) = daemon.raw("GET /v1/openapi.json HTTP/1.1", "").await;
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let in_path: Vec<&str> = path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .collect();
+        for (method, operation) in methods.as_object().expect("methods") {
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let declared: Vec<&str> = parameters
+                .iter()
+                .filter(|parameter| parameter["in"] == "path")
+                .filter_map(|parameter| parameter["name"].as_str())
+                .collect();
+            assert_eq!(declared, in_path, "{method} {path}");
+            let of_query = parameters.iter().filter(|parameter| parameter["in"] == "query");
+            assert!(of_query.clone().all(|it| it["required"] != true), "{method} {path}");
+            // What is documented is served: a path that is not there has another answer than a wrong value in it.
+            let asked = path.replace(['{', '}'], "");
+            let (_, answer) = daemon
+                .raw(&format!("{} {asked} HTTP/1.1", method.to_uppercase()), "")
+                .await;
+            assert_ne!(answer["code"], "no_such_resource", "{method} {path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -120,3 +120,36 @@ fn init_twice_says_so_and_a_bad_token_is_wrong_usage() {
     assert_eq!(bad.status.code(), Some(2), "{}", said(&bad));
     assert!(said(&bad).contains("fabricctl token create"), "{}", said(&bad));
 }
+
+#[test]
+fn nobody_listening_is_no_reason_to_panic() {
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("none").display().to_string();
+    let socket = dir.path().join("api.sock").display().to_string();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_fabric-node"));
+    run.args(["run", "--data", &data, "--api", &socket, "--listen", "127.0.0.1"]);
+    run.args(["--config", &config(dir.path(), "[log]\nlevel = \"trace\"\n")]);
+    let ended = run.stderr(closed()).status().expect("runs");
+    assert_eq!(ended.code(), Some(1), "as with a reader");
+    assert!(!Path::new(&socket).exists(), "a start that failed leaves no socket");
+
+    for program in [env!("CARGO_BIN_EXE_fabric-node"), env!("CARGO_BIN_EXE_fabricctl")] {
+        let arguments: &[&str] = match program.ends_with("fabricctl") {
+            true => &["completions", "bash"],
+            false => &["config"],
+        };
+        let mut command = Command::new(program);
+        let output = command.args(arguments).stdout(closed()).output();
+        let output = output.expect("runs");
+        assert_eq!(
+            (output.status.code(), said(&output)),
+            (Some(0), String::new()),
+            "{program}"
+        );
+    }
+}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::batch::{Batch, BatchError, FactBatch, IntentBatch};
 use crate::facts::{rank, sum};
 use crate::hlc::Stamp;
-use crate::id::Scope;
+use crate::id::{NodeId, Scope};
 use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Body, Digest, Dot, Fact, Head, Intent, Key, VersionVector};
 use crate::replica::{Change, Replica, Siblings};
 use crate::signed::{Signed, SignedError, Signer};
@@ -65,6 +65,10 @@ pub enum AuthorError {
 
 /// Most bytes of signed facts that a host may have in one scope, so that a peer can take all of them as one.
 pub const SET_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// How far others may have seen this node's counter ahead of its clock, in milliseconds: a day, for clocks that went
+/// back.
+const BELIEVED_AHEAD: u64 = 24 * 60 * 60 * 1_000;
 
 /// Withdrawn facts are kept until there are more than this many, and more than half of the set.
 const WITHDRAWN_KEPT: usize = 64;
@@ -228,14 +232,15 @@ pub fn intents(
 ) -> Result<Authored, AuthorError> {
     check_keys(&writes)?;
     let writer = signer.id();
-    let mut counter = replica.last_counter(scope, writer).max(stamp.millis);
+    let mut counter = last_counter(replica, scope, writer, stamp).max(stamp.millis);
     let mut versions = Vec::new();
     for Write { key, body } in writes {
         counter = counter.saturating_add(1);
+        let dot = Dot { writer, counter };
         let intent = Intent {
             scope: scope.clone(),
-            context: context(replica, scope, &key),
-            dot: Dot { writer, counter },
+            context: context(replica, scope, &key, dot),
+            dot,
             stamp,
             author: author.into(),
             key: key.clone(),
@@ -253,12 +258,28 @@ pub fn intents(
     Ok(Authored { batch, change, dots })
 }
 
-/// All that the held versions of a key are or saw.
-fn context(replica: &Replica, scope: &Scope, key: &Key) -> VersionVector {
+/// The highest counter that this node used in a scope. Others that say they saw far more of it than its clock allows
+/// are not believed: no counter would be left for it.
+fn last_counter(replica: &Replica, scope: &Scope, writer: NodeId, stamp: Stamp) -> u64 {
+    let seen = replica.last_counter(scope, writer);
+    if seen <= stamp.millis.saturating_add(BELIEVED_AHEAD) {
+        return seen;
+    }
+    let held = replica.intents(scope).flat_map(|(_, siblings)| siblings.all());
+    let own = held.map(|version| version.dot).filter(|dot| dot.writer == writer);
+    own.map(|dot| dot.counter).max().unwrap_or_default()
+}
+
+/// All that the held versions of a key are or saw before `dot`.
+fn context(replica: &Replica, scope: &Scope, key: &Key, dot: Dot) -> VersionVector {
     let mut context = VersionVector::default();
     for version in replica.intent(scope, key).into_iter().flat_map(Siblings::all) {
         context.join(&version.context);
         context.insert(version.dot);
+    }
+    // Somebody claims to have seen what is only being written.
+    if context.contains(dot) {
+        context.0.insert(dot.writer, dot.counter.saturating_sub(1));
     }
     context
 }

@@ -13,6 +13,8 @@ pub(crate) struct OriginFacts {
     pub(crate) head: Signed<Head>,
     /// The newest fact of each key, withdrawn ones from the floor on included.
     pub(crate) current: BTreeMap<Key, Signed<Fact>>,
+    /// Of the current facts as signed.
+    bytes: usize,
 }
 
 /// How a batch changes what is held of its origin.
@@ -151,6 +153,7 @@ pub(crate) fn sum<'a>(facts: impl Iterator<Item = &'a Signed<Fact>>) -> Digest {
 impl OriginFacts {
     /// What holds after a change.
     pub(crate) fn change(held: Option<Self>, change: &FactChange) -> Self {
+        let bytes = Self::bytes_after(held.as_ref(), change);
         let mut current = held.map(|held| held.current).unwrap_or_default();
         for key in &change.removed {
             current.remove(key);
@@ -159,7 +162,25 @@ impl OriginFacts {
         Self {
             head: change.head.clone(),
             current,
+            bytes,
         }
+    }
+
+    /// How large the set is after a change.
+    pub(crate) fn bytes_after(held: Option<&Self>, change: &FactChange) -> usize {
+        let size = |key: &Key| {
+            held.and_then(|held| held.current.get(key))
+                .map_or(0, |fact| fact.raw().len())
+        };
+        let put = &change.put;
+        let gone: usize = change
+            .removed
+            .iter()
+            .chain(put.iter().map(|fact| &fact.value().key))
+            .map(size)
+            .sum();
+        let come: usize = put.iter().map(|fact| fact.raw().len()).sum();
+        (held.map_or(0, |held| held.bytes) + come).saturating_sub(gone)
     }
 
     /// The facts after a number of this epoch, ascending; all of them for zero.

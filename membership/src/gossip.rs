@@ -198,7 +198,12 @@ impl Task {
     async fn spawn(&self) -> anyhow::Result<ChitchatHandle> {
         let nanos = u64::try_from(wallclock::since_epoch().as_nanos()).unwrap_or(u64::MAX);
         let home = self.home.clone();
-        let generation = tokio::task::spawn_blocking(move || home.next_generation(nanos)).await??;
+        let kept = tokio::task::spawn_blocking(move || home.next_generation(nanos)).await?;
+        // A full disk must not make a node look dead, and the clock alone is higher than last time as a rule.
+        let generation = kept.unwrap_or_else(|error| {
+            tracing::warn!("the number of this start was not kept: {error}");
+            nanos
+        });
         spawn_chitchat(self.config(generation), Vec::new(), &self.wire).await
     }
 

@@ -10,8 +10,9 @@
 //! | `authority.key`, `authority.der` | the cluster's authority, on anchors only |
 //! | `generation` | number of the last start, for gossip |
 //! | `store.redb` | the records |
+//! | `setup.lock` | locked while `init` or `join` is at work |
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ const AUTHORITY_KEY: &str = "authority.key";
 const AUTHORITY: &str = "authority.der";
 const GENERATION: &str = "generation";
 const STORE: &str = "store.redb";
+const LOCK: &str = "setup.lock";
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,12 @@ pub(crate) enum HomeError {
     /// A key that cannot be written or read.
     #[error("{0}: {1}")]
     Key(PathBuf, #[source] KeyError),
+    /// Two set-ups at once would mix their files.
+    #[error("another `init` or `join` is at work in {0}; wait for it")]
+    Busy(PathBuf),
+    /// Records of a node that is not there any more.
+    #[error("{0} is left from another node: remove it, or choose another --data")]
+    Leftover(PathBuf),
 }
 
 /// What a directory is the home of.
@@ -110,6 +118,10 @@ pub(crate) struct NodeFiles {
     pub(crate) bootstrap: Bootstrap,
     pub(crate) authority: Option<AuthorityFiles>,
 }
+
+/// Held by who sets up a directory; the kernel frees it with the process.
+#[derive(Debug)]
+pub(crate) struct SetupLock(#[expect(dead_code, reason = "closing it frees the lock")] File);
 
 /// A data directory.
 #[derive(Debug, Clone)]
@@ -172,23 +184,49 @@ impl Home {
 
     /// Writes a node; `node.json` last.
     pub(crate) fn found(&self, files: &NodeFiles) -> Result<(), HomeError> {
-        self.make()?;
         self.write_key(KEY, &files.key)?;
         self.write(CERTIFICATE, &files.certificate)?;
         let bootstrap = postcard::to_stdvec(&files.bootstrap).map_err(|error| self.damaged(BOOTSTRAP, error))?;
         self.write(BOOTSTRAP, &bootstrap)?;
-        if let Some(authority) = &files.authority {
-            self.write_key(AUTHORITY_KEY, &authority.key)?;
-            self.write(AUTHORITY, &authority.certificate)?;
+        match &files.authority {
+            Some(authority) => {
+                self.write_key(AUTHORITY_KEY, &authority.key)?;
+                self.write(AUTHORITY, &authority.certificate)?;
+            }
+            // An `init` that was cut short leaves an authority that nobody knows.
+            None => self.remove(AUTHORITY_KEY)?,
         }
         let manifest = serde_json::to_vec_pretty(&files.manifest).map_err(|error| self.damaged(MANIFEST, error))?;
         self.write(MANIFEST, &manifest)
     }
 
+    /// Begins a set-up: makes the directory, keeps others from setting it up as long as the lock is held, and checks that
+    /// no records of a former node would be taken for the next one's.
+    pub(crate) fn begin(&self) -> Result<SetupLock, HomeError> {
+        self.make()?;
+        let path = self.0.join(LOCK);
+        let io = |error| HomeError::Io(path.clone(), error);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(HomeError::Busy(self.0.clone())),
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        if self.manifest()?.is_none() && self.store().exists() {
+            return Err(HomeError::Leftover(self.store()));
+        }
+        Ok(SetupLock(file))
+    }
+
     /// The key of a set-up that is under way: a second try must use the key of the first one, to which the token may
     /// be bound already.
     pub(crate) fn pending_key(&self) -> Result<NodeKey, HomeError> {
-        self.make()?;
         if let Some(key) = self.key(KEY)? {
             return Ok(key);
         }
@@ -276,6 +314,14 @@ impl Home {
         write().map_err(|error| HomeError::Io(path.clone(), error))
     }
 
+    fn remove(&self, name: &str) -> Result<(), HomeError> {
+        let path = self.0.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(HomeError::Io(path, error)),
+            _ => Ok(()),
+        }
+    }
+
     fn damaged(&self, name: &str, why: impl ToString) -> HomeError {
         HomeError::Damaged(self.0.join(name), why.to_string())
     }
@@ -318,7 +364,11 @@ mod tests {
         let home = Home::at(&dir.path().join("deep/home"));
         assert!(home.node().unwrap().is_none());
         let files = files();
+        let lock = home.begin().unwrap();
         home.found(&files).unwrap();
+        assert!(matches!(home.begin(), Err(HomeError::Busy(_))));
+        drop(lock);
+        home.begin().unwrap();
         let back = home.node().unwrap().unwrap();
         assert_eq!((&back.manifest, &back.bootstrap), (&files.manifest, &files.bootstrap));
         assert_eq!(back.authority.unwrap().key.public(), files.key.public());
@@ -336,6 +386,24 @@ mod tests {
         let first = home.pending_key().unwrap();
         assert!(home.node().unwrap().is_none());
         assert_eq!(home.pending_key().unwrap().public(), first.public());
+    }
+
+    #[test]
+    fn what_is_left_of_others_is_not_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        // An `init` that got as far as its authority, and then a `join`.
+        let mut files = files();
+        let authority = files.authority.take().unwrap();
+        home.write_key(AUTHORITY_KEY, &authority.key).unwrap();
+        home.write(AUTHORITY, &authority.certificate).unwrap();
+        home.found(&files).unwrap();
+        assert!(home.node().unwrap().unwrap().authority.is_none());
+        // Somebody removed the manifest only.
+        home.write(STORE, b"records").unwrap();
+        home.begin().unwrap();
+        home.remove(MANIFEST).unwrap();
+        assert!(matches!(home.begin(), Err(HomeError::Leftover(_))));
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(crate) enum Denied {
     #[error("the proof of the node's key is wrong")]
     Proof,
     /// Two nodes must not answer to one name.
-    #[error("node {1} is alive and has the name {0:?}: give this one another --name")]
+    #[error("node {1} has the name {0:?}: give this one another --name, or wait 10 minutes if that one never started")]
     NameTaken(Label, NodeId),
     /// The digest of more nodes would not fit gossip.
     #[error("the cluster has {0} nodes, and a cell holds no more")]

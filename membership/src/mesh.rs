@@ -36,7 +36,7 @@ pub(crate) use self::call::Class;
 use self::dialer::Dialer;
 use self::queue::{Bounds, Queue};
 use self::refusals::Refusals;
-use self::table::Table;
+use self::table::{Dialled, Seat, Table};
 use self::tls::TlsError;
 use crate::counter::{Counter, Counters};
 use crate::id::NodeId;
@@ -53,7 +53,8 @@ const GOSSIP_WAITING: Bounds = Bounds {
 /// How long closing may take: long enough to tell the peers.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What the mesh tells its owner. Connections and frames of one peer come in order.
+/// What the mesh tells its owner. Connections and frames of one peer come in order, but the end of one connection may
+/// come after the start of the next: [`Mesh::has`] tells what holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A connection to the peer stands. Comes again when another connection takes over; frames sent on the one before
@@ -235,6 +236,11 @@ impl Mesh {
         call::ask(&connection, to, class, request, wait).await
     }
 
+    /// Whether there is a connection to the peer.
+    pub(crate) fn has(&self, peer: NodeId) -> bool {
+        self.0.table().queues(peer).is_some()
+    }
+
     /// Whom this node is connected to, with smoothed round-trip times.
     pub(crate) fn peers(&self) -> BTreeMap<NodeId, Duration> {
         self.0.table().peers()
@@ -288,16 +294,31 @@ impl Shared {
         self.refusals.note(counter, from, words, wallclock::monotonic());
     }
 
-    async fn up(&self, peer: NodeId) {
+    /// Gives a connection its place, unless the pair has one that counts more. The dialer learns it under the same
+    /// lock, or it would take the end of one connection for that of the next.
+    async fn up(&self, peer: NodeId, dialled: Dialled, connection: Connection) -> Option<Seat> {
+        let seat = {
+            let mut table = self.table();
+            let seat = table.take(peer, dialled, connection)?;
+            self.dialer().connected(peer);
+            seat
+        };
         self.counters.add(Counter::LinksUp);
-        self.dialer().connected(peer);
         self.tell(Event::Up(peer)).await;
+        Some(seat)
     }
 
-    async fn down(&self, peer: NodeId) {
+    /// Frees the place, unless another connection has it.
+    async fn down(&self, peer: NodeId, serial: u64) {
+        {
+            let mut table = self.table();
+            if !table.free(peer, serial) {
+                return;
+            }
+            self.dialer()
+                .disconnected(peer, wallclock::monotonic(), &mut rand::rng());
+        }
         self.counters.add(Counter::LinksDown);
-        self.dialer()
-            .disconnected(peer, wallclock::monotonic(), &mut rand::rng());
         self.tell(Event::Down(peer)).await;
     }
 

@@ -184,6 +184,11 @@ impl Replica {
             .flat_map(|state| state.facts.values())
     }
 
+    /// Whether a record of this scope may come: the scope is known, or there are fewer than `most`.
+    pub(crate) fn has_room_for(&self, scope: &Scope, most: usize) -> bool {
+        self.scopes.contains_key(scope) || self.scopes.len() < most
+    }
+
     pub(crate) fn sums(&self, scope: &Scope) -> Option<&Sums> {
         self.scopes.get(scope).map(|state| &state.sums)
     }

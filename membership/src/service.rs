@@ -237,7 +237,9 @@ impl Membership {
         writing::intent(&self.0.state, scope, author.to_owned(), writes).await
     }
 
-    /// Writes facts of this host in one scope as one batch: all or nothing, on disk when it returns.
+    /// Writes facts of this host in one scope as one batch: all or nothing, on disk when it returns. After a start it
+    /// waits until what one peer holds was compared, at most 3 s, so that a restored disk does not contradict what was
+    /// told before; a node without peers does not wait.
     pub async fn write_facts(&self, scope: Scope, writes: Vec<FactWrite>) -> Result<Mark, WriteError> {
         writing::facts(&self.0.state, scope, writes).await
     }

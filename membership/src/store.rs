@@ -157,15 +157,21 @@ impl Store {
     /// Frees a key if that node holds it, on disk when this returns.
     pub fn release(&self, scope: &Scope, key: &str, holder: NodeId) -> Result<(), StoreError> {
         let write = self.begin(Durable::Before)?;
-        {
+        let held = {
             let mut table = write.open_table(rows::CLAIMS)?;
             let row = (rows::scope(scope), key);
             let held = table.get(row)?.is_some_and(|held| held.value() == holder.as_str());
             if held {
                 table.remove(row)?;
             }
+            held
+        };
+        if held {
+            write.commit()?;
+        } else {
+            write.abort()?;
         }
-        Ok(write.commit()?)
+        Ok(())
     }
 }
 

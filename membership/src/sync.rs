@@ -108,6 +108,8 @@ pub struct Sync {
     peers: BTreeMap<NodeId, Peer>,
     /// Origins whose facts do not lead from what is held to their head: the next pull asks for all of them.
     whole: BTreeSet<(Scope, NodeId)>,
+    /// Once all that a peer had to say was taken in.
+    met: bool,
     next_repair: Duration,
     next_id: u64,
     changed: BTreeSet<Scope>,
@@ -142,6 +144,7 @@ impl Sync {
             certify,
             peers: BTreeMap::new(),
             whole: BTreeSet::new(),
+            met: false,
             next_repair: Duration::ZERO,
             next_id: 0,
             changed: BTreeSet::new(),
@@ -153,6 +156,12 @@ impl Sync {
     #[must_use]
     pub fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// Whether this node has once compared what it holds with a peer, and taken in what it lacked.
+    #[must_use]
+    pub fn has_met(&self) -> bool {
+        self.met
     }
 
     /// Takes one event. `now` is the time since any fixed moment; it must not go back.
@@ -197,6 +206,8 @@ impl Sync {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

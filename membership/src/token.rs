@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize;
 
-use crate::id::{ClusterId, NodeId};
+use crate::id::{ClusterId, Label, NodeId};
 
 const PREFIX: &str = "fabric1.";
 /// Longest text that is looked at.
@@ -28,6 +28,9 @@ const TOKENS_MAX: usize = 1_000;
 const USES_MAX: u32 = 800;
 /// How long an expired token is remembered, so that its refusal can say why.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How long a node may take from its certificate to its first start before others may have its name.
+const FRESH: Duration = Duration::from_secs(10 * 60);
 
 /// Names a token; no secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -149,8 +152,19 @@ struct Entry {
     uses: u32,
     /// Since 1970-01-01 UTC.
     expires: Duration,
-    /// Keys that were let in, with their certificates.
-    bound: Vec<([u8; 32], Bytes)>,
+    /// Keys that were let in.
+    bound: Vec<Bound>,
+}
+
+/// A key that was let in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Bound {
+    key: [u8; 32],
+    /// The name it asked for.
+    name: Label,
+    certificate: Bytes,
+    /// Since 1970-01-01 UTC.
+    at: Duration,
 }
 
 /// The tokens an anchor gave out.
@@ -198,8 +212,8 @@ impl Tokens {
         if !bool::from(entry.secret_hash.ct_eq(&hash(secret))) {
             return Err(Refusal::Unknown);
         }
-        if let Some((_, certificate)) = entry.bound.iter().find(|(bound, _)| bound == key) {
-            return Ok(Redeemed::Again(certificate.clone()));
+        if let Some(bound) = entry.bound.iter().find(|bound| bound.key == *key) {
+            return Ok(Redeemed::Again(bound.certificate.clone()));
         }
         if entry.expires <= now {
             return Err(Refusal::Expired);
@@ -211,10 +225,24 @@ impl Tokens {
     }
 
     /// Spends one use on a key that `redeem` called fresh.
-    pub fn bind(&mut self, id: TokenId, key: [u8; 32], certificate: Bytes) {
+    pub fn bind(&mut self, id: TokenId, key: [u8; 32], name: Label, certificate: Bytes, now: Duration) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.bound.push((key, certificate));
+            let at = now;
+            entry.bound.push(Bound {
+                key,
+                name,
+                certificate,
+                at,
+            });
         }
+    }
+
+    /// The nodes let in within the last ten minutes, which may not have been heard of yet, and their names.
+    pub fn fresh(&self, now: Duration) -> impl Iterator<Item = (NodeId, &Label)> {
+        let bound = self.entries.values().flat_map(|entry| &entry.bound);
+        bound
+            .filter(move |bound| bound.at.saturating_add(FRESH) > now)
+            .map(|bound| (NodeId::of_key(&bound.key), &bound.name))
     }
 }
 
@@ -263,7 +291,13 @@ mod tests {
     fn each_key_spends_one_use_and_gets_the_same_certificate_again() {
         let mut tokens = book(1);
         assert_eq!(tokens.redeem(ID, &SECRET, &[7; 32], NOW), Ok(Redeemed::Fresh));
-        tokens.bind(ID, [7; 32], Bytes::from_static(b"certificate"));
+        let name: Label = "seven".parse().unwrap();
+        tokens.bind(ID, [7; 32], name.clone(), Bytes::from_static(b"certificate"), NOW);
+        assert_eq!(
+            tokens.fresh(NOW).collect::<Vec<_>>(),
+            [(NodeId::of_key(&[7; 32]), &name)]
+        );
+        assert_eq!(tokens.fresh(NOW + FRESH).count(), 0);
         let again = Ok(Redeemed::Again(Bytes::from_static(b"certificate")));
         assert_eq!(tokens.redeem(ID, &SECRET, &[7; 32], NOW + 2 * HOUR), again);
         assert_eq!(tokens.redeem(ID, &SECRET, &[8; 32], NOW), Err(Refusal::UsedUp));

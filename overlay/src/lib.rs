@@ -15,7 +15,6 @@
 //! | [`mod@compile`] | what one host has to do, and [`condition`]s of what is not in force | a view |
 //! | [`forwarding`] | the result: ports, stations, hosts | |
 //! | [`model`] | what becomes of a packet: the specification of the datapath | forwardings |
-//! | [`describe`] | an object with its status, to be shown | a view |
 //!
 //! `claims` (which claimed addresses count) and `hash` (numbers from names) serve these.
 
@@ -26,7 +25,6 @@ mod claims;
 pub mod cluster;
 pub mod compile;
 pub mod condition;
-pub mod describe;
 pub mod fact;
 pub mod forwarding;
 mod hash;

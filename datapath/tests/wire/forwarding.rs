@@ -14,7 +14,7 @@ use crate::topology::{FAR, ONE, TWO, Way, Wire};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// What a flow of TCP carries: enough for many super-packets.
-const STREAM: usize = 8 << 20;
+const STREAM: usize = 2 << 20;
 
 fn addresses(identity: Identity) -> [IpAddr; 2] {
     [identity.v4().into(), identity.v6().into()]

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Path, Query, Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::http::{StatusCode, Uri, header, request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use membership::id::Label;
 use overlay::object::Kind;
 use serde::de::DeserializeOwned;
@@ -26,6 +27,10 @@ use super::{BODY_MAX, openapi};
 
 /// Requests that are worked on at the same time.
 const CONCURRENT_MAX: usize = 64;
+/// Longest time that a request waits for its turn to be worked on.
+const TURN_MAX: Duration = Duration::from_secs(10);
+/// Longest time for a body to arrive. It arrives before its request takes a turn: a slow client holds up itself only.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for one request.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -51,18 +56,44 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/openapi.json", get(openapi_document))
         .fallback(no_such_resource)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
+        // The whole body is there, within its limit, before any handler.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(places, limited))
         .with_state(backend)
 }
 
 async fn limited(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let Ok(_place) = places.try_acquire() else {
+    let request = match tokio::time::timeout(BODY_TIME_MAX, whole(request)).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(refusal)) => return refusal.into_response(),
+        Err(_) => {
+            let message = format!("the body did not arrive within {} s", BODY_TIME_MAX.as_secs());
+            return ApiError::bad_request(message).into_response();
+        }
+    };
+    let Ok(Ok(_place)) = tokio::time::timeout(TURN_MAX, places.acquire()).await else {
         return ApiError::try_again("the daemon is working on too many requests").into_response();
     };
     match tokio::time::timeout(TIME_MAX, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::try_again(format!("not done within {} s", TIME_MAX.as_secs())).into_response(),
+    }
+}
+
+/// The request with all of its body, if that is not too large.
+async fn whole(request: Request) -> Result<Request, ApiError> {
+    let too_large = || {
+        let message = format!("the body is larger than {BODY_MAX} bytes; apply it in parts");
+        ApiError::new(Code::TooLarge, message)
+    };
+    let (head, body) = request.into_parts();
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(too_large());
+    }
+    match Limited::new(body, BODY_MAX).collect().await {
+        Ok(body) => Ok(Request::from_parts(head, Body::from(body.to_bytes()))),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(ApiError::bad_request(error.to_string())),
     }
 }
 
@@ -107,7 +138,7 @@ pub(super) async fn list_kinds() -> Json<Vec<KindInfo>> {
 /// The objects of a kind in all domains.
 #[utoipa::path(get, path = "/v1/objects/{kind}", params(("kind" = String, Path, description = "as in /v1/kinds")),
     responses((status = 200, body = [Object]), (status = 404, body = ApiError)))]
-pub(super) async fn list_all(State(daemon): Daemon, Path(kind): Path<String>) -> Answer<Vec<Object>> {
+pub(super) async fn list_all(State(daemon): Daemon, Parts(kind): Parts<String>) -> Answer<Vec<Object>> {
     daemon.list(kind_of(&kind)?, None).await.map(Json)
 }
 
@@ -121,7 +152,7 @@ pub(super) async fn list_domains(State(daemon): Daemon) -> Answer<Vec<Object>> {
 #[utoipa::path(get, path = "/v1/domains/{domain}/{kind}",
     params(("domain" = String, Path), ("kind" = String, Path, description = "as in /v1/kinds")),
     responses((status = 200, body = [Object]), (status = 404, body = ApiError)))]
-pub(super) async fn list(State(daemon): Daemon, Path((domain, kind)): Path<(String, String)>) -> Answer<Vec<Object>> {
+pub(super) async fn list(State(daemon): Daemon, Parts((domain, kind)): Parts<(String, String)>) -> Answer<Vec<Object>> {
     daemon.list(kind_of(&kind)?, Some(&label(&domain)?)).await.map(Json)
 }
 
@@ -131,7 +162,7 @@ pub(super) async fn list(State(daemon): Daemon, Path((domain, kind)): Path<(Stri
     responses((status = 200, body = Object), (status = 404, body = ApiError)))]
 pub(super) async fn describe(
     State(daemon): Daemon,
-    Path((domain, kind, name)): Path<(String, String, String)>,
+    Parts((domain, kind, name)): Parts<(String, String, String)>,
     uri: Uri,
 ) -> Answer<Object> {
     let ask: DescribeQuery = query(&uri)?;
@@ -149,7 +180,7 @@ pub(super) async fn describe(
 pub(super) async fn delete(
     State(daemon): Daemon,
     ConnectInfo(author): ConnectInfo<Author>,
-    Path((domain, kind, name)): Path<(String, String, String)>,
+    Parts((domain, kind, name)): Parts<(String, String, String)>,
     uri: Uri,
 ) -> Answer<Deleted> {
     let ask: DeleteQuery = query(&uri)?;
@@ -179,7 +210,7 @@ pub(super) async fn apply(
 pub(super) async fn attach(
     State(daemon): Daemon,
     ConnectInfo(author): ConnectInfo<Author>,
-    Path((domain, name)): Path<(String, String)>,
+    Parts((domain, name)): Parts<(String, String)>,
     body: Content,
 ) -> Answer<Attached> {
     daemon
@@ -195,7 +226,7 @@ pub(super) async fn attach(
 pub(super) async fn detach(
     State(daemon): Daemon,
     ConnectInfo(author): ConnectInfo<Author>,
-    Path((domain, name)): Path<(String, String)>,
+    Parts((domain, name)): Parts<(String, String)>,
 ) -> Answer<Detached> {
     daemon.detach(&author, &label(&domain)?, &label(&name)?).await.map(Json)
 }
@@ -265,19 +296,21 @@ impl<S: Send + Sync> FromRequest<S> for Content {
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
         let yaml = kind.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().ends_with("yaml")));
-        let too_large = || {
-            ApiError::new(
-                Code::TooLarge,
-                format!("the body is larger than {BODY_MAX} bytes; apply it in parts"),
-            )
-        };
-        if request.body().size_hint().lower() > BODY_MAX as u64 {
-            return Err(too_large());
-        }
-        match Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self { yaml, bytes }),
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
-            Err(error) => Err(ApiError::bad_request(error.body_text())),
-        }
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        Ok(Self { yaml, bytes })
+    }
+}
+
+/// The variable parts of a path.
+pub(super) struct Parts<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Parts<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(it)| Self(it))
+            .map_err(|error| ApiError::bad_request(error.body_text()))
     }
 }

@@ -309,12 +309,13 @@ pub enum Action {
 /// What `delete` removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Deleted {
-    /// Every object that is gone, as `Kind/name`, in the order of removal.
+    /// Every object that is gone, as `Kind domain/name`, in the order of removal.
     pub deleted: Vec<String>,
 }
 
 /// `GET …?programmed=false`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct DescribeQuery {
     /// Ask the hosts which of them have it in force; true unless given.
@@ -329,6 +330,7 @@ impl Default for DescribeQuery {
 
 /// `DELETE …?cascade=true`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeleteQuery {
     /// Delete what depends on it as well.

@@ -288,6 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_tells_the_defaults() {
+        let readme = include_str!("../../../README.md");
+        let config = Config::default();
+        for told in [
+            format!("UDP {}", config.mesh.listen.0.port()),
+            format!("UDP {}", config.underlay.port),
+            format!("`{}`", config.api.socket.display()),
+            format!("`{DEFAULT_FILE}`"),
+            format!("`{}`", config.node.data.display()),
+            format!("`{}/fabric/<node id>/`", config.datapath.bpffs.display()),
+        ] {
+            assert!(readme.contains(&told), "{told}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_the_nearest_known_one() {
         assert_eq!(
             parse("[mesh]\nlisten = \"::\"\nadvertize = []\n"),

@@ -38,6 +38,12 @@ pub enum ResolveError {
     /// An address that nobody can dial.
     #[error("{0} cannot be advertised: it is a wildcard or multicast address, or its port is 0")]
     NotDialable(SocketAddr),
+    /// An address that no tunnel can end at.
+    #[error("{0} cannot be a tunnel address (underlay.ipv4, underlay.ipv6): it is a wildcard or multicast address")]
+    NotTunnel(IpAddr),
+    /// The port of the tunnels is no port.
+    #[error("underlay.port cannot be 0: VXLAN's is 4789")]
+    NoPort,
     /// The host's name is no label.
     #[error("the host name {0:?} is no node name (a-z, 0-9 and '-'): give one with --name (node.name)")]
     Name(String),
@@ -54,6 +60,12 @@ impl Config {
             (None, None) => advertise.iter().map(|address| address.ip().to_canonical()).collect(),
             (ipv4, ipv6) => ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6)).collect(),
         };
+        if let Some(bad) = tunnel.iter().find(|ip| ip.is_unspecified() || ip.is_multicast()) {
+            return Err(ResolveError::NotTunnel(*bad));
+        }
+        if self.underlay.port == 0 {
+            return Err(ResolveError::NoPort);
+        }
         let ipv4 = tunnel
             .iter()
             .find_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None });
@@ -166,5 +178,23 @@ mod tests {
             Config::default().node_name(&odd),
             Err(ResolveError::Name("a_b".to_owned()))
         );
+    }
+    #[test]
+    fn what_no_tunnel_can_end_at_is_refused() {
+        let with = |underlay: &str| {
+            let text = format!("[mesh]\nlisten = \"192.0.2.1\"\n[underlay]\n{underlay}\n");
+            let config = Config::parse("f".as_ref(), &text).expect("valid");
+            config.addresses(&Host::default())
+        };
+        assert!(with("ipv4 = \"192.0.2.2\"").is_ok());
+        for bad in [
+            "ipv4 = \"0.0.0.0\"",
+            "ipv4 = \"224.0.0.1\"",
+            "ipv6 = \"::\"",
+            "ipv6 = \"ff02::1\"",
+        ] {
+            assert!(matches!(with(bad), Err(ResolveError::NotTunnel(_))), "{bad}");
+        }
+        assert_eq!(with("port = 0"), Err(ResolveError::NoPort));
     }
 }

@@ -34,10 +34,16 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>, Problem> {
     };
     let entries = std::fs::read_dir(directory).map_err(|error| wrong(error.to_string()))?;
     let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    // Editors keep hidden copies and locks beside the files.
+    let is_hidden = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
     let is_manifest = |path: &PathBuf| {
         path.extension()
             .and_then(|ending| ending.to_str())
             .is_some_and(|ending| matches!(ending, "yaml" | "yml" | "json"))
+            && !is_hidden(path)
     };
     let mut files: Vec<_> = paths
         .map_err(|error| wrong(error.to_string()))?
@@ -64,18 +70,28 @@ fn open(path: &Path) -> Result<Manifest, Problem> {
 }
 
 fn text(path: &Path, from: impl Read) -> Result<String, Problem> {
-    let wrong = |message: String| Problem::File {
+    let invalid = |message: String| Problem::Manifest {
         path: path.to_owned(),
         message,
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     from.take(BODY_MAX as u64 + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| wrong(error.to_string()))?;
-    if text.len() > BODY_MAX {
-        return Err(wrong(format!("larger than {BODY_MAX} bytes; apply it in parts")));
+        .read_to_end(&mut bytes)
+        .map_err(|error| Problem::File {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+    if bytes.len() > BODY_MAX {
+        return Err(invalid(format!("larger than {BODY_MAX} bytes; apply it in parts")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error
+            .as_bytes()
+            .get(..error.utf8_error().valid_up_to())
+            .unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        invalid(format!("line {line}: not UTF-8; save it in that encoding"))
+    })
 }
 
 #[cfg(test)]
@@ -85,7 +101,7 @@ mod tests {
     #[test]
     fn a_directory_gives_its_manifests_by_name() {
         let dir = tempfile::tempdir().expect("a directory");
-        for name in ["b.yaml", "a.json", "notes.txt"] {
+        for name in ["b.yaml", "a.json", "notes.txt", ".hidden.yaml", ".#lock.json"] {
             std::fs::write(dir.path().join(name), name).expect("written");
         }
         let texts: Vec<_> = read(&[dir.path().to_owned()])
@@ -104,5 +120,13 @@ mod tests {
         assert!(error.contains("missing.yaml"), "{error}");
         let error = read(&[dir.path().to_owned()]).expect_err("empty").to_string();
         assert!(error.contains("no .yaml"), "{error}");
+    }
+    #[test]
+    fn what_is_no_text_is_an_invalid_manifest_with_its_line() {
+        let bad = text("red.yaml".as_ref(), &b"kind: Domain\nname: \xff\n"[..]).expect_err("not UTF-8");
+        assert_eq!(bad.exit(), crate::exit::Exit::InvalidManifest);
+        assert!(bad.text().contains("red.yaml: line 2: not UTF-8"), "{}", bad.text());
+        let huge = text("red.yaml".as_ref(), std::io::repeat(b'x')).expect_err("endless");
+        assert_eq!(huge.exit(), crate::exit::Exit::InvalidManifest);
     }
 }

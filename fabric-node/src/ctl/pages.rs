@@ -24,6 +24,9 @@ pub(super) fn man(directory: &Path) -> Result<(), Problem> {
     };
     std::fs::create_dir_all(directory).map_err(wrong)?;
     for (command, section) in [(node_args::Cli::command(), "8"), (Cli::command(), "1")] {
+        // Built, every command knows its full name, its version and the options that stand after it as well.
+        let mut command = command.disable_help_subcommand(true);
+        command.build();
         let name = command.get_name().to_owned();
         page(directory, section, command, &name).map_err(wrong)?;
     }
@@ -31,15 +34,15 @@ pub(super) fn man(directory: &Path) -> Result<(), Problem> {
 }
 
 fn page(directory: &Path, section: &str, command: Command, name: &str) -> std::io::Result<()> {
-    let command = command.disable_help_subcommand(true);
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         page(directory, section, sub.clone(), &format!("{name}-{}", sub.get_name()))?;
     }
     let mut text = Vec::new();
-    let bin = name.replace('-', " ").replace("fabric node", "fabric-node");
-    let page = clap_mangen::Man::new(command.display_name(name).bin_name(bin))
+    let source = format!("fabric {}", env!("CARGO_PKG_VERSION"));
+    let page = clap_mangen::Man::new(command)
         .title(name)
-        .section(section);
+        .section(section)
+        .source(source);
     page.render(&mut text)?;
     std::fs::write(directory.join(format!("{name}.{section}")), text)
 }
@@ -60,6 +63,12 @@ mod tests {
         ] {
             let text = std::fs::read_to_string(dir.path().join(name)).expect(name);
             assert!(text.contains(".SH NAME") && text.contains("SYNOPSIS"), "{name}");
+            let title = text.lines().find(|line| line.starts_with(".TH")).expect("a title");
+            assert!(title.contains(env!("CARGO_PKG_VERSION")), "{title}");
+        }
+        for name in ["fabricctl.1", "fabricctl-status.1", "fabricctl-endpoint-attach.1"] {
+            let text = std::fs::read_to_string(dir.path().join(name)).expect(name);
+            assert!(text.contains("\\-\\-api"), "{name} has the options of all commands");
         }
     }
 

@@ -40,6 +40,14 @@ pub enum Problem {
         /// What is wrong with it.
         message: String,
     },
+    /// A file was read and is no manifest.
+    #[error("{path}: {message}; nothing was changed")]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// Standard output is closed or broken.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -54,6 +62,7 @@ impl Problem {
             Self::Permission(_) => Exit::Permission,
             Self::Silent(_) | Self::NotInForce(_) => Exit::TryAgain,
             Self::Api(error) => error.code.exit(),
+            Self::Manifest { .. } => Exit::InvalidManifest,
             Self::Unsupported(_) | Self::NoDomain | Self::File { .. } => Exit::Usage,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Refused,

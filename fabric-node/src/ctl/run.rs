@@ -10,7 +10,7 @@ use super::args::{
 };
 use super::client::Client;
 use super::problem::Problem;
-use super::show::show;
+use super::show::{self, show};
 use super::{files, pages, tables, watch};
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
@@ -105,7 +105,10 @@ impl<O: Write, E: Write> Session<'_, O, E> {
     async fn get(&mut self, args: GetArgs) -> Result<(), Problem> {
         let Some(name) = args.name else {
             let answer: Vec<Object> = self.client.get(&list_path(args.kind, args.domain.as_ref())).await?;
-            return self.show(&answer, |objects| tables::objects(objects));
+            return match self.output {
+                Output::Yaml => show::documents(self.out, &answer),
+                Output::Table | Output::Json => self.show(&answer, |objects| tables::objects(objects)),
+            };
         };
         let object = NamedArgs {
             kind: args.kind,

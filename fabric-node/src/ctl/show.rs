@@ -27,6 +27,20 @@ pub(super) fn show<T: Serialize>(
     Ok(())
 }
 
+/// Writes objects as YAML documents, the form in which `apply` reads many.
+pub(super) fn documents<T: Serialize>(out: &mut impl Write, values: &[T]) -> Result<(), Problem> {
+    for (index, value) in values.iter().enumerate() {
+        let mark = if index == 0 { "" } else { "---\n" };
+        write!(
+            out,
+            "{mark}{}",
+            serde_norway::to_string(value).map_err(io::Error::other)?
+        )?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
 fn with_end(mut text: String) -> String {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');

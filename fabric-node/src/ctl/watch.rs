@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::Output;
 use super::client::Client;
@@ -14,17 +18,26 @@ use crate::api::types::Drop;
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows the counters, then each second what was added, until interrupted.
+/// Shows the counters, then each second what was added, until interrupted or until nobody reads on.
 pub(super) async fn drops(client: &Client, output: Output, out: &mut impl Write) -> Result<(), Problem> {
+    // Made once, before the first look: an interrupt during a look counts as well.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        ended = watch(client, output, out) => ended,
+    }
+}
+
+async fn watch(client: &Client, output: Output, out: &mut impl Write) -> Result<(), Problem> {
     let mut before: Vec<Drop> = client.get("/v1/drops").await?;
     show(out, output, &before, |drops| tables::drops(drops))?;
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tick.tick().await;
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+        tick.tick().await;
+        if reader_is_gone(std::io::stdout()) {
+            return Ok(());
         }
         let after: Vec<Drop> = client.get("/v1/drops").await?;
         let added = added(&before, &after);
@@ -33,6 +46,16 @@ pub(super) async fn drops(client: &Client, output: Output, out: &mut impl Write)
         }
         before = after;
     }
+}
+
+/// Whether a pipe has no reader left: without something to write, no write would tell.
+fn reader_is_gone(pipe: impl AsFd) -> bool {
+    let mut asked = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    let found = poll(&mut asked, PollTimeout::ZERO).is_ok();
+    found
+        && asked[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
 /// The lines of `after` that count more than in `before`, with the difference. A counter that went back was made
@@ -70,6 +93,14 @@ mod tests {
             packets,
             bytes,
         }
+    }
+
+    #[test]
+    fn a_pipe_tells_that_its_reader_went_away() {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        assert!(!reader_is_gone(&writer));
+        std::mem::drop(reader);
+        assert!(reader_is_gone(&writer));
     }
 
     #[test]

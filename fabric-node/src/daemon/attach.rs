@@ -39,9 +39,7 @@ pub(super) async fn attach(node: &Node, domain: &Label, name: &Label, how: Attac
     let port = match local_port(node, domain, name, asked + HERE_MAX).await {
         Ok(port) => port,
         Err(error) => {
-            if let Some(key) = said.created {
-                withdraw(node, domain, key).await?;
-            }
+            take_back(node, domain, name, &said).await?;
             return Err(error);
         }
     };
@@ -64,7 +62,7 @@ pub(super) async fn attach(node: &Node, domain: &Label, name: &Label, how: Attac
 
 /// Takes this host's word back.
 pub(super) async fn detach(node: &Node, domain: &Label, name: &Label) -> Result<Detached, ApiError> {
-    let _turn = node.writes.lock().await;
+    let turn = node.writes.lock().await;
     let seen = node.sight.read(domain);
     let key = Attachment::key(name);
     let here = node.membership.id();
@@ -73,7 +71,9 @@ pub(super) async fn detach(node: &Node, domain: &Label, name: &Label) -> Result<
         .membership
         .read(|replica| replica.fact(&scope, here, &key).is_some());
     if was_attached {
-        let mark = withdraw(node, domain, key).await?;
+        let write = FactWrite { key, body: None };
+        let mark = node.membership.write_facts(scope, vec![write]).await?;
+        drop(turn);
         let done = node.waiter().here(&[mark], Instant::now() + HERE_MAX).await;
         if !done {
             return Err(ApiError::try_again(
@@ -113,8 +113,42 @@ pub(super) async fn detach(node: &Node, domain: &Label, name: &Label) -> Result<
 /// What this host said.
 struct Said {
     marks: Vec<Mark>,
-    /// The attachment, if there was none of this host before.
-    created: Option<membership::record::Key>,
+    /// The attachment, if it was said by this attach.
+    attachment: Option<Attachment>,
+    /// What stood in its place, if it was this host's.
+    before: Option<Attachment>,
+}
+
+/// An attach that failed leaves the endpoint as it was: detached, or with the workload that it had.
+async fn take_back(node: &Node, domain: &Label, name: &Label, said: &Said) -> Result<(), ApiError> {
+    let Some(failed) = &said.attachment else {
+        return Ok(());
+    };
+    let turn = node.writes.lock().await;
+    let (scope, key) = (Scope::Domain(domain.clone()), Attachment::key(name));
+    let here = node.membership.id();
+    let stands = node.membership.read(|replica| {
+        let fact = replica.fact(&scope, here, &key)?;
+        Attachment::decode(fact.body.as_ref()?).ok()
+    });
+    if stands.as_ref() != Some(failed) {
+        // Another attach, a detach or a delete came in between and has the last word.
+        return Ok(());
+    }
+    let body = said
+        .before
+        .as_ref()
+        .map(|before| moves::back(before, failed).encode())
+        .transpose()?;
+    let mark = node
+        .membership
+        .write_facts(scope, vec![FactWrite { key, body }])
+        .await?;
+    drop(turn);
+    if !node.waiter().here(&[mark], Instant::now() + HERE_MAX).await {
+        tracing::warn!(%domain, endpoint = %name, "a failed attach is taken back, but not in force yet");
+    }
+    Ok(())
 }
 
 /// Checks that the endpoint may be here, gets its addresses and says so.
@@ -129,37 +163,32 @@ async fn say(node: &Node, domain: &Label, name: &Label, binding: Binding) -> Res
     free(&view, name, node.membership.id(), &binding)?;
     let mut writes = claims(node, domain, name, &view).await?;
     let here = node.membership.id();
-    let mut created = None;
+    let mut said = None;
     match moves::next(seen.attachment.as_ref(), here, binding, node.membership.stamp())
         .map_err(|error| ApiError::try_again(format!("{domain}/{name} cannot be attached: {error}")))?
     {
         Next::Same => {}
         Next::Say(attachment) => {
-            let key = Attachment::key(name);
-            created = seen
-                .attachment
-                .as_ref()
-                .is_none_or(|(host, _)| *host != here)
-                .then(|| key.clone());
             writes.push(FactWrite {
-                key,
+                key: Attachment::key(name),
                 body: Some(attachment.encode()?),
             });
+            said = Some(attachment);
         }
     }
-    if writes.is_empty() {
-        return Ok(Said {
-            marks: Vec::new(),
-            created,
-        });
-    }
-    let mark = node
-        .membership
-        .write_facts(Scope::Domain(domain.clone()), writes)
-        .await?;
+    let marks = match writes.is_empty() {
+        true => Vec::new(),
+        false => vec![
+            node.membership
+                .write_facts(Scope::Domain(domain.clone()), writes)
+                .await?,
+        ],
+    };
+    let before = seen.attachment.as_ref().filter(|(host, _)| *host == here);
     Ok(Said {
-        marks: vec![mark],
-        created,
+        marks,
+        attachment: said,
+        before: before.map(|(_, attachment)| attachment.clone()),
     })
 }
 
@@ -262,10 +291,14 @@ async fn local_port(node: &Node, domain: &Label, name: &Label, deadline: Instant
         return Ok(side);
     }
     let force = node.reconcile.force();
-    let why = obstacle(&force.borrow(), domain, name, target);
-    Err(ApiError::try_again(format!(
-        "{domain}/{name} could not be programmed here: {why}"
-    )))
+    let force = force.borrow();
+    let why = obstacle(&force, domain, name, target);
+    let message = format!("{domain}/{name} could not be programmed here: {why}");
+    Err(match force.port(domain, name, target) {
+        // The workload's side is not fit, and nothing but its owner changes that.
+        Some(PortState::Waiting(_)) => ApiError::refused(message),
+        Some(PortState::Programmed { .. }) | None => ApiError::try_again(message),
+    })
 }
 
 /// The host side of a programmed port.
@@ -313,13 +346,6 @@ async fn confirmed(node: &Node, domain: &Label, marks: &[Mark], deadline: Instan
         OTHERS_MAX.as_secs(),
         programmed.pending.join(", ")
     )]
-}
-
-async fn withdraw(node: &Node, domain: &Label, key: membership::record::Key) -> Result<Mark, ApiError> {
-    Ok(node
-        .membership
-        .write_facts(Scope::Domain(domain.clone()), vec![FactWrite { key, body: None }])
-        .await?)
 }
 
 /// Its addresses with the prefix lengths of their subnets.

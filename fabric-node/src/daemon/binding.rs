@@ -1,8 +1,11 @@
 //! From what a user gave `attach` to a [`Binding`] of this host. The host is looked at only to refuse early what
 //! cannot work; the datapath copes with things that vanish later.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::SockaddrStorage;
 use overlay::fact::Binding;
 
 use crate::api::error::ApiError;
@@ -19,7 +22,7 @@ const NAME_MAX: usize = 15;
 pub(super) fn of(how: Attach) -> Result<Binding, ApiError> {
     let binding = parse(how)?;
     match &binding {
-        Binding::Interface { name } => interface_exists(name)?,
+        Binding::Interface { name } => interface_is_fit(name)?,
         Binding::Namespace { path, .. } => is_namespace(path)?,
     }
     Ok(binding)
@@ -73,25 +76,55 @@ fn namespace_path(netns: &str) -> Result<PathBuf, ApiError> {
     Ok(Path::new(NAMESPACES).join(netns))
 }
 
-fn interface_exists(name: &str) -> Result<(), ApiError> {
-    match nix::net::if_::if_nametoindex(name) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(ApiError::not_found(format!(
+/// What the datapath would refuse in any case is refused before a word is said: a move that fails would leave the
+/// endpoint without its workload on the other host.
+fn interface_is_fit(name: &str) -> Result<(), ApiError> {
+    if nix::net::if_::if_nametoindex(name).is_err() {
+        return Err(ApiError::not_found(format!(
             "there is no interface {name} on this host; make it first"
-        ))),
+        )));
     }
+    let said = nix::ifaddrs::getifaddrs().map_err(|error| ApiError::internal(format!("interfaces: {error}")))?;
+    for its in said.filter(|its| its.interface_name == name) {
+        if its.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+            let message = format!("{name} is the loopback interface: name a tap or a veth");
+            return Err(ApiError::refused(message));
+        }
+        if let Some(ip) = its.address.as_ref().and_then(host_address) {
+            return Err(ApiError::refused(format!(
+                "the interface {name} has the host's address {ip}: name a tap or a veth"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// An address with which the host itself speaks.
+fn host_address(address: &SockaddrStorage) -> Option<IpAddr> {
+    let ipv4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+    let ipv6 = address.as_sockaddr_in6().map(|it| it.ip());
+    let ipv6 = ipv6.filter(|ip| !ip.is_unicast_link_local()).map(IpAddr::V6);
+    ipv4.or(ipv6)
 }
 
 fn is_namespace(path: &Path) -> Result<(), ApiError> {
     let shown = path.display();
     match nix::sys::statfs::statfs(path) {
-        Ok(found) if found.filesystem_type() == nix::sys::statfs::NSFS_MAGIC => Ok(()),
+        Ok(found) if found.filesystem_type() == nix::sys::statfs::NSFS_MAGIC && is_for_networks(path) => Ok(()),
         Ok(_) => Err(ApiError::refused(format!("{shown} is no network namespace"))),
         Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => Err(ApiError::not_found(format!(
             "there is no network namespace {shown}; make it with `ip netns add`"
         ))),
         Err(error) => Err(ApiError::refused(format!("{shown}: {error}"))),
     }
+}
+
+/// Whether the namespace is one of networks, as far as its path tells.
+fn is_for_networks(path: &Path) -> bool {
+    let name = std::fs::read_link(path).unwrap_or_default();
+    let kind = name.to_string_lossy();
+    // A link of /proc names its kind; a bind mount, as those of `ip netns`, is told by the datapath.
+    !kind.contains(":[") || kind.starts_with("net:[")
 }
 
 #[cfg(test)]
@@ -161,5 +194,12 @@ mod tests {
         };
         assert_eq!(of(tap).expect_err("missing").code, Code::NotFound);
         of(netns("/proc/self/ns/net", None)).expect("this process has a namespace");
+        let pid = of(netns("/proc/self/ns/pid", None)).expect_err("another kind of namespace");
+        assert_eq!(pid.code, Code::Refused);
+        let loopback = Attach {
+            interface: Some("lo".to_owned()),
+            ..Attach::default()
+        };
+        assert_eq!(of(loopback).expect_err("the host's own").code, Code::Refused);
     }
 }

@@ -80,6 +80,15 @@ fn secret(token: String) -> Result<String, Failure> {
 }
 
 impl Failure {
+    /// What to write to standard error; empty if the reader of our output just went away.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self.exit {
+            Exit::Done => String::new(),
+            _ => format!("fabric-node: {self}\n"),
+        }
+    }
+
     fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -125,6 +134,10 @@ impl From<ResolveError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(Exit::Refused, format!("standard output: {error}"))
+        let exit = match error.kind() {
+            io::ErrorKind::BrokenPipe => Exit::Done,
+            _ => Exit::Refused,
+        };
+        Self::new(exit, format!("standard output: {error}"))
     }
 }

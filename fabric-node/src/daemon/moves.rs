@@ -72,6 +72,14 @@ pub(super) fn next(
     }))
 }
 
+/// What to say to have `before` again after `failed` was said in its place: the counter only rises.
+pub(super) fn back(before: &Attachment, failed: &Attachment) -> Attachment {
+    Attachment {
+        counter: failed.counter.saturating_add(1),
+        ..before.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +118,14 @@ mod tests {
         assert_eq!(next(Some(&current), node(1), tap("t0"), at(2)), Ok(Next::Same));
         let other = said(next(Some(&current), node(1), tap("t1"), at(2)));
         assert_eq!((other.counter, other.moves.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_failed_change_of_the_interface_goes_back_with_a_higher_counter() {
+        let before = said(next(None, node(1), tap("t0"), at(1)));
+        let failed = said(next(Some(&(node(1), before.clone())), node(1), tap("lo"), at(2)));
+        let again = back(&before, &failed);
+        assert_eq!((again.binding, again.counter), (tap("t0"), 3));
     }
 
     #[test]

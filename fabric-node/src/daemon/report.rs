@@ -1,7 +1,10 @@
 //! What the node says of itself: state of the other stages in the words of the API.
 
+use std::net::IpAddr;
+
 use membership::id::{NodeId, Scope};
 use membership::service::{Liveness, Member};
+use overlay::cluster::Cluster;
 
 use super::force::{Force, InForce};
 use super::node::Node;
@@ -38,6 +41,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
             .into_iter()
             .map(of_membership)
             .chain(alarms(&force))
+            .chain(clashes(&node.sight.cluster()))
             .collect(),
         counters: membership
             .counters()
@@ -177,6 +181,27 @@ fn alarms(force: &Force) -> Vec<Alarm> {
     vtep.chain(domains).collect()
 }
 
+/// Hosts without a tunnel end, because an older host says that it has theirs.
+fn clashes(cluster: &Cluster) -> Vec<Alarm> {
+    let called = |node: &NodeId| {
+        cluster
+            .names
+            .get(node)
+            .map_or_else(|| node.to_string(), ToString::to_string)
+    };
+    let clash = |(node, (address, holder)): (&NodeId, &(IpAddr, NodeId))| Alarm {
+        name: "tunnel-address-clash".to_owned(),
+        message: format!(
+            "{} says it has the tunnel address {address}, which is {}'s: nothing is forwarded to or from {} until one \
+             of them gets another address (underlay.ipv4, underlay.ipv6)",
+            called(node),
+            called(holder),
+            called(node)
+        ),
+    };
+    cluster.clashes.iter().map(clash).collect()
+}
+
 /// The counters that are not zero, by reason.
 pub(super) fn drops(counts: Vec<datapath::DropCount>) -> Vec<Drop> {
     let line = |count: datapath::DropCount| Drop {
@@ -237,6 +262,22 @@ mod tests {
                 dead: 1
             }
         );
+    }
+
+    #[test]
+    fn two_hosts_with_one_tunnel_address_are_an_alarm() {
+        let (old, young) = (NodeId::of_key(&[1; 32]), NodeId::of_key(&[2; 32]));
+        let mut cluster = Cluster::default();
+        assert_eq!(clashes(&cluster), []);
+        cluster.names.insert(old, "fab1".parse().expect("a label"));
+        cluster
+            .clashes
+            .insert(young, ("192.0.2.1".parse().expect("an address"), old));
+        let alarms = clashes(&cluster);
+        assert_eq!(alarms[0].name, "tunnel-address-clash");
+        let message = &alarms[0].message;
+        assert!(message.contains("192.0.2.1") && message.contains("fab1's"), "{message}");
+        assert!(message.contains(&young.to_string()), "{message}");
     }
 
     #[test]

@@ -32,15 +32,26 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // The socket first: a second daemon must not touch anything.
     let listener = serve::bind(&config.api.socket, config.api.group.as_deref()).await?;
-    tokio::select! {
-        running = start(&config, listener) => running?.until(&mut signals).await,
-        () = stop_signal(&mut signals) => tracing::info!("stopped before it was up"),
-    }
+    let started = tokio::select! {
+        running = start(&config, listener) => running.map(Some),
+        () = stop_signal(&mut signals) => Ok(None),
+    };
+    let ended = match started {
+        Ok(Some(running)) => {
+            running.until(&mut signals).await;
+            Ok(())
+        }
+        Ok(None) => {
+            tracing::info!("stopped before it was up");
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    };
     // Nobody answers there any more; a client is told so at once either way.
     if let Err(error) = std::fs::remove_file(&config.api.socket) {
         tracing::debug!(%error, "the socket could not be removed");
     }
-    Ok(())
+    ended
 }
 
 /// What runs.

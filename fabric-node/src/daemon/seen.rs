@@ -71,6 +71,12 @@ impl Sight {
         })
     }
 
+    /// What the views of all domains share, at this moment.
+    pub(super) fn cluster(&self) -> Arc<Cluster> {
+        let names = self.names();
+        self.membership.read(|replica| self.shared(replica, names))
+    }
+
     /// Made anew only when a record or a name changed: it takes all networks of all domains to make.
     fn shared(&self, replica: &Replica, names: BTreeMap<NodeId, Label>) -> Arc<Cluster> {
         let root = replica.root_of_roots();

@@ -15,8 +15,12 @@ use crate::identity;
 use crate::mesh::Close;
 use crate::token::{Secret, TokenId};
 
+/// How long a request may be in coming. There are few places for strangers, and who has no token must not keep them.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a joiner may take to read its answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// The same for who gets nothing.
+const DENIAL_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Who wants to join, with what.
 #[derive(Debug)]
@@ -44,22 +48,30 @@ pub(crate) trait Registrar: Send + Sync {
 /// Serves one connection; the reason, where it was denied.
 pub(crate) async fn serve(connection: &Connection, registrar: &Arc<dyn Registrar>) -> Result<NodeId, Denied> {
     let lost = |_| Denied::Failed("the connection was lost".to_owned());
-    let (mut send, mut receive) = connection.accept_bi().await.map_err(lost)?;
-    let request = receive
-        .read_to_end(REQUEST_MAX)
+    let asked = async {
+        let (send, mut receive) = connection.accept_bi().await.map_err(lost)?;
+        let request = receive.read_to_end(REQUEST_MAX).await;
+        Ok((send, request.map_err(|error| Denied::Failed(error.to_string()))?))
+    };
+    let (mut send, request) = timeout(REQUEST_DEADLINE, asked)
         .await
-        .map_err(|error| Denied::Failed(error.to_string()))?;
+        .unwrap_or_else(|_| Err(Denied::Failed("its request did not come in time".to_owned())))?;
     let decided = decide(connection, registrar, &request).await;
     let (answer, outcome) = match decided {
         Ok((node, grant)) => (Ok(grant), Ok(node)),
         Err(denied) => (Err(denied.clone()), Err(denied)),
     };
     let answer: Result<Grant, Denied> = answer;
+    let patience = if answer.is_ok() {
+        ANSWER_DEADLINE
+    } else {
+        DENIAL_DEADLINE
+    };
     if let Ok(bytes) = postcard::to_stdvec(&answer) {
-        let written = timeout(ANSWER_DEADLINE, send.write_all(&bytes)).await;
+        let written = timeout(patience, send.write_all(&bytes)).await;
         if matches!(written, Ok(Ok(()))) && send.finish().is_ok() {
             // The joiner closes once it has read all.
-            let _late = timeout(ANSWER_DEADLINE, connection.closed()).await;
+            let _late = timeout(patience, connection.closed()).await;
         }
     }
     Close::Done.close(connection);

@@ -30,18 +30,14 @@ pub(super) async fn serve(shared: &Arc<Shared>, peer: NodeId, dialled: Dialled, 
         Ok(Err(close)) => return turn_away(shared, &connection, close),
         Err(_) => return turn_away(shared, &connection, Close::Slow),
     };
-    let Some(seat) = shared.table().take(peer, dialled, connection.clone()) else {
+    let Some(seat) = shared.up(peer, dialled, connection.clone()).await else {
         shared.counters.add(Counter::LinksDuplicate);
         Close::Duplicate.close(&connection);
         return true;
     };
-    shared.up(peer).await;
     let close = carry(shared, peer, &connection, &seat, send, receive).await;
     close.close(&connection);
-    let own = shared.table().free(peer, seat.serial);
-    if own {
-        shared.down(peer).await;
-    }
+    shared.down(peer, seat.serial).await;
     true
 }
 
@@ -128,8 +124,8 @@ async fn carry(
         () = shared.stop.cancelled() => Close::Shutdown,
     };
     if matches!(close, Close::Protocol | Close::Slow) {
-        shared.counters.add(Counter::LinksBroken);
-        tracing::warn!(%peer, ?close, "connection closed: the peer breaks the protocol or is too slow");
+        let words = format!("node {peer} breaks the protocol or is too slow ({close:?})");
+        shared.refuse(Counter::LinksBroken, connection.remote_address(), &words);
     }
     close
 }

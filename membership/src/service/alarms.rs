@@ -13,8 +13,9 @@ use crate::wallclock;
 
 /// How long an event is shown.
 const SHOWN: Duration = Duration::from_secs(600);
-/// Most kinds of events that are kept.
+/// Most events that are kept, and of one name: whoever makes many of one kind must not hide the others.
 const EVENTS_MAX: usize = 64;
+const SAME_MAX: usize = 8;
 
 /// A certificate is to be renewed when a third of its 90 days is left.
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -96,7 +97,8 @@ impl Events {
     pub(super) fn note(&mut self, name: &str, message: String, now: Instant) -> bool {
         self.last.retain(|_, at| now.duration_since(*at) < SHOWN);
         let key = (name.to_owned(), message);
-        if self.last.len() >= EVENTS_MAX && !self.last.contains_key(&key) {
+        let same = self.last.keys().filter(|(of, _)| of == name).count();
+        if (self.last.len() >= EVENTS_MAX || same >= SAME_MAX) && !self.last.contains_key(&key) {
             return false;
         }
         self.last.insert(key, now).is_none()
@@ -126,9 +128,18 @@ mod tests {
         assert!(!events.note("store-failed", "full".to_owned(), now + SHOWN / 2));
         assert_eq!(events.shown(now + SHOWN).len(), 1);
         assert_eq!(events.shown(now + 2 * SHOWN), []);
+        let later = now + SHOWN / 2;
         for n in 0..1_000 {
-            events.note("bad-frame", n.to_string(), now + SHOWN / 2);
+            events.note("bad-frame", n.to_string(), later);
         }
-        assert_eq!(events.shown(now + SHOWN / 2).len(), EVENTS_MAX);
+        assert_eq!(events.shown(later).len(), 1 + SAME_MAX);
+        assert!(
+            events.note("origin-forked", String::new(), later),
+            "the others are not hidden"
+        );
+        for n in 0..1_000 {
+            events.note(&n.to_string(), String::new(), later);
+        }
+        assert_eq!(events.shown(later).len(), EVENTS_MAX);
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::task::TaskTracker;
 
 use super::state::{Command, State};
 use super::writing;
@@ -29,6 +30,8 @@ pub(super) struct Engine {
     gossip: Gossip,
     watch: Watch,
     started: Instant,
+    /// Reclaims under way.
+    reclaims: TaskTracker,
     /// Ticks since the last flush, if there was something to flush.
     unflushed: Option<u32>,
 }
@@ -42,6 +45,7 @@ impl Engine {
             gossip,
             watch: Watch::default(),
             started,
+            reclaims: TaskTracker::new(),
             unflushed: None,
         };
         engine.refresh_members();
@@ -91,6 +95,9 @@ impl Engine {
 
     async fn mesh_event(&mut self, event: mesh::Event) {
         match event {
+            // A connection that came later is there still, or is gone already; its own event says so.
+            mesh::Event::Up(peer) if !self.mesh.has(peer) => {}
+            mesh::Event::Down(peer) if self.mesh.has(peer) => {}
             mesh::Event::Up(peer) => {
                 self.watch.connected(peer);
                 self.gossip.poke(peer);
@@ -111,6 +118,9 @@ impl Engine {
         let effects = self.state.core().handle(event, now, &mut rand::rng());
         for effect in effects {
             self.obey(effect).await;
+        }
+        if !self.state.is_settled() && self.reclaims.is_empty() && self.state.core().has_met() {
+            self.state.settle();
         }
     }
 
@@ -134,7 +144,8 @@ impl Engine {
             }
             Effect::Reclaim(theirs) => {
                 let state = self.state.clone();
-                tokio::spawn(async move { writing::reclaim(&state, theirs).await });
+                self.reclaims
+                    .spawn(async move { writing::reclaim(&state, theirs).await });
             }
             Effect::Alarm(trouble) => self.state.note(trouble.name(), trouble.to_string()),
             Effect::Count(name, n) => self.state.count(name, n),

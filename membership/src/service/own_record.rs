@@ -91,7 +91,7 @@ pub(super) async fn say(state: &Arc<State>, own: NodeRecord) -> Result<(), Strin
     if writes.is_empty() {
         return Ok(());
     }
-    writing::facts(state, Scope::System, writes)
+    writing::facts_at_once(state, Scope::System, writes)
         .await
         .map(|_| ())
         .map_err(|error| error.to_string())

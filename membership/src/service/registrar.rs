@@ -1,5 +1,6 @@
 //! The anchor's desk: makes tokens, redeems them, issues certificates. All of it is on disk before it is said.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +114,12 @@ async fn admit(state: Arc<State>, applicant: Applicant) -> Result<Bytes, Denied>
 }
 
 fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<Bytes, Denied>, StoreError> {
-    let Applicant { token, secret, key, .. } = applicant;
+    let Applicant {
+        token,
+        secret,
+        key,
+        name,
+    } = applicant;
     let now = wallclock::since_epoch();
     let mut book = read(store)?;
     match book.redeem(*token, secret, key, now) {
@@ -121,7 +127,7 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         Ok(Redeemed::Again(certificate)) => return Ok(Ok(certificate)),
         Ok(Redeemed::Fresh) => {}
     }
-    let issued = check_place(state, applicant).and_then(|()| {
+    let issued = check_place(state, &book, applicant, now).and_then(|()| {
         let authority = state
             .authority
             .as_ref()
@@ -131,19 +137,26 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
             .map_err(|error| Denied::Failed(error.to_string()))
     });
     if let Ok(certificate) = &issued {
-        book.bind(*token, *key, certificate.clone());
+        book.bind(*token, *key, name.clone(), certificate.clone(), now);
         write(store, &book)?;
     }
     Ok(issued)
 }
 
-fn check_place(state: &State, applicant: &Applicant) -> Result<(), Denied> {
+/// Name and place are promised to those who were let in a moment ago and whose records are not here yet.
+fn check_place(state: &State, book: &Tokens, applicant: &Applicant, now: Duration) -> Result<(), Denied> {
     let (roster, node) = (state.roster(), NodeId::of_key(&applicant.key));
-    if let Some(other) = roster.namesake(&applicant.name, node) {
+    let promised: BTreeMap<_, _> = book
+        .fresh(now)
+        .filter(|(id, _)| *id != node && !roster.has(*id))
+        .collect();
+    let namesake = promised.iter().find(|(_, name)| **name == &applicant.name);
+    if let Some(other) = roster.namesake(&applicant.name, node).or(namesake.map(|(id, _)| *id)) {
         return Err(Denied::NameTaken(applicant.name.clone(), other));
     }
-    if roster.len() >= CELL_MAX && !roster.has(node) {
-        return Err(Denied::CellFull(roster.len()));
+    let nodes = roster.len() + promised.len();
+    if nodes >= CELL_MAX && !roster.has(node) {
+        return Err(Denied::CellFull(nodes));
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ impl From<PkiError> for SetupError {
 /// Makes a cluster of one node.
 pub(super) fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
     let home = Home::at(&config.data);
+    let _alone = home.begin()?;
     if let Some(manifest) = home.manifest()? {
         let same = manifest.cluster_name == cluster_name;
         return already(config, &home, &manifest, same);
@@ -63,6 +64,7 @@ pub(super) async fn join(config: &Config, node_name: Label, token: &str) -> Resu
         .parse()
         .map_err(|error| SetupError::BadToken(format!("{error}")))?;
     let home = Home::at(&config.data);
+    let _alone = home.begin()?;
     if let Some(manifest) = home.manifest()? {
         let same = manifest.cluster == token.cluster;
         return already(config, &home, &manifest, same);

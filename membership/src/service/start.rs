@@ -176,8 +176,9 @@ async fn open(
         );
     }
     let failed = move |error: String| {
-        tracing::error!("the store could not be written: {error}");
-        lock(&events).note("store-failed", error, wallclock::monotonic());
+        if lock(&events).note("store-failed", error.clone(), wallclock::monotonic()) {
+            tracing::error!("the store could not be written: {error}");
+        }
     };
     let disk = Disk::start(store, failed).map_err(|error| StartError::Other(error.to_string()))?;
     Ok((

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,10 @@ use crate::wallclock;
 
 /// How far ahead of this node's clock another one's stamp may be to be followed.
 const STAMP_BOUND: Duration = Duration::from_secs(5);
+
+/// How long after the start own facts wait for a peer to be heard. A disk that is older than what was told would
+/// contradict it.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// What the engine is asked by other tasks.
 #[derive(Debug)]
@@ -48,6 +52,10 @@ pub(super) struct State {
     pub(super) members_changed: watch::Sender<u64>,
     pub(super) counters: Arc<Counters>,
     pub(super) stop: CancellationToken,
+    /// Own facts may go on from what is held.
+    settled: watch::Sender<bool>,
+    /// When own facts go on in any case.
+    settled_by: Instant,
     core: Mutex<Sync>,
     clock: Mutex<Clock>,
     roster: Mutex<Roster>,
@@ -99,6 +107,8 @@ impl State {
             members_changed: watch::Sender::new(0),
             counters,
             stop: CancellationToken::new(),
+            settled: watch::Sender::new(false),
+            settled_by: wallclock::monotonic() + SETTLE,
             core: Mutex::new(core),
             clock: Mutex::default(),
             roster: Mutex::new(roster),
@@ -126,6 +136,29 @@ impl State {
 
     pub(super) fn events(&self) -> MutexGuard<'_, Events> {
         lock(&self.events)
+    }
+
+    /// Own facts may go on: a peer was heard, and what this node had lost was said again.
+    pub(super) fn settle(&self) {
+        self.settled
+            .send_if_modified(|settled| !std::mem::replace(settled, true));
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        *self.settled.borrow()
+    }
+
+    /// Waits until own facts may go on. A node without peers has nobody to contradict.
+    pub(super) async fn settled(&self) {
+        if self.roster().others().is_empty() {
+            return;
+        }
+        let mut settled = self.settled.subscribe();
+        tokio::select! {
+            _ended = settled.wait_for(|settled| *settled) => {}
+            () = tokio::time::sleep_until(self.settled_by.into()) => {}
+            () = self.stop.cancelled() => {}
+        }
     }
 
     /// A stamp later than all this node gave or took note of.

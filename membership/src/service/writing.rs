@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::disk::DiskError;
 use super::state::{Command, State};
 use super::{FactWrite, IntentWrite, Mark, WriteError};
 use crate::author::{self, AuthorError, Authored, Write};
@@ -35,8 +36,18 @@ pub(super) async fn intent(
     .and_then(|authored| authored.map(mark).ok_or(WriteError::Closed))
 }
 
-/// Writes facts of this host in one scope.
+/// Writes facts of this host in one scope, once it is known what peers hold of it or nobody tells.
 pub(super) async fn facts(state: &Arc<State>, scope: Scope, writes: Vec<FactWrite>) -> Result<Mark, WriteError> {
+    state.settled().await;
+    facts_at_once(state, scope, writes).await
+}
+
+/// The same without waiting: for what peers must know before they are met.
+pub(super) async fn facts_at_once(
+    state: &Arc<State>,
+    scope: Scope,
+    writes: Vec<FactWrite>,
+) -> Result<Mark, WriteError> {
     let writes: Vec<_> = writes
         .into_iter()
         .map(|FactWrite { key, body }| Write { key, body })
@@ -92,11 +103,16 @@ async fn write(state: &State, make: impl FnOnce(&State) -> Made) -> Result<Optio
         .disk
         .commit(authored.change.clone())
         .await
-        .map_err(|error| WriteError::Store(error.to_string()))?;
+        .map_err(|error| match error {
+            DiskError::Closed => WriteError::Closed,
+            DiskError::Store(why) => WriteError::Store(why),
+        })?;
     let (done, merged) = oneshot::channel();
     let local = Command::Local(authored.batch.clone(), done);
-    state.commands.send(local).await.map_err(|_| WriteError::Closed)?;
-    merged.await.map_err(|_| WriteError::Closed)?;
+    // It is on disk: a node that stops meanwhile tells it after its next start.
+    if state.commands.send(local).await.is_ok() {
+        let _stopped = merged.await;
+    }
     Ok(Some(authored))
 }
 

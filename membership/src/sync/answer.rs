@@ -61,7 +61,7 @@ pub(super) fn sums(replica: &Replica, scope: &Scope) -> Vec<(u8, Short)> {
 }
 
 /// The lists of these buckets, or of all if none are named and the scope is small, and whether some were left out.
-pub(super) fn lists(replica: &Replica, scope: &Scope, buckets: Option<&[u8]>) -> (Vec<Listed>, bool) {
+pub(super) fn lists(replica: &Replica, scope: &Scope, buckets: Option<&BTreeSet<u8>>) -> (Vec<Listed>, bool) {
     let small = replica.intents(scope).take(LIST_AT_ONCE + 1).count() <= LIST_AT_ONCE;
     if buckets.is_none() && !small {
         return (Vec::new(), false);

@@ -2,13 +2,19 @@
 //! and nothing else.
 
 use super::{Effect, Sync, Trouble};
+use crate::author::SET_BYTES_MAX;
 use crate::batch::{Batch, BatchError, FactBatch, IntentBatch, RawFacts};
 use crate::facts::{self, Judgement, OriginFacts};
 use crate::id::{NodeId, Scope};
-use crate::record::Head;
+use crate::keyring::{NODE_NAME, certified_key};
+use crate::node::NODE_KIND;
+use crate::record::{Head, Key};
 use crate::replica::{Change, Gap};
 use crate::signed::{Raw, Signed};
 use crate::wire::Item;
+
+/// Most scopes that others' records may make.
+const SCOPES_MAX: usize = 10_000;
 
 /// What became of received records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +88,7 @@ impl Sync {
         if head.value().origin == self.me {
             return self.take_own(batch);
         }
-        let taken = self.merge(&Batch::Facts(batch));
+        let taken = self.merge(from, &Batch::Facts(batch));
         if taken == Taken::Changed {
             self.whole.remove(&(scope.clone(), head.value().origin));
             if let Some(key) = learned {
@@ -141,7 +147,7 @@ impl Sync {
             return Taken::Known;
         }
         match IntentBatch::verify(scope.clone(), versions, self.replica.keyring()) {
-            Ok(batch) => self.merge(&Batch::Intents(batch)),
+            Ok(batch) => self.merge(from, &Batch::Intents(batch)),
             Err(error) => self.refuse(from, &error),
         }
     }
@@ -156,9 +162,9 @@ impl Sync {
         siblings.is_some_and(|siblings| siblings.versions().any(|held| held.digest() == version.digest()))
     }
 
-    fn merge(&mut self, batch: &Batch) -> Taken {
+    fn merge(&mut self, from: NodeId, batch: &Batch) -> Taken {
         let scope = batch.scope();
-        let (change, forked) = match self.replica.merge(batch) {
+        let (change, forked) = match self.replica.plan(batch) {
             Ok(merged) => (merged.change, merged.forked),
             Err(Gap { origin, forked }) => {
                 self.report_fork(scope, forked.then_some(origin));
@@ -167,6 +173,10 @@ impl Sync {
         };
         self.report_fork(scope, forked);
         let Some(change) = change else { return Taken::Known };
+        if let Err(why) = self.check(scope, &change) {
+            return self.refuse(from, &BatchError::Inconsistent(why));
+        }
+        self.replica.apply(&change);
         let records = match &change {
             Change::Facts(change) => change.put.len(),
             Change::Intents(change) => change.put.len(),
@@ -178,6 +188,26 @@ impl Sync {
         self.effects.push(Effect::Persist(change));
         self.changed.insert(scope.clone());
         Taken::Changed
+    }
+
+    /// Refuses what an honest node never writes and what would do lasting harm: it could not be handed on, or would
+    /// keep those who come later from judging its origin's other records.
+    fn check(&self, scope: &Scope, change: &Change) -> Result<(), &'static str> {
+        if !self.replica.has_room_for(scope, SCOPES_MAX) {
+            return Err("there are too many scopes");
+        }
+        let Change::Facts(change) = change else { return Ok(()) };
+        let held = self.replica.origin(scope, change.head.value().origin);
+        if OriginFacts::bytes_after(held, change) > SET_BYTES_MAX {
+            return Err("a host has too many facts in a scope");
+        }
+        let node = Key::new(NODE_KIND, NODE_NAME);
+        let said = change.put.iter().map(Signed::value).find(|fact| fact.key == node);
+        let certified = said.is_none_or(|fact| certified_key(fact, self.certify.as_ref()).is_some());
+        if *scope == Scope::System && (!certified || change.removed.contains(&node)) {
+            return Err("a host takes back what certifies it");
+        }
+        Ok(())
     }
 
     fn report_fork(&mut self, scope: &Scope, forked: Option<NodeId>) {

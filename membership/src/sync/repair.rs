@@ -1,7 +1,7 @@
 //! Finding and closing differences with one peer: root of roots, roots, then scope by scope, `System` first, a pull and
 //! its answer. One pull per peer is under way at a time; a lost frame costs its deadline, never a wrong merge.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand::seq::IteratorRandom;
@@ -27,6 +27,8 @@ const QUEUE_MAX: usize = 10_000;
 pub(super) struct Peer {
     asked: Option<Asked>,
     queue: VecDeque<Want>,
+    /// The scopes in the queue.
+    queued: BTreeSet<Scope>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +87,9 @@ impl Sync {
     }
 
     pub(super) fn hello(&mut self, from: NodeId, root: Digest) {
-        if root != self.replica.root_of_roots() {
+        if root == self.replica.root_of_roots() {
+            self.met = true;
+        } else {
             for roots in answer::roots(&self.replica) {
                 self.send(from, &roots);
             }
@@ -98,13 +102,18 @@ impl Sync {
                 self.want(from, scope, true, now);
             }
         }
+        self.notice_met(from);
+    }
+
+    /// Nothing is under way with a peer that told its roots.
+    fn notice_met(&mut self, peer: NodeId) {
+        self.met |= self.peers.get(&peer).is_some_and(|peer| peer.asked.is_none());
     }
 
     /// Pulls a scope from a peer, once what is under way with it is done.
     pub(super) fn want(&mut self, from: NodeId, scope: Scope, back: bool, now: Duration) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let waits = peer.queue.iter().any(|want| want.scope == scope);
-        if !waits && peer.queue.len() < QUEUE_MAX {
+        if peer.queue.len() < QUEUE_MAX && peer.queued.insert(scope.clone()) {
             peer.queue.push_back(Want { scope, back });
         }
         self.ask_next(from, now);
@@ -115,11 +124,12 @@ impl Sync {
             return;
         };
         if let Some(want) = peer.queue.pop_front() {
+            peer.queued.remove(&want.scope);
             self.ask(from, want, None, 0, now);
         }
     }
 
-    fn ask(&mut self, from: NodeId, want: Want, buckets: Option<&[u8]>, details: u8, now: Duration) {
+    fn ask(&mut self, from: NodeId, want: Want, buckets: Option<&BTreeSet<u8>>, details: u8, now: Duration) {
         let Want { scope, back } = want.clone();
         let (listed, cut) = answer::lists(&self.replica, &scope, buckets);
         let partial = cut || details >= DETAILS_MAX;
@@ -165,7 +175,8 @@ impl Sync {
             }
         } else {
             let listed = pull.listed.iter().map(|listed| listed.bucket);
-            let buckets = unlisted.into_iter().chain(listed).collect();
+            let buckets: BTreeSet<u8> = unlisted.into_iter().chain(listed).collect();
+            let buckets = buckets.into_iter().collect();
             self.send(from, &Message::Detail { id: pull.id, buckets });
         }
         let differs = answer::lacks_facts(&self.replica, pull) || !answer::differing(&self.replica, pull).is_empty();
@@ -180,7 +191,8 @@ impl Sync {
             .get_mut(&from)
             .and_then(|peer| peer.asked.take_if(|asked| asked.id == id));
         if let Some(Asked { want, details, .. }) = asked {
-            self.ask(from, want, Some(buckets), details.saturating_add(1), now);
+            let buckets = buckets.iter().copied().collect();
+            self.ask(from, want, Some(&buckets), details.saturating_add(1), now);
         }
     }
 
@@ -218,5 +230,6 @@ impl Sync {
             self.want(from, want.scope, want.back, now);
         }
         self.ask_next(from, now);
+        self.notice_met(from);
     }
 }

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod lab;
+mod restoring;
 mod sharing;
 mod strangers;

@@ -89,6 +89,9 @@ async fn a_claim_has_one_owner() {
             holder: held.0
         }
     );
+    for no_key in [String::new(), "x".repeat(201)] {
+        assert_eq!(b.claim(red(), &no_key).await, Err(ClaimError::Key(no_key.len())));
+    }
     let own = b.claim(red(), "10.0.0.2").await.unwrap();
     assert_eq!(b.claim(red(), "10.0.0.2").await, Ok(own.clone()));
     assert!(

@@ -7,9 +7,10 @@ use crate::lab::{DEADLINE, Host, counter, label, sees, until};
 use membership::id::ClusterId;
 use membership::identity::NodeKey;
 use membership::pki::{self, Authority};
-use membership::service::{Liveness, Membership, Outcome, SetupError, join};
+use membership::service::{Liveness, Membership, Outcome, SetupError, StartError, init, join, node_of};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, VarInt};
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
@@ -83,6 +84,61 @@ async fn a_living_nodes_name_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_come_at_once_one_gets_the_name_and_one_the_last_use() {
+    let (_one, a) = Host::found("one").await;
+    let minute = Duration::from_secs(60);
+    let token = a.create_token(2, minute).await.unwrap();
+    let hosts = [Host::new(), Host::new(), Host::new()];
+    let name = label("two");
+    let (first, second) = tokio::join!(
+        join(&hosts[0].config, name.clone(), &token),
+        join(&hosts[1].config, name, &token)
+    );
+    let why = match (first, second) {
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) => error.to_string(),
+        both => panic!("exactly one may have the name: {both:?}"),
+    };
+    assert!(why.contains("--name"), "{why}");
+
+    // One use is left, and one host of the two has no certificate yet.
+    let (late, other) = (label("three"), label("four"));
+    let loser = hosts[..2].iter().find(|host| !host.file("node.json").exists()).unwrap();
+    let (first, second) = tokio::join!(join(&loser.config, late, &token), join(&hosts[2].config, other, &token));
+    let why = match (first, second) {
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) => error.to_string(),
+        both => panic!("exactly one may have the last use: {both:?}"),
+    };
+    assert!(why.contains("used up"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_is_set_up_once_and_tells_whose_it_is() {
+    let (_one, a) = Host::found("one").await;
+    let token = a.create_token(2, Duration::from_secs(60)).await.unwrap();
+    let two = Host::new();
+    assert!(matches!(node_of(&two.config.data), Err(StartError::NoNode(_))));
+    let (first, second) = tokio::join!(
+        join(&two.config, label("two"), &token),
+        join(&two.config, label("two"), &token)
+    );
+    let made = match (first, second) {
+        (Ok(Outcome::Made { node, .. }), Err(error)) | (Err(error), Ok(Outcome::Made { node, .. })) => {
+            assert!(error.to_string().contains("at work"), "{error}");
+            node
+        }
+        both => panic!("one sets it up, the other one is told to wait: {both:?}"),
+    };
+    assert_eq!(node_of(&two.config.data).unwrap(), made);
+    let peer = two.start().await;
+    assert_eq!(peer.id(), made);
+    let foreign = init(&two.config, label("two"), label("another"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(foreign.contains("choose another --data"), "{foreign}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_of_a_cluster_that_is_not_there_leads_nowhere() {
     let (_one, a) = Host::found("one").await;
     let (_two, b) = Host::found("two").await;
@@ -140,9 +196,21 @@ async fn knock(peer: &Membership, alpn: &[u8], identity: Option<(&NodeKey, Vec<u
     tokio::time::timeout(DEADLINE, ended).await.unwrap()
 }
 
+/// What an authority gone wrong would issue.
+fn misnamed(anchor: &Host, peer: &Membership, key: &NodeKey) -> Vec<u8> {
+    let pem = std::fs::read_to_string(anchor.file("authority.key")).unwrap();
+    let root = CertificateDer::from(std::fs::read(anchor.file("authority.der")).unwrap());
+    let issuer = Issuer::from_ca_cert_der(&root, KeyPair::from_pem(&pem).unwrap()).unwrap();
+    let mut params = CertificateParams::default();
+    let uri = format!("spiffe://{}/node/aaaaaaaaaaaa", peer.cluster().id);
+    params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+    let subject = KeyPair::from_pem(&key.to_pem().unwrap()).unwrap();
+    params.signed_by(&subject, &issuer).unwrap().der().to_vec()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_prove_nothing_are_closed_and_counted() {
-    let (_one, a) = Host::found("one").await;
+    let (one, a) = Host::found("one").await;
     let key = NodeKey::generate();
 
     let ended = knock(&a, b"fabric/1", None).await;
@@ -169,6 +237,20 @@ async fn connections_that_prove_nothing_are_closed_and_counted() {
             .iter()
             .any(|alarm| alarm.name == "peer-refused" && alarm.message.contains("127.0.0.1"))
     );
+
+    // Who asks to join and says nothing is sent away long before others would notice.
+    knock(&a, b"fabric-join/1", None).await;
+    until("it is counted", || counter(&a, "refused_join") == 1).await;
+
+    // Signed by the cluster's own authority, but with a name that is not the key's.
+    let ended = knock(&a, b"fabric/1", Some((&key, misnamed(&one, &a, &key)))).await;
+    assert!(
+        matches!(&ended, ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(4)),
+        "{ended}"
+    );
+    until("it is counted", || counter(&a, "refused_identity") == 1).await;
+    let shown = |alarm: &membership::service::Alarm| alarm.message.contains("refused_identity");
+    assert!(a.alarms().iter().any(shown), "{:?}", a.alarms());
 
     // None of that kept a member from joining.
     let (_two, b) = Host::join("two", &a).await;

@@ -37,6 +37,8 @@ pub struct Document {
 /// Reads all documents of a text, or says what is wrong with each. `file` is what errors call it. The text is JSON if it
 /// begins as only JSON does: with `{` and a quoted key, or with `[`; a JSON array is a list of documents.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Document>, Vec<ManifestError>> {
+    // A byte order mark may stand before both (YAML 1.2 section 5.2; RFC 8259 section 8.1 lets readers skip it).
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let file: Arc<str> = file.into();
     let mut reader = Reader {
         file,

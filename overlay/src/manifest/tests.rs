@@ -264,3 +264,14 @@ fn aliases_do_not_multiply() {
     let bomb = bomb.replace("status:", "spec:");
     assert!(error(&bomb).contains("there is no field `a0`"));
 }
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_read() {
+    for text in [
+        "\u{feff}kind: Domain\r\nname: red\r\n",
+        "\u{feff}{\"kind\": \"Domain\", \"name\": \"red\"}",
+    ] {
+        let documents = parse("demo.yaml", text).unwrap();
+        assert_eq!(documents[0].object.name.as_str(), "red", "{text:?}");
+    }
+}

@@ -87,7 +87,7 @@
 //! | nr | check | outcome |
 //! |---|---|---|
 //! | H1 | IPv4: fewer than 20 bytes; IPv6: fewer than 40 | `truncated` |
-//! | H2 | version ≠ the ethertype's; IPv4 header length < 20; IPv4 total length < header length | `malformed` |
+//! | H2 | version ≠ the ethertype's; IPv4 header length < 20; IPv4 total length < a header length that is there | `malformed` |
 //! | H3 | IPv4: header or total length beyond what is there; IPv6: 40 + payload length beyond it | `truncated` |
 //! | H4 | IPv6: extension headers 0, 43, 60 (8 × (length + 1) bytes) and 44 (8) are walked, at most 4, a later fragment's being the last; a fifth follows | `malformed` |
 //! | H5 | IPv6: an extension header ends behind the IP packet | `truncated` |

@@ -1,0 +1,121 @@
+//! A node whose disk is older than what it told others.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::lab::{DEADLINE, Host, body, counter, red, say, until};
+use membership::record::Key;
+use membership::service::{FactWrite, Membership, StartError, WriteError};
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+fn alarms(peer: &Membership) -> Vec<String> {
+    peer.alarms().into_iter().map(|alarm| alarm.name).collect()
+}
+
+/// Starts at the address of a handle that was just dropped, which takes a moment to be free.
+async fn again(host: &Host) -> Membership {
+    let started = tokio::time::timeout(DEADLINE, async {
+        loop {
+            match host.try_start().await {
+                Err(StartError::Other(why)) if why.contains("cannot be bound") => tokio::task::yield_now().await,
+                other => return other.unwrap(),
+            }
+        }
+    });
+    started.await.unwrap()
+}
+
+async fn stop(peer: Membership) {
+    peer.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_disk_does_not_contradict_what_its_peers_have() {
+    let (_one, a) = Host::found("one").await;
+    let (mut two, b) = Host::join("two", &a).await;
+    say(&b, "early", "1").await;
+    // Another address each time would be something else to say each time.
+    let own = b.members().into_iter().find(|member| member.id == b.id());
+    two.config.listen = own.unwrap().record.addresses[0];
+    stop(b).await;
+    let backup = tempfile::tempdir().unwrap();
+    copy(&two.config.data, backup.path());
+
+    let b = again(&two).await;
+    let late = say(&b, "late", "2").await;
+    until("the peer has it", || a.holds(&late)).await;
+    stop(b).await;
+    copy(backup.path(), &two.config.data);
+
+    // It writes at once, as a daemon that starts does.
+    let b = again(&two).await;
+    assert!(!b.holds(&late), "the copy is older");
+    let after = say(&b, "after", "3").await;
+    until("the peer has all of it", || a.holds(&late) && a.holds(&after)).await;
+    until("they agree", || {
+        a.read(|r| r.root(&red())) == b.read(|r| r.root(&red()))
+    })
+    .await;
+    assert_eq!(b.read(|r| r.facts(&red()).count()), 3, "nothing was lost");
+    assert_eq!(
+        (alarms(&a), alarms(&b)),
+        (Vec::new(), vec!["store-restored".to_owned()])
+    );
+    assert_eq!(counter(&a, "bad_frames"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_after_a_start_waits_for_nobody_who_is_not_there() {
+    let (one, a) = Host::found("one").await;
+    let short = Duration::from_secs(2);
+    tokio::time::timeout(short, say(&a, "alone", "1"))
+        .await
+        .expect("a lone node does not wait");
+    let (two, b) = Host::join("two", &a).await;
+    b.shutdown().await;
+    let b = two.start().await;
+    tokio::time::timeout(short, say(&b, "met", "1"))
+        .await
+        .expect("a healthy restart does not wait long");
+    a.shutdown().await;
+    b.shutdown().await;
+    // Its only peer is gone for good: it waits as long as it must, and writes.
+    let a = one.start().await;
+    let mark = say(&a, "alone", "2").await;
+    assert!(a.holds(&mark));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_while_it_stopped_is_there_and_nothing_else() {
+    let (one, a) = Host::found("one").await;
+    let writer = a.clone();
+    let writes = tokio::spawn(async move {
+        let mut acknowledged = Vec::new();
+        for n in 0.. {
+            let write = FactWrite {
+                key: Key::new("Attachment", &n.to_string()),
+                body: body("x"),
+            };
+            match writer.write_facts(red(), vec![write]).await {
+                Ok(mark) => acknowledged.push(mark),
+                Err(WriteError::Closed) => break,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        acknowledged
+    });
+    until("it writes", || a.read(|r| r.facts(&red()).count()) > 20).await;
+    a.shutdown().await;
+    let acknowledged = writes.await.unwrap();
+    drop(a);
+    let a = one.start().await;
+    assert!(acknowledged.iter().all(|mark| a.holds(mark)));
+    assert_eq!(a.read(|r| r.facts(&red()).count()), acknowledged.len());
+}
