@@ -32,13 +32,16 @@ USAGE
 build() {
     local target=${CARGO_TARGET_DIR:-$repo/target}
     if [[ -n ${FABRIC_BIN:-} ]]; then
-        cd "$FABRIC_BIN" && pwd
+        [[ -x $FABRIC_BIN/fabric-node && -x $FABRIC_BIN/fabricctl ]] ||
+            die "FABRIC_BIN=$FABRIC_BIN has no fabric-node and fabricctl"
+        realpath "$FABRIC_BIN"
         return
     fi
     "$repo/deploy/setup.sh" >&2
     use_toolchain
     say "building fabric-node and fabricctl"
-    (cd "$repo" && quietly "$(state)/build.log" cargo build --release --locked -p fabric-node) || die "the build failed"
+    quietly "$(state)/build.log" cargo build --manifest-path "$repo/Cargo.toml" --release --locked -p fabric-node ||
+        die "the build failed"
     printf '%s/release\n' "$target"
 }
 
@@ -81,7 +84,6 @@ lab_up() {
     mkdir -p "$STATE_ROOT"
     mkdir -m 0700 "$(state)"
     trap after_up EXIT
-    trap 'exit 130' INT TERM
     printf '%s\n' "$underlay" >"$(state)/underlay"
     build >"$(state)/bin"
     say "making $count hosts on an $underlay underlay"

@@ -208,7 +208,6 @@ main() {
     need_root "$0"
     "$repo/deploy/setup.sh" --for bench
     trap clean_up EXIT
-    trap 'exit 130' INT TERM
     make_fabric
     make_raw
     make_bridge_vxlan

@@ -36,6 +36,7 @@ start_daemon() {
     setsid nsenter --net="/run/netns/$(namespace "$host")" "$(<"$(state)/bin")/fabric-node" run \
         --config "$dir/config.toml" </dev/null >>"$dir/log" 2>&1 9>&- &
     process "$!" >"$dir/pid" || true
+    disown
     within 30 answers_or_died "$host" || true
     if ! daemon_pid "$host" >/dev/null; then
         tail -n 20 "$dir/log" >&2

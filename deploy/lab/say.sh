@@ -45,12 +45,16 @@ within() {
     done
 }
 
+# A background command does not get the terminal's Ctrl-C: it is passed on.
+quiet_pid=
+trap '[[ -z $quiet_pid ]] || kill "$quiet_pid" 2>/dev/null; exit 130' INT TERM
+
 # quietly LOG COMMAND…: output goes to a file; its end is shown if the command fails; a long one shows that it runs.
 quietly() {
     local log=$1 pid status=0 began=$SECONDS shown=$SECONDS
     shift
     "$@" >"$log" 2>&1 &
-    pid=$!
+    pid=$! quiet_pid=$!
     while kill -0 "$pid" 2>/dev/null; do
         if ((SECONDS - shown >= 10)); then
             shown=$SECONDS
@@ -59,6 +63,7 @@ quietly() {
         sleep 0.2
     done
     wait "$pid" || status=$?
+    quiet_pid=
     ((status == 0)) || tail -n 30 "$log" >&2
     return "$status"
 }
