@@ -47,7 +47,13 @@ within() {
 
 # A background command does not get the terminal's Ctrl-C: it is passed on.
 quiet_pid=
-trap '[[ -z $quiet_pid ]] || kill "$quiet_pid" 2>/dev/null; exit 130' INT TERM
+trap interrupted INT TERM
+
+interrupted() {
+    say "interrupted"
+    [[ -z $quiet_pid ]] || kill "$quiet_pid" 2>/dev/null || true
+    exit 130
+}
 
 # quietly LOG COMMAND…: output goes to a file; its end is shown if the command fails; a long one shows that it runs.
 quietly() {
