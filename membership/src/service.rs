@@ -391,6 +391,9 @@ pub enum SetupError {
     /// The anchor refused: unknown, used or expired token.
     #[error("the cluster refused the token: {0}; make another one with `fabricctl token create`")]
     Refused(String),
+    /// An address of the token answered, but not as a node of the token's cluster.
+    #[error("who answered is not of the token's cluster: {0}; use a token made there with `fabricctl token create`")]
+    Stranger(String),
     /// No address of the token answered.
     #[error("none of {0} could be reached: {1}")]
     Unreachable(String, String),

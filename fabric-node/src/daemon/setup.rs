@@ -103,7 +103,10 @@ fn tell(out: &mut impl Write, outcome: &Outcome, made: &str) -> std::io::Result<
 impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         let exit = match &error {
-            SetupError::OtherCluster { .. } | SetupError::Refused(_) | SetupError::Other(_) => Exit::Refused,
+            SetupError::OtherCluster { .. }
+            | SetupError::Refused(_)
+            | SetupError::Stranger(_)
+            | SetupError::Other(_) => Exit::Refused,
             SetupError::BadToken(_) => Exit::Usage,
             SetupError::Unreachable(..) => Exit::TryAgain,
         };

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint};
+use quinn::{Connection, ConnectionError, Endpoint};
 use tokio::time::timeout;
 
 use super::{ANSWER_MAX, Denied, Grant, Request, VERSION, keying_material, proof_message};
@@ -25,6 +25,9 @@ pub(crate) enum JoinError {
     /// No address answered as the anchor.
     #[error("{0}")]
     Unreachable(String),
+    /// An address answered, but not as a node of the token's cluster.
+    #[error("{0}")]
+    Stranger(String),
     /// The token's root is none, or what the anchor issued is not good.
     #[error("{0}")]
     Certificate(#[from] PkiError),
@@ -44,15 +47,25 @@ pub(crate) async fn join(
 ) -> Result<Grant, JoinError> {
     let roots = Roots::new(token.cluster, std::slice::from_ref(&token.root))?;
     let mut reasons = Vec::new();
+    let mut stranger = false;
     for seed in &token.seeds {
         match timeout(ADDRESS_DEADLINE, ask(token, &roots, key, name, from, *seed)).await {
             Ok(Ok(grant)) => return check(&roots, key, grant, now),
             Ok(Err(JoinError::Unreachable(why))) => reasons.push(format!("{seed}: {why}")),
+            Ok(Err(JoinError::Stranger(why))) => {
+                stranger = true;
+                reasons.push(format!("{seed}: {why}"));
+            }
             Ok(Err(other)) => return Err(other),
             Err(_) => reasons.push(format!("{seed}: no answer in time")),
         }
     }
-    Err(JoinError::Unreachable(reasons.join("; ")))
+    let reasons = reasons.join("; ");
+    Err(if stranger {
+        JoinError::Stranger(reasons)
+    } else {
+        JoinError::Unreachable(reasons)
+    })
 }
 
 fn check(roots: &Roots, key: &NodeKey, grant: Grant, now: Duration) -> Result<Grant, JoinError> {
@@ -80,11 +93,22 @@ async fn ask(
         .connect(seed, &pki::dns_name(token.anchor, token.cluster))
         .map_err(|error| JoinError::Unreachable(error.to_string()))?
         .await
-        .map_err(|error| JoinError::Unreachable(error.to_string()))?;
+        .map_err(|error| not_connected(&error))?;
     let answer = exchange(&connection, token, key, name).await;
     Close::Done.close(&connection);
     let _late = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
     Ok(answer??)
+}
+
+/// Tells a host that is not there from one that is of another cluster: its handshake ends in a TLS alert, which QUIC
+/// carries as an error from 0x100 on (RFC 9001 section 4.8).
+fn not_connected(error: &ConnectionError) -> JoinError {
+    match error {
+        ConnectionError::TransportError(failed) if (0x100..0x200).contains(&u64::from(failed.code)) => {
+            JoinError::Stranger(error.to_string())
+        }
+        _ => JoinError::Unreachable(error.to_string()),
+    }
 }
 
 /// A certain address is kept where it is of the seed's family.

@@ -114,6 +114,7 @@ fn refused(token: &Token, error: JoinError) -> SetupError {
             let seeds: Vec<_> = token.seeds.iter().map(ToString::to_string).collect();
             SetupError::Unreachable(seeds.join(", "), why)
         }
+        JoinError::Stranger(why) => SetupError::Stranger(why),
         JoinError::Certificate(_) | JoinError::Local(_) => SetupError::Other(error.to_string()),
     }
 }

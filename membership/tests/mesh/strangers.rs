@@ -156,7 +156,7 @@ async fn a_token_of_a_cluster_that_is_not_there_leads_nowhere() {
         .unwrap();
     token.seeds = other.seeds;
     let lost = join(&Host::new().config, label("three"), &token.to_string()).await;
-    assert!(matches!(lost, Err(SetupError::Unreachable(..))), "{lost:?}");
+    assert!(matches!(lost, Err(SetupError::Stranger(_))), "{lost:?}");
 }
 
 /// Connects to a peer's mesh and tells how the peer ended it.
