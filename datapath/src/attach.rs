@@ -301,6 +301,19 @@ mod tests {
         assert!(lines.iter().any(|line| line == "clsact on up0"), "{lines:?}");
         assert!(!run("tc qdisc show dev up0").contains("clsact"));
         assert!(!pins.node().exists());
+
+        attach_all(node, &pins, ifindex);
+        runtime.block_on(async {
+            let netlink = Netlink::connect().expect("netlink");
+            let links = netlink.links().await.expect("links");
+            run("ip link del up0");
+            crate::purge::purge_layouts(&netlink, node, &pins, &links, &mut Vec::new())
+                .await
+                .expect("an interface that goes meanwhile is fine");
+        });
+        let left = pins.layouts().expect("the node's folder");
+        assert!(left.is_empty(), "{left:?}");
+        runtime.block_on(crate::purge(Path::new(BPFFS), node)).expect("purge");
     }
 
     #[test]

@@ -53,10 +53,14 @@ pub(crate) fn attach(
     Ok(())
 }
 
-/// Removes our filter.
+/// Removes our filter; an interface that is gone took it along.
 pub(crate) fn detach(interface: &str, hook: Hook, node: NodeId) -> Result<(), Error> {
-    let detached = filter(interface, hook, node).map(drop); // Dropping it removes the filter.
-    detached.map_err(Error::program("detach", hook.stub()))
+    match filter(interface, hook, node) {
+        Ok(filter) => drop(filter), // This removes it.
+        Err(e) if errno(&e) == Some(nix::libc::ENODEV) => {}
+        Err(e) => return Err(Error::program("detach", hook.stub())(e)),
+    }
+    Ok(())
 }
 
 fn filter(interface: &str, hook: Hook, node: NodeId) -> Result<SchedClassifierLink, ProgramError> {
@@ -99,6 +103,7 @@ fn ensure_qdisc(pins: &Pins, link: &Link) -> Result<(), Error> {
 fn errno(error: &ProgramError) -> Option<i32> {
     match error {
         ProgramError::TcError(TcError::NetlinkError(e)) | ProgramError::NetlinkError(e) => e.raw_os_error(),
+        ProgramError::TcError(TcError::IoError(e)) => e.raw_os_error(),
         _ => None,
     }
 }

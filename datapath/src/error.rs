@@ -149,6 +149,11 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether the kernel says that the interface of a request is not there (any more).
+    pub(crate) fn is_gone(&self) -> bool {
+        self.errno() == Some(nix::libc::ENODEV)
+    }
 }
 
 fn io_kind(error: &MapError) -> Option<i32> {

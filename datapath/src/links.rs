@@ -114,7 +114,7 @@ impl Netlink {
     pub(crate) async fn delete(&self, link: &Link) -> Result<(), Error> {
         let deleted = self.handle.link().del(link.ifindex).execute().await;
         match deleted.map_err(Error::netlink(format!("remove {}", link.name))) {
-            Err(e) if e.errno() == Some(nix::libc::ENODEV) => Ok(()),
+            Err(e) if e.is_gone() => Ok(()),
             other => other,
         }
     }

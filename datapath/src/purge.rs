@@ -1,4 +1,5 @@
-//! Removes all that a node made in the kernel, and only that; also when its daemon is gone and things are half there.
+//! Removes all that a node made in the kernel, and only that; also when its daemon is gone and things are half there,
+//! and when interfaces go while it works.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,12 +23,7 @@ pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
     let mut lines = Vec::new();
     purge_veths(&netlink, node, &mut lines).await?;
     let links = netlink.links().await?;
-    for layout in pins.layouts()? {
-        purge_hooks(&netlink, node, &layout, &links, &mut lines).await?;
-        purge_qdiscs(&netlink, &layout, &links, &mut lines).await?;
-        fs::remove_dir_all(&layout).map_err(Error::file("remove the pins", &layout))?;
-        lines.push(format!("pins {}", layout.display()));
-    }
+    purge_layouts(&netlink, node, &pins, &links, &mut lines).await?;
     if pins.node().exists() {
         fs::remove_dir(pins.node()).map_err(Error::file("remove the folder", pins.node()))?;
         // Of other nodes there may be more in it.
@@ -36,6 +32,23 @@ pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
         lines.extend((released > 0).then(|| format!("{released} managed neighbours")));
     }
     Ok(lines)
+}
+
+/// Takes stubs and qdiscs off `links`, of which some may be gone by now, and removes the pins.
+pub(crate) async fn purge_layouts(
+    netlink: &Netlink,
+    node: NodeId,
+    pins: &Pins,
+    links: &BTreeMap<u32, Link>,
+    lines: &mut Vec<String>,
+) -> Result<(), Error> {
+    for layout in pins.layouts()? {
+        purge_hooks(netlink, node, &layout, links, lines).await?;
+        purge_qdiscs(netlink, &layout, links, lines).await?;
+        fs::remove_dir_all(&layout).map_err(Error::file("remove the pins", &layout))?;
+        lines.push(format!("pins {}", layout.display()));
+    }
+    Ok(())
 }
 
 async fn purge_veths(netlink: &Netlink, node: NodeId, lines: &mut Vec<String>) -> Result<(), Error> {
@@ -64,7 +77,10 @@ async fn purge_hooks(
         if let (Some(link), Hook::FromEndpoint | Hook::ToEndpoint) = (link, hook)
             && link.up
         {
-            netlink.down(link).await?;
+            match netlink.down(link).await {
+                Err(e) if e.is_gone() => {}
+                other => other?,
+            }
         }
         attach::detach(&pin, link.map(|link| link.name.as_str()), hook, mechanism, node)?;
         lines.extend(link.map(|link| format!("{} ({}) on {}", hook.program(), mechanism.name(), link.name)));
@@ -99,8 +115,8 @@ async fn purge_qdiscs(
             header.handle = TcHandle::from(0xffff_0000);
             let removed = qdisc.execute().await;
             match removed.map_err(Error::netlink(format!("remove clsact from {}", link.name))) {
-                // Somebody removed it, or the interface is another one that got the index.
-                Err(e) if matches!(e.errno(), Some(nix::libc::ENOENT | nix::libc::EINVAL)) => {}
+                // Somebody removed it, or the interface is gone or another one that got the index.
+                Err(e) if e.is_gone() || matches!(e.errno(), Some(nix::libc::ENOENT | nix::libc::EINVAL)) => {}
                 other => {
                     other?;
                     lines.push(format!("clsact on {}", link.name));
