@@ -3,24 +3,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
 use membership::id::NodeId;
 use serde::Serialize;
 
 use crate::fact::{Binding, Vtep};
-use crate::name::{DomainName, EndpointName, Mac, NetworkName, Vni};
+use crate::name::{DomainName, EndpointName, Mac, NetworkName, PolicyName, RouterName, Vni};
 use crate::object::Kind;
-use crate::object::domain::DefaultPolicy;
+use crate::object::domain::{DefaultPolicy, Encapsulation};
 
 /// One domain on one host. Empty (but for conditions) where no endpoint of the domain is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forwarding {
     /// Which domain.
     pub domain: DomainName,
-    /// What happens to packets between its endpoints.
+    /// What happens to a connection of which no rule speaks.
     pub default_policy: DefaultPolicy,
-    /// The segments that have a port here.
+    /// How its packets travel between hosts.
+    pub encapsulation: Encapsulation,
+    /// The segments that have a port here, and those that a router joins with one of them.
     pub networks: BTreeMap<NetworkName, Segment>,
+    /// The routers of these segments.
+    pub routers: BTreeMap<RouterName, Router>,
+    /// The domain's rules in the order of evaluation: by priority (the higher first), then policy name, then version,
+    /// then place in the version. Empty groups and rules that can never match are left out only where that changes no
+    /// decision.
+    pub rules: Vec<Rule>,
     /// Endpoints attached on this host.
     pub ports: BTreeMap<EndpointName, Port>,
     /// Every place a frame of these segments can go to or come from, ports of this host included.
@@ -38,6 +48,113 @@ pub struct Segment {
     pub vni: Vni,
     /// Of its interfaces, in bytes.
     pub mtu: u16,
+    /// The router that is its gateway, if any.
+    pub router: Option<RouterName>,
+}
+
+/// A router: the same MAC address and gateway addresses on every host (anycast), so that every packet is routed in the
+/// host it starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Router {
+    /// Computed from domain and name.
+    pub mac: Mac,
+    /// Its own addresses in each of its segments, with the subnet's prefix length: the gateways of the subnets and the
+    /// link-local address of its MAC (/128).
+    pub addresses: BTreeMap<NetworkName, BTreeMap<IpAddr, u8>>,
+    /// Longest prefix wins. Subnets of its segments are in it.
+    pub routes: BTreeMap<IpNet, Route>,
+}
+
+/// Where a router sends what a prefix matches.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Route {
+    /// To whoever has the destination address in this segment.
+    Connected(NetworkName),
+    /// To one of these next hops, by the flow's hash (equal-cost multipath): addresses of stations in the segments named.
+    Via(BTreeSet<(NetworkName, IpAddr)>),
+    /// Nowhere, silently.
+    Blackhole,
+}
+
+/// Number of a selector of the domain's rules, from 0, below [`GROUPS_MAX`]. Numbers are not stable between compiles.
+pub type Group = u16;
+
+/// Most selectors of the rules of one domain.
+pub const GROUPS_MAX: usize = 256;
+
+/// Most rules of one domain, of both directions.
+pub const RULES_MAX: usize = 1024;
+
+/// A rule of a SecurityPolicy, resolved: selectors are groups, of which each station says whether it is in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Whose it is.
+    pub policy: PolicyName,
+    /// Where it stands in `ingress` or `egress` of the policy, from 0: what people are told.
+    pub number: u16,
+    /// Which of the concurrent versions of the policy it is of, from 0. A policy decides only as its versions agree:
+    /// it denies if the first match of any version denies, it allows if the first match of every version allows.
+    pub version: u16,
+    /// How many concurrent versions the policy has; 1 unless there is a conflict.
+    pub versions: u16,
+    /// To connections that the subject receives, or that it opens.
+    pub direction: Direction,
+    /// The local end: `None` means every endpoint of the domain.
+    pub subject: Option<Group>,
+    /// The far end.
+    pub peer: Peer,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// What happens to it.
+    pub action: Action,
+}
+
+/// Which way a connection is opened, as the subject sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// To the subject.
+    Ingress,
+    /// By the subject.
+    Egress,
+}
+
+/// The far end of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// Anybody.
+    Any,
+    /// Stations of the group, by their addresses (extra allowed prefixes included).
+    Group(Group),
+    /// Whoever has an address of the prefix.
+    Prefix(IpNet),
+}
+
+/// What a rule says of the upper layer. `Tcp`, `Udp` and `Sctp` name destination ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// Every protocol.
+    Any,
+    /// TCP to these ports.
+    Tcp(RangeInclusive<u16>),
+    /// UDP to these ports.
+    Udp(RangeInclusive<u16>),
+    /// SCTP to these ports.
+    Sctp(RangeInclusive<u16>),
+    /// ICMP for IPv4, ICMPv6 for IPv6: of this type and code, if given.
+    Icmp(Option<u8>, Option<u8>),
+    /// This protocol number.
+    Number(u8),
+}
+
+/// What a rule does with a connection that it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Lets it be.
+    Allow,
+    /// Drops it.
+    Deny,
+    /// Counts it and asks the next rule.
+    Audit,
 }
 
 /// A workload's port on this host.
@@ -51,6 +168,8 @@ pub struct Port {
     pub mac: Mac,
     /// Its addresses, each with the prefix length of its subnet, for setting up a namespace.
     pub addresses: BTreeMap<IpAddr, u8>,
+    /// Gateways of its subnets, for setting up a namespace; empty without a router.
+    pub gateways: BTreeSet<IpAddr>,
     /// Where its packets enter.
     pub binding: Binding,
 }
@@ -65,6 +184,10 @@ pub struct Station {
     /// Addresses it may use as a source and answers for: its own and the link-local one of its MAC (RFC 4291
     /// appendix A).
     pub addresses: BTreeSet<IpAddr>,
+    /// More that it may use as a source (but does not answer for): extra allowed addresses and prefixes.
+    pub prefixes: BTreeSet<IpNet>,
+    /// The selectors of the domain's rules that it matches.
+    pub groups: BTreeSet<Group>,
 }
 
 /// Where a station is.

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 pub type DomainName = Label;
 /// A network's name, unique within its domain.
 pub type NetworkName = Label;
+/// Name of a Router.
+pub type RouterName = Label;
+/// Name of a SecurityPolicy.
+pub type PolicyName = Label;
 /// An endpoint's name, unique within its domain.
 pub type EndpointName = Label;
 

@@ -11,7 +11,7 @@ use overlay::forwarding::{Forwarding, Place, Port, Segment, Station};
 use overlay::manifest;
 use overlay::model::{Host, Ingress, Model, Verdict};
 use overlay::name::{Mac, Vni};
-use overlay::object::domain::DefaultPolicy;
+use overlay::object::domain::{DefaultPolicy, Encapsulation};
 use overlay::object::{Kind, Spec};
 use proptest::prelude::*;
 
@@ -48,6 +48,8 @@ fn model() -> (Model, Ingress, NodeId) {
                 endpoint: name.parse().unwrap(),
                 place,
                 addresses,
+                prefixes: BTreeSet::new(),
+                groups: BTreeSet::new(),
             },
         )
     };
@@ -56,6 +58,7 @@ fn model() -> (Model, Ingress, NodeId) {
         vni,
         mac: web,
         addresses: BTreeMap::from([([10, 0, 0, 5].into(), 24)]),
+        gateways: BTreeSet::new(),
         binding: Binding::Interface {
             name: "tap0".to_owned(),
         },
@@ -63,7 +66,17 @@ fn model() -> (Model, Ingress, NodeId) {
     let forwarding = Forwarding {
         domain: "red".parse().unwrap(),
         default_policy: DefaultPolicy::Allow,
-        networks: BTreeMap::from([("lan".parse().unwrap(), Segment { vni, mtu: 1430 })]),
+        encapsulation: Encapsulation::Vxlan,
+        networks: BTreeMap::from([(
+            "lan".parse().unwrap(),
+            Segment {
+                vni,
+                mtu: 1430,
+                router: None,
+            },
+        )]),
+        routers: BTreeMap::new(),
+        rules: Vec::new(),
         ports: BTreeMap::from([("web".parse().unwrap(), port)]),
         stations: BTreeMap::from([
             station("web", web, 5, Place::Here),

@@ -82,4 +82,32 @@ reasons! {
     NoProgram = 26, "no_program";
     /// An answer to a question nobody has to see: gratuitous ARP, unsolicited NA for the endpoint's own address.
     Gratuitous = 27, "gratuitous";
+    /// TCP flags that no stack sends together.
+    TcpFlags = 28, "tcp_flags";
+    /// A later fragment whose first one was not seen or was dropped.
+    FragmentState = 29, "fragment_state";
+    /// A first fragment without its upper-layer header, or a later one that would overwrite it (RFC 3128, RFC 8200).
+    TinyFragment = 30, "tiny_fragment";
+    /// An address that no packet of a workload may carry: loopback, unspecified, reserved, or source equal to destination.
+    Martian = 31, "martian";
+    /// TTL or hop limit ran out at the router.
+    TtlExceeded = 32, "ttl_exceeded";
+    /// The router has no route to the destination.
+    Unroutable = 33, "unroutable";
+    /// A blackhole route.
+    Blackhole = 34, "blackhole";
+    /// More than the endpoint may cause: ICMP errors, floods, slow-path runs, punts.
+    RateLimit = 35, "rate_limit";
+    /// An ICMP error that quotes no connection of the domain, or an answer nobody asked for.
+    Unrelated = 36, "unrelated";
+    /// A Geneve header of another version (RFC 8926 section 3.4).
+    GeneveVersion = 37, "geneve_version";
+    /// A Geneve header with a critical option that is not known, or whose options contradict its length.
+    GeneveOption = 38, "geneve_option";
+    /// A Geneve control packet (O bit).
+    GeneveControl = 39, "geneve_control";
+    /// A Geneve payload that is no Ethernet frame.
+    GeneveProtocol = 40, "geneve_protocol";
+    /// For the router itself, which does not speak it.
+    RouterPort = 41, "router_port";
 }

@@ -37,6 +37,8 @@ layouts! {
         vni: u32,
         /// `PORT_*`.
         flags: u32,
+        /// Its station's slot of `GENERATIONS`.
+        slot: u32,
         /// The endpoint's MAC address.
         mac: [u8; 6],
         /// The MAC address of the host side of its interface, zero if it has none of its own (a tap).
@@ -55,7 +57,7 @@ layouts! {
 
     /// Value of `STATIONS`: where a MAC address lives.
     Station {
-        /// Number of the host it lives on, `HERE` for this one.
+        /// Number of the host it lives on, `HERE` for this one, `ROUTER` for the segment's router.
         peer: u32,
         /// Here: its interface; else 0.
         ifindex: u32,
@@ -63,6 +65,8 @@ layouts! {
         endpoint: u32,
         /// `PORT_*` of the interface.
         flags: u32,
+        /// Its slot of `GENERATIONS`.
+        slot: u32,
     }
 
     /// Key of `NEIGHBOURS`.
@@ -73,12 +77,210 @@ layouts! {
         address: Address,
     }
 
-    /// Value of `NEIGHBOURS`: whose an address is.
+    /// Value of `NEIGHBOURS` and `PREFIXES`: whose an address is.
     Neighbour {
         /// Its MAC address.
         mac: [u8; 6],
-        /// Zero.
-        zero: [u8; 2],
+        /// `NEIGHBOUR_*`.
+        flags: u16,
+        /// The selectors of the domain's rules that its endpoint matches, bit by bit.
+        groups: Groups,
+    }
+
+    /// Key of `PREFIXES`, a trie: extra addresses and prefixes that a station may use as a source.
+    PrefixKey {
+        /// Segment, in network order.
+        vni: [u8; 4],
+        /// 4 or 6.
+        family: [u8; 4],
+        /// IP address.
+        address: Address,
+    }
+
+    /// Key of `ROUTES`, a trie.
+    RouteKey {
+        /// Number of the router, in network order.
+        router: [u8; 4],
+        /// 4 or 6.
+        family: [u8; 4],
+        /// Destination.
+        address: Address,
+    }
+
+    /// Value of `ROUTES`.
+    Route {
+        /// `ROUTE_*`.
+        kind: u32,
+        /// `ROUTE_CONNECTED`: the segment; else 0.
+        vni: u32,
+        /// `ROUTE_VIA`: the set of next hops in `HOPS`; else 0.
+        set: u32,
+        /// How many hops the set has.
+        hops: u32,
+    }
+
+    /// Key of `HOPS` and `RULES`.
+    MemberKey {
+        /// The set. A set is never changed: another one takes its place.
+        set: u32,
+        /// From 0.
+        index: u32,
+    }
+
+    /// Value of `HOPS`.
+    Hop {
+        /// Segment.
+        vni: u32,
+        /// A station's address in it.
+        address: Address,
+    }
+
+    /// Value of `DOMAINS` (key: domain number).
+    Domain {
+        /// `DOMAIN_*`.
+        flags: u32,
+        /// Its slot of `GENERATIONS`: rules and routes.
+        slot: u32,
+        /// Set of the rules for connections that an endpoint opens.
+        egress: u32,
+        /// How many they are.
+        egress_rules: u32,
+        /// Set of the rules for connections that an endpoint receives.
+        ingress: u32,
+        /// How many they are.
+        ingress_rules: u32,
+    }
+
+    /// Value of `RULES`.
+    Rule {
+        /// Number of the policy, in the order of evaluation.
+        policy: u32,
+        /// Which of its concurrent versions, from 0.
+        version: u16,
+        /// How many versions it has.
+        versions: u16,
+        /// Group of the local end, or `ANY`.
+        subject: u16,
+        /// Group of the far end, or `ANY`, `PREFIX4`, `PREFIX6`.
+        peer: u16,
+        /// Protocol number, or `ANY`; `ICMP_OF_FAMILY`.
+        protocol: u16,
+        /// `ACTION_*`.
+        action: u16,
+        /// Lowest and highest destination port; for ICMP, type << 8 | code.
+        port_low: u16,
+        /// See `port_low`.
+        port_high: u16,
+        /// How many leading bits of `address` count.
+        prefix_length: u32,
+        /// Of the far end.
+        address: Address,
+    }
+
+    /// Key of `FLOWS`: all that leads to the decision and differs from packet to packet.
+    FlowKey {
+        /// Number of the endpoint that sent it, or VNI | `FLOW_TUNNEL`.
+        ingress: u32,
+        /// Source port << 16 | destination port, host order; ICMP: type << 24 | code << 16 | identifier.
+        ports: u32,
+        /// Protocol.
+        protocol: u32,
+        /// Source.
+        source: Address,
+        /// Destination.
+        destination: Address,
+    }
+
+    /// Value of `FLOWS`: a decision and what it was made from. Disposable: a miss takes the slow path.
+    Flow {
+        /// `FLOW_*`.
+        flags: u32,
+        /// Interface (deliver) or peer number (encapsulate).
+        target: u32,
+        /// Segment it leaves in.
+        vni: u32,
+        /// Domain.
+        domain: u32,
+        /// Number of the endpoint that it is delivered to; 0 if that is elsewhere.
+        endpoint: u32,
+        /// MTU of the segment it leaves in.
+        mtu: u32,
+        /// Slots of `GENERATIONS`: of the source's station, of the destination's, of the domain.
+        slots: [u32; 3],
+        /// Their values before the decision was made.
+        generations: [u32; 3],
+        /// When the connection was last told, in seconds of the coarse monotonic clock.
+        told: u32,
+        /// Destination and source MAC address as it came in.
+        frame: [u8; 12],
+        /// Destination and source MAC address as it leaves.
+        leaves: [u8; 12],
+        /// Outer source it came from; zero from an endpoint.
+        outer: Address,
+    }
+
+    /// Key of `CONNECTIONS` and `HALF_OPEN`: as the initiator's packets carry it.
+    ConnectionKey {
+        /// Domain.
+        domain: u32,
+        /// Source port << 16 | destination port, host order; ICMP echo: the identifier twice.
+        ports: u32,
+        /// Protocol.
+        protocol: u32,
+        /// The initiator.
+        source: Address,
+        /// The responder.
+        destination: Address,
+    }
+
+    /// Value of `CONNECTIONS` and `HALF_OPEN`.
+    Connection {
+        /// When a packet of it was seen last, in seconds of the coarse monotonic clock (up to `TELL` late).
+        seen: u32,
+        /// `crate::connection::State`.
+        state: u32,
+    }
+
+    /// Key of `FRAGMENTS`.
+    FragmentKey {
+        /// Domain.
+        domain: u32,
+        /// Number of the endpoint that sent it, or VNI | `FLOW_TUNNEL`.
+        ingress: u32,
+        /// Identification.
+        identification: u32,
+        /// Protocol (IPv4) or 0 (IPv6).
+        protocol: u32,
+        /// Source.
+        source: Address,
+        /// Destination.
+        destination: Address,
+    }
+
+    /// Value of `FRAGMENTS`: what the first fragment said.
+    FragmentState {
+        /// As `FlowKey::ports`.
+        ports: u32,
+        /// Upper-layer protocol.
+        protocol: u32,
+        /// When, in seconds of the coarse monotonic clock.
+        seen: u32,
+    }
+
+    /// Key of `LIMITS`.
+    LimitKey {
+        /// Number of the endpoint; 0 for what comes from the underlay.
+        endpoint: u32,
+        /// `LIMIT_*`.
+        kind: u32,
+    }
+
+    /// Value of `LIMITS`: a token bucket.
+    Bucket {
+        /// Thousandths of a token.
+        tokens: u64,
+        /// Filled last, in nanoseconds of the coarse monotonic clock.
+        filled: u64,
     }
 
     /// Value of `PEERS` (key: peer number): the tunnel to a host.
@@ -109,6 +311,12 @@ layouts! {
         flags: u32,
         /// MTU of its interfaces: the largest IP packet, in bytes.
         mtu: u32,
+        /// Number of its router; 0 if it has none.
+        router: u32,
+        /// MAC address of its router; zero if it has none.
+        router_mac: [u8; 6],
+        /// Zero.
+        zero: [u8; 2],
     }
 
     /// Key of `DROPS`.
@@ -137,12 +345,12 @@ layouts! {
         ipv6: Address,
         /// UDP port of VXLAN, host order.
         port: u32,
+        /// UDP port of Geneve, host order.
+        geneve_port: u32,
         /// What `skb->mark` is on packets that we redirect to a workload's host side.
         mark: u32,
         /// `KERNEL_*`.
         kernel: u32,
-        /// Zero.
-        zero: u32,
     }
 }
 
@@ -152,8 +360,64 @@ pub const HERE: u32 = 0;
 /// The other end is in another namespace: `bpf_redirect_peer` may be used.
 pub const PORT_NAMESPACE: u32 = 1;
 
-/// The segment's domain allows what no policy denies.
-pub const SEGMENT_ALLOW: u32 = 1;
+/// `Station::peer` of the router of a segment.
+pub const ROUTER: u32 = u32::MAX;
+
+/// Tunnels of the segment are Geneve (RFC 8926), not VXLAN.
+pub const SEGMENT_GENEVE: u32 = 1;
+
+/// The domain allows what no rule denies.
+pub const DOMAIN_ALLOW: u32 = 1;
+
+/// The address is one of the router's own.
+pub const NEIGHBOUR_ROUTER: u16 = 1;
+
+/// Groups as bits: bit `g % 64` of word `g / 64`.
+pub type Groups = [u64; 4];
+
+/// `Route::kind`: to whoever has the destination in `Route::vni`.
+pub const ROUTE_CONNECTED: u32 = 1;
+/// `Route::kind`: to one of the hops of `Route::set`.
+pub const ROUTE_VIA: u32 = 2;
+/// `Route::kind`: nowhere.
+pub const ROUTE_BLACKHOLE: u32 = 3;
+
+/// Of `Rule::subject`, `Rule::peer` and `Rule::protocol`: all.
+pub const ANY: u16 = 0xffff;
+/// `Rule::peer`: an IPv4 prefix.
+pub const PREFIX4: u16 = 0xfffe;
+/// `Rule::peer`: an IPv6 prefix.
+pub const PREFIX6: u16 = 0xfffd;
+/// `Rule::protocol`: ICMP over IPv4, ICMPv6 over IPv6.
+pub const ICMP_OF_FAMILY: u16 = 0xfffe;
+
+/// `Rule::action`.
+pub const ACTION_ALLOW: u16 = 1;
+/// `Rule::action`.
+pub const ACTION_DENY: u16 = 2;
+/// `Rule::action`.
+pub const ACTION_AUDIT: u16 = 3;
+
+/// Of `FlowKey::ingress`: it came through a tunnel.
+pub const FLOW_TUNNEL: u32 = 1 << 31;
+/// Into the tunnel to `Flow::target`; else to the interface `Flow::target`.
+pub const FLOW_ENCAPSULATE: u32 = 1;
+/// It was routed: MAC addresses are replaced, the TTL counts down.
+pub const FLOW_ROUTED: u32 = 2;
+/// The other end of the interface is in another namespace.
+pub const FLOW_NAMESPACE: u32 = 4;
+/// The packet goes from the responder to the initiator of its connection.
+pub const FLOW_REPLY: u32 = 8;
+/// By Geneve, not VXLAN.
+pub const FLOW_GENEVE: u32 = 16;
+
+/// A flow tells its connection that it lives at most once in this many seconds.
+pub const TELL: u32 = 2;
+
+/// Slots of `GENERATIONS` that stations hash to; those of domains follow.
+pub const STATION_SLOTS: u32 = 65_536;
+/// Slots of `GENERATIONS` that domain numbers are taken modulo of, from `STATION_SLOTS` on.
+pub const DOMAIN_SLOTS: u32 = 16_384;
 
 /// `source_mac` and `next_hop_mac` are valid.
 pub const PEER_RESOLVED: u32 = 1;
@@ -167,5 +431,11 @@ pub const SLOT_FROM_ENDPOINT: u32 = 0;
 pub const SLOT_TO_ENDPOINT: u32 = 1;
 /// See [`SLOT_FROM_ENDPOINT`].
 pub const SLOT_FROM_UNDERLAY: u32 = 2;
+/// First packets of flows of workloads.
+pub const SLOT_SLOW_ENDPOINT: u32 = 3;
+/// First packets of flows from the underlay.
+pub const SLOT_SLOW_UNDERLAY: u32 = 4;
+/// ICMP errors and the router's own answers.
+pub const SLOT_ROUTER: u32 = 5;
 /// How many slots there are.
-pub const SLOTS: u32 = 8;
+pub const SLOTS: u32 = 16;

@@ -31,6 +31,7 @@ impl Admitted<'_> {
             vni: self.vni,
             mac: self.mac,
             addresses,
+            gateways: BTreeSet::new(),
             binding,
         }
     }
@@ -42,6 +43,8 @@ impl Admitted<'_> {
             endpoint: name.clone(),
             place,
             addresses,
+            prefixes: BTreeSet::new(),
+            groups: BTreeSet::new(),
         }
     }
 }

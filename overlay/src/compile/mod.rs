@@ -34,6 +34,9 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
     Forwarding {
         domain: view.domain.clone(),
         default_policy: view.spec.default_policy,
+        encapsulation: view.spec.encapsulation,
+        routers: BTreeMap::new(),
+        rules: Vec::new(),
         hosts: hosts(view, &stations),
         networks,
         ports,

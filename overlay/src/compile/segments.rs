@@ -30,7 +30,8 @@ pub(super) fn in_force(view: &View, report: &mut Report) -> BTreeMap<NetworkName
                 numbers.insert(vni, name);
                 let mtu = network.spec.mtu.unwrap_or_else(|| Mtu::inside(smallest));
                 fits(view, name, mtu, report);
-                segments.insert((*name).clone(), Segment { vni, mtu: mtu.get() });
+                let (mtu, router) = (mtu.get(), None);
+                segments.insert((*name).clone(), Segment { vni, mtu, router });
             }
             Err(cause) => report.network(name, &cause),
         }
