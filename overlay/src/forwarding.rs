@@ -13,6 +13,7 @@ use crate::fact::{Binding, Vtep};
 use crate::name::{DomainName, EndpointName, Mac, NetworkName, PolicyName, RouterName, Vni};
 use crate::object::Kind;
 use crate::object::domain::{DefaultPolicy, Encapsulation};
+pub use crate::object::policy::Action;
 
 /// One domain on one host. Empty (but for conditions) where no endpoint of the domain is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,17 +145,6 @@ pub enum Protocol {
     Icmp(Option<u8>, Option<u8>),
     /// This protocol number.
     Number(u8),
-}
-
-/// What a rule does with a connection that it matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
-    /// Lets it be.
-    Allow,
-    /// Drops it.
-    Deny,
-    /// Counts it and asks the next rule.
-    Audit,
 }
 
 /// A workload's port on this host.

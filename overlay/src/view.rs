@@ -158,6 +158,7 @@ impl View {
                     },
                 );
             }
+            Ok(Spec::Router(_) | Spec::SecurityPolicy(_)) => {}
             Err(error) => {
                 self.unreadable.insert((kind, name.to_string()), error.to_string());
             }

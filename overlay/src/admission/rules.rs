@@ -48,6 +48,7 @@ pub(super) fn check(
             Spec::Domain(_) => check.refuse(index, "domain", Rule::DomainOfDomain(object.name.clone())),
             Spec::Network(given) => check.network(index, &object.name, given),
             Spec::Endpoint(given) => check.endpoint(index, &object.name, given),
+            Spec::Router(_) | Spec::SecurityPolicy(_) => {}
         }
     }
     check.refusals
