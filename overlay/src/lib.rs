@@ -16,7 +16,7 @@
 //! | [`forwarding`] | the result: ports, stations, routers, rules, hosts | |
 //! | [`model`] | what becomes of a packet: the specification of the datapath | forwardings |
 //!
-//! `claims` (which claimed addresses count) and `hash` (numbers from names) serve these.
+//! `claims` (which claimed addresses count), `ruleset` (rules from policies) and `hash` (numbers from names) serve these.
 
 pub mod address;
 pub mod admission;
@@ -33,6 +33,7 @@ pub mod model;
 pub mod name;
 pub mod object;
 pub mod prefix;
+mod ruleset;
 pub mod subnet;
 pub mod view;
 pub mod vni;
