@@ -336,3 +336,78 @@ fn a_policy_of_a_later_release_lets_nothing_through() {
     let reasons: Vec<&str> = conditions.iter().map(|condition| condition.reason).collect();
     assert_eq!(reasons, ["DeniesAll", "Unreadable"]);
 }
+
+/// The example as it would be stored, with each endpoint on alpha.
+fn example() -> View {
+    let text = include_str!("../../deploy/examples/routed.yaml");
+    let documents = overlay::manifest::parse("routed.yaml", text).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    let objects: Vec<_> = documents.into_iter().map(|document| document.object).collect();
+    let verdicts = overlay::admission::admit(&overlay::catalogue::Catalogue::default(), &objects);
+    let changes = verdicts
+        .into_values()
+        .next()
+        .unwrap()
+        .unwrap_or_else(|refusals| panic!("{}", refusals[0]));
+    let mut text = "domain: shop\nhosts: {alpha: {ipv4: 192.0.2.1}}\nattachments:\n".to_owned();
+    for (n, change) in changes.iter().enumerate() {
+        if change.object.kind() == overlay::object::Kind::Endpoint {
+            text += &format!(
+                "- {{endpoint: {}, host: alpha, interface: tap{n}}}\n",
+                change.object.name
+            );
+        }
+    }
+    text += "objects:\n";
+    for change in changes {
+        let manifest = serde_norway::to_value(&change.object).unwrap();
+        let indented = serde_norway::to_string(&manifest).unwrap().replace('\n', "\n  ");
+        text += &format!("- stamp: 1\n  {}\n", indented.trim_end());
+    }
+    seen(&lab::Input::read(&text))
+}
+
+#[test]
+fn the_example_lets_through_what_it_says() {
+    let view = example();
+    let forwarding = overlay::compile(&view, lab::node("alpha"));
+    assert_eq!(forwarding.conditions, Default::default());
+    let station = |name: &str| {
+        forwarding
+            .stations
+            .values()
+            .find(|it| it.endpoint.as_str() == name)
+            .unwrap()
+    };
+    let table = [
+        ("client-2", "web-1", 6, 80, true),
+        ("db-3", "web-1", 6, 80, true),
+        ("web-1", "db-3", 6, 5432, true),
+        ("client-2", "db-3", 6, 5432, false),
+        ("web-1", "db-3", 6, 80, false),
+        ("web-1", "db-3", 17, 5432, false),
+        ("client-2", "web-1", 6, 443, false),
+        ("client-2", "web-1", 1, 0, false),
+        ("web-1", "client-2", 6, 80, false),
+    ];
+    for (from, to, protocol, port, expected) in table {
+        let (from, to) = (station(from), station(to));
+        for v4 in [true, false] {
+            let far = |station: &Station| *station.addresses.iter().find(|a| a.is_ipv4() == v4).unwrap();
+            let connection = |direction, far| Connection {
+                direction,
+                far,
+                protocol,
+                port,
+            };
+            let egress = decide(&forwarding, from, connection(Direction::Egress, far(to)));
+            let ingress = decide(&forwarding, to, connection(Direction::Ingress, far(from)));
+            assert_eq!(
+                egress && ingress,
+                expected,
+                "{} to {} {protocol} {port}",
+                from.endpoint,
+                to.endpoint
+            );
+        }
+    }
+}
