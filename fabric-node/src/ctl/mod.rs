@@ -1,5 +1,5 @@
 //! `fabricctl`: arguments ([`args`]), the way to the daemon ([`client`]), one function per command ([`run`]), and how
-//! answers look ([`show`], [`tables`], [`problem`]). It holds no state and decides nothing: the daemon does.
+//! answers look ([`show`], [`tables`], [`specs`], [`problem`]). It holds no state and decides nothing: the daemon does.
 
 pub mod args;
 mod client;
@@ -8,6 +8,7 @@ mod pages;
 mod problem;
 mod run;
 mod show;
+mod specs;
 mod tables;
 mod watch;
 
