@@ -114,11 +114,13 @@
 //! | Q2 | via: for any hop, the station with exactly the hop's address has the longest prefix that contains the source in the hop's segment, and is at the host that the outer source is of | it may |
 //! | Q3 | — | `wrong_vtep` |
 //!
+//! Groups of the source are those of the station so found.
+//!
 //! # H: IP headers
 //!
 //! "What is there" ends with the frame; padding behind the IP packet is ignored, so the upper layer ends with the IP packet.
 //! A *first fragment* has offset 0 and "more fragments" set, a *later* one an offset; an IPv6 fragment header with neither
-//! makes no fragment (RFC 6946). The *upper protocol* is IPv4's protocol, or the first next header that is not walked.
+//! makes no fragment (RFC 6946); of several the last that makes one counts. The *upper protocol* is IPv4's protocol, or the first next header that is not walked.
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
@@ -232,34 +234,58 @@
 //!
 //! What the stack itself sends to a workload's host side never gets here: `to_endpoint` drops it as `not_forwarded`.
 
+mod admission;
 mod arp;
+mod checksum;
+mod connection;
+mod fragment;
+mod geneve;
+mod hash;
 mod headers;
+mod icmp_error;
 mod journey;
 mod neighbour;
+mod origin;
 pub mod outer;
+mod owner;
+mod policy;
 mod port;
 pub mod reason;
+mod related;
+mod rewrite;
+mod routing;
+mod transport;
 mod tunnel;
+pub mod verdict;
+mod vxlan;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use membership::id::NodeId;
 
 use crate::fact::Vtep;
-use crate::forwarding::{Forwarding, Segment, Station};
+use crate::forwarding::Forwarding;
 use crate::name::{DomainName, EndpointName, Mac, Vni};
+
+use admission::Memory;
+use icmp_error::Limits;
+use port::Sender;
 
 pub use outer::Tunnelled;
 pub use reason::Reason;
+pub use verdict::Verdict;
 
 /// Length of an Ethernet header.
 const ETHERNET: usize = 14;
 
-/// Hosts and what each has to do.
+/// Hosts, what each has to do, and what each remembers. Memory grows with every connection and fragment: it is for tests.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     hosts: BTreeMap<NodeId, Host>,
+    memories: BTreeMap<NodeId, Memory>,
+    limits: BTreeMap<NodeId, Limits>,
 }
 
 /// One host.
@@ -284,77 +310,62 @@ pub struct Ingress {
     pub host_mac: Option<Mac>,
 }
 
-/// What becomes of a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Not ours: whoever is next gets it as it is.
-    Pass,
-    /// To a workload's port on this host.
-    Deliver {
-        /// Its domain.
-        domain: DomainName,
-        /// The endpoint.
-        endpoint: EndpointName,
-    },
-    /// Into the tunnel to a host.
-    Encapsulate {
-        /// The host.
-        to: NodeId,
-        /// Segment.
-        vni: Vni,
-        /// Our tunnel address.
-        source: IpAddr,
-        /// The other host's.
-        destination: IpAddr,
-    },
-    /// Back to the port it came from.
-    Reply(Vec<u8>),
-    /// Nowhere.
-    Drop(Reason),
-}
-
 impl Model {
     /// The hosts of a cluster and what each has to do.
     pub fn of(hosts: impl IntoIterator<Item = (NodeId, Host)>) -> Self {
         Self {
             hosts: hosts.into_iter().collect(),
+            ..Self::default()
         }
     }
 
-    /// What becomes of a frame that a workload sends (table P).
-    #[must_use]
-    pub fn from_endpoint(&self, ingress: &Ingress, frame: &[u8]) -> Verdict {
-        port::from_endpoint(self.hosts.get(&ingress.host), ingress, frame).unwrap_or_else(Verdict::Drop)
+    /// A host, to change what it has to do. What it remembers stays.
+    pub fn host_mut(&mut self, host: NodeId) -> Option<&mut Host> {
+        self.hosts.get_mut(&host)
     }
 
-    /// What becomes of a packet (with its Ethernet header) that a host gets from the underlay (table T).
+    /// What becomes of a frame that a workload sends (table P) at `now`.
     #[must_use]
-    pub fn from_underlay(&self, host: NodeId, packet: &[u8]) -> Verdict {
+    pub fn from_endpoint(&mut self, ingress: &Ingress, frame: &[u8], now: Duration) -> Verdict {
+        let sender = match Sender::of(self.hosts.get(&ingress.host), ingress) {
+            Ok(sender) => sender,
+            Err(reason) => return Verdict::dropped(reason),
+        };
+        let memory = self.memories.entry(ingress.host).or_default();
+        let limits = self.limits.entry(ingress.host).or_default();
+        sender
+            .send(memory, frame, now)
+            .unwrap_or_else(|stop| stop.verdict(limits, &sender, frame, now))
+    }
+
+    /// What becomes of a packet (with its Ethernet header) that a host gets from the underlay (table T) at `now`.
+    #[must_use]
+    pub fn from_underlay(&mut self, host: NodeId, packet: &[u8], now: Duration) -> Verdict {
         let Some(vtep) = self.hosts.get(&host).and_then(|host| host.vtep.as_ref()) else {
             return Verdict::Pass;
         };
         match outer::ours(vtep, packet) {
-            Some(tunnelled) => self.from_tunnel(host, &tunnelled),
+            Some(tunnelled) => self.from_tunnel(host, &tunnelled, now),
             None => Verdict::Pass,
         }
     }
 
     /// What becomes of a tunnelled packet that is a host's (table T from T1 on).
     #[must_use]
-    pub fn from_tunnel(&self, host: NodeId, tunnelled: &Tunnelled<'_>) -> Verdict {
-        let host = self.hosts.get(&host);
-        host.map_or(Err(Reason::UnknownVtep), |host| tunnel::from_tunnel(host, tunnelled))
-            .unwrap_or_else(Verdict::Drop)
+    pub fn from_tunnel(&mut self, host: NodeId, tunnelled: &Tunnelled<'_>, now: Duration) -> Verdict {
+        let memory = self.memories.entry(host).or_default();
+        let Some(host) = self.hosts.get(&host) else {
+            return Verdict::dropped(Reason::UnknownVtep);
+        };
+        tunnel::from_tunnel(host, memory, tunnelled, now).unwrap_or_else(Verdict::dropped)
     }
 }
 
 impl Host {
-    /// The domain and segment of a VNI.
-    fn segment(&self, vni: Vni) -> Option<(&Forwarding, &Segment)> {
-        self.domains.values().find_map(|domain| {
-            let segment = domain.networks.values().find(|segment| segment.vni == vni)?;
-            Some((domain, segment))
-        })
+    /// The domain of a VNI.
+    fn segment(&self, vni: Vni) -> Option<&Forwarding> {
+        let mut domains = self.domains.values();
+        domains.find(|domain| domain.networks.values().any(|segment| segment.vni == vni))
     }
 
     /// The hosts (one, unless their tunnel ends clash) that a tunnel from this address is of.
@@ -364,14 +375,6 @@ impl Host {
             .filter(move |(_, vtep)| vtep.addresses().any(|address| address == source))
             .map(|(node, _)| *node)
     }
-}
-
-/// The station of a segment that has an address.
-fn owner(domain: &Forwarding, vni: Vni, address: IpAddr) -> Option<(Mac, &Station)> {
-    let stations = domain.stations.iter().filter(|((of, _), _)| *of == vni);
-    stations
-        .map(|((_, mac), station)| (*mac, station))
-        .find(|(_, station)| station.addresses.contains(&address))
 }
 
 /// Whether the octets are a group address (IEEE 802-2014 section 8.2).

@@ -108,7 +108,7 @@ impl From<DomainSpec> for DomainV1 {
         let DomainSpec {
             description,
             default_policy,
-            encapsulation: Encapsulation::Vxlan,
+            encapsulation: _,
         } = spec;
         Self {
             description: description.into(),

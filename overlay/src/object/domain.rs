@@ -24,6 +24,8 @@ pub enum Encapsulation {
     /// RFC 7348.
     #[default]
     Vxlan,
+    /// RFC 8926.
+    Geneve,
 }
 
 /// The content of a Domain.
