@@ -41,6 +41,9 @@ impl<'a> Passenger<'a> {
         if is_martian(ip.source, ip.destination) {
             return Err(Reason::Martian);
         }
+        if matches!(ip.fragment, Fragment::First(_)) && ip.upper.len() < ip.least_first() {
+            return Err(Reason::TinyFragment);
+        }
         let transport = memory.fragments.transport(&domain.domain, &entrance, ip, now)?;
         let valid = [SYN, SYN | ACK, ACK, ACK | FIN, RST, RST | ACK];
         if tcp_flags(ip).is_some_and(|flags| !valid.contains(&flags)) {
@@ -80,21 +83,15 @@ impl<'a> Passenger<'a> {
     fn standing(&self, connections: &mut Connections) -> Result<Standing, Reason> {
         let tuple = Tuple::of(self.ip.source, self.ip.destination, self.transport);
         let domain = &self.domain.domain;
-        let of = |initiator, side, state| Standing {
-            initiator,
-            side,
-            state,
-        };
+        let of = |initiator, side, state| Standing { initiator, side, state };
         match self.transport.message() {
-            Some(Message::Request(_)) => {
-                Ok(of(tuple, Side::Initiator, connections.live(domain, tuple, self.now)))
-            }
+            Some(Message::Request(_)) => Ok(of(tuple, Side::Initiator, connections.live(domain, tuple, self.now))),
             Some(Message::Reply(_)) => {
                 let initiator = tuple.reversed();
                 let live = connections.live(domain, initiator, self.now).ok_or(Reason::Unrelated)?;
                 Ok(of(initiator, Side::Responder, Some(live)))
             }
-            Some(Message::Other(..) | Message::Error) => Ok(of(tuple, Side::Initiator, None)),
+            Some(Message::Other | Message::Error) => Ok(of(tuple, Side::Initiator, None)),
             None => {
                 let flags = tcp_flags(self.ip);
                 let standing = connections.standing(domain, tuple, flags, self.now);
@@ -113,17 +110,15 @@ impl<'a> Passenger<'a> {
             Side::Initiator => (Direction::Egress, Direction::Ingress),
             Side::Responder => (Direction::Ingress, Direction::Egress),
         };
-        let what = Spoken::by(standing.initiator, self.transport);
-        let says = |direction, local: End<'_>, far| {
-            !local.asked || policy::allows(self.domain, direction, local, far, what)
-        };
+        let what = Spoken::by(standing.initiator, standing.state.is_some(), self.transport);
+        let says =
+            |direction, local: End<'_>, far| !local.asked || policy::allows(self.domain, direction, local, far, what);
         says(sent, source, destination) && says(received, destination, source)
     }
 
     /// The state of its connection behind it; none if it changes nothing.
     fn stepped(&self, standing: Standing) -> Option<State> {
-        let later = matches!(self.ip.fragment, Fragment::Later { .. });
-        if later || matches!(self.transport.message(), Some(Message::Other(..))) {
+        if matches!(self.transport.message(), Some(Message::Other)) {
             return None;
         }
         Some(match standing.state {

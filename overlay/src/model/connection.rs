@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::transport::{ACK, FIN, RST, SYN, TCP, Transport, Tuple};
+use super::transport::{ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, Transport, Tuple};
 use crate::name::DomainName;
 
 /// Which end of a connection a packet is of.
@@ -34,28 +34,31 @@ enum Step {
     Finish,
     Synchronize,
     Acknowledge,
+    /// It has no flags that are known.
+    Nothing,
 }
 
 impl State {
     /// Of a connection's first packet.
     pub(super) fn first(transport: Transport) -> Self {
-        match (transport.protocol, transport.message()) {
-            (TCP, _) => Self::Opening,
-            (_, Some(_)) => Self::Echo,
-            (_, None) => Self::OneWay,
+        match transport.protocol {
+            TCP => Self::Opening,
+            ICMP | ICMPV6 => Self::Echo,
+            _ => Self::OneWay,
         }
     }
 
     /// After a packet of this side.
     pub(super) fn step(self, side: Side, flags: Option<u8>) -> Self {
         use Side::{Initiator, Responder};
-        use Step::{Acknowledge, Finish, Reset, Synchronize};
+        use Step::{Acknowledge, Finish, Nothing, Reset, Synchronize};
 
         let step = match flags {
             Some(flags) if flags & RST != 0 => Reset,
             Some(flags) if flags & FIN != 0 => Finish,
             Some(flags) if flags & SYN != 0 => Synchronize,
-            Some(_) | None => Acknowledge,
+            Some(_) => Acknowledge,
+            None => Nothing,
         };
         match (self, side, step) {
             (Self::OneWay, Responder, _) => Self::TwoWay,
@@ -122,13 +125,7 @@ impl Connections {
     }
 
     /// C3 and C4: what a packet with this tuple is.
-    pub(super) fn standing(
-        &mut self,
-        domain: &DomainName,
-        tuple: Tuple,
-        flags: Option<u8>,
-        now: Duration,
-    ) -> Standing {
+    pub(super) fn standing(&mut self, domain: &DomainName, tuple: Tuple, flags: Option<u8>, now: Duration) -> Standing {
         let either = [(tuple, Side::Initiator), (tuple.reversed(), Side::Responder)];
         let live = either
             .into_iter()
@@ -177,30 +174,41 @@ mod tests {
     fn every_cell_of_table_k() {
         let (reset, finish, both, back, data) = (RST, FIN | ACK, SYN | ACK, SYN, ACK);
         let table = [
-            (Opening, [Opening, Opening, Opening, Opening], [Closing(Responder), Opened, Opened, Established]),
-            (Opened, [Closing(Initiator), Opened, Opened, Established], [Closing(Responder), Opened, Opened, Opened]),
-            (Established, [Closing(Initiator), Established, Established, Established], [
+            (
+                Opening,
+                [Opening, Opening, Opening, Opening],
+                [Closing(Responder), Opened, Opened, Established],
+            ),
+            (
+                Opened,
+                [Closing(Initiator), Opened, Opened, Established],
+                [Closing(Responder), Opened, Opened, Opened],
+            ),
+            (
+                Established,
+                [Closing(Initiator), Established, Established, Established],
+                [Closing(Responder), Established, Established, Established],
+            ),
+            (
+                Closing(Initiator),
+                [Closing(Initiator); 4],
+                [Closed, Closing(Initiator), Closing(Initiator), Closing(Initiator)],
+            ),
+            (
                 Closing(Responder),
-                Established,
-                Established,
-                Established,
-            ]),
-            (Closing(Initiator), [Closing(Initiator); 4], [
-                Closed,
-                Closing(Initiator),
-                Closing(Initiator),
-                Closing(Initiator),
-            ]),
-            (Closing(Responder), [Closed, Closing(Responder), Closing(Responder), Closing(Responder)], [
-                Closing(Responder);
-                4
-            ]),
+                [Closed, Closing(Responder), Closing(Responder), Closing(Responder)],
+                [Closing(Responder); 4],
+            ),
             (Closed, [Closed; 4], [Closed; 4]),
         ];
         for (state, initiator, responder) in table {
             for (side, expected) in [(Initiator, initiator), (Responder, responder)] {
                 for (flags, expected) in [finish, both, back, data].into_iter().zip(expected) {
-                    assert_eq!(state.step(side, Some(flags)), expected, "{state:?} {side:?} {flags:02x}");
+                    assert_eq!(
+                        state.step(side, Some(flags)),
+                        expected,
+                        "{state:?} {side:?} {flags:02x}"
+                    );
                 }
                 for flags in [reset, reset | ACK] {
                     assert_eq!(state.step(side, Some(flags)), Closed, "{state:?} {side:?} {flags:02x}");
@@ -208,7 +216,10 @@ mod tests {
             }
         }
         for (state, back) in [(OneWay, TwoWay), (TwoWay, TwoWay), (Echo, Echo)] {
-            assert_eq!((state.step(Initiator, None), state.step(Responder, None)), (state, back));
+            assert_eq!(
+                (state.step(Initiator, None), state.step(Responder, None)),
+                (state, back)
+            );
         }
     }
 }

@@ -7,9 +7,12 @@ use super::transport::{Content, Transport};
 
 /// The number of one of `hops` hops.
 pub(super) fn hop(ip: &Ip<'_>, transport: Transport, hops: usize) -> usize {
+    let protocol = u64::from(transport.protocol);
     let upper = match (ip.fragment, transport.content) {
-        (Fragment::None, Content::Ports { .. }) => u64::from(little(ip.upper, 0)) << 8 | u64::from(transport.protocol),
-        (Fragment::None, _) => u64::from(transport.protocol),
+        (Fragment::None, Content::Ports { source, destination }) => {
+            u64::from(source) << 24 | u64::from(destination) << 8 | protocol
+        }
+        (Fragment::None, _) => protocol,
         _ => 0,
     };
     let words = match (ip.source, ip.destination) {

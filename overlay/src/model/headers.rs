@@ -50,11 +50,30 @@ impl<'a> Ip<'a> {
             0x86dd => Self::v6(packet)?,
             _ => return Ok(None),
         };
-        match ip.fragment {
-            Fragment::Later { .. } => Ok(Some(ip)),
-            _ if ip.upper.len() >= least(ip.protocol, ip.source.is_ipv4()) => Ok(Some(ip)),
-            Fragment::First(_) => Err(Reason::TinyFragment),
-            Fragment::None => Err(Reason::Truncated),
+        if ip.fragment == Fragment::None && ip.upper.len() < ip.least_whole() {
+            return Err(Reason::Truncated);
+        }
+        Ok(Some(ip))
+    }
+
+    /// H6: the least bytes of its upper layer.
+    fn least_whole(&self) -> usize {
+        match (self.icmpv6_type(), self.least_first()) {
+            (Some(1..=4 | 128 | 129), least) => least,
+            (Some(_), _) => 4,
+            (None, least) => least,
+        }
+    }
+
+    /// F0: the least bytes of its upper layer in a first fragment.
+    pub(super) fn least_first(&self) -> usize {
+        match self.protocol {
+            6 => 20,
+            17 => 8,
+            132 => 12,
+            ICMP if self.source.is_ipv4() => 8,
+            ICMPV6 if self.source.is_ipv6() => 8,
+            _ => 0,
         }
     }
 
@@ -109,14 +128,22 @@ impl<'a> Ip<'a> {
 
     /// What its upper-layer header says; a later fragment has none.
     pub(super) fn transport(&self) -> Option<Transport> {
-        let later = matches!(self.fragment, Fragment::Later { .. });
-        (!later).then(|| Transport::of(self.protocol, self.source.is_ipv4(), self.upper))
+        match self.fragment {
+            Fragment::Later { .. } => None,
+            Fragment::First(_) | Fragment::None => Transport::of(self.protocol, self.source.is_ipv4(), self.upper),
+        }
     }
 
-    /// The ICMPv6 message, if it is one.
+    /// The ICMPv6 message, if it is one of at least four bytes.
     pub(super) fn icmpv6(&self) -> Option<&'a [u8]> {
         let later = matches!(self.fragment, Fragment::Later { .. });
-        (self.source.is_ipv6() && self.protocol == ICMPV6 && !later).then_some(self.upper)
+        let message = self.source.is_ipv6() && self.protocol == ICMPV6 && !later;
+        (message && self.upper.len() >= 4).then_some(self.upper)
+    }
+
+    /// Its type.
+    pub(super) fn icmpv6_type(&self) -> Option<u8> {
+        self.icmpv6().map(|message| message[0])
     }
 }
 
@@ -127,18 +154,6 @@ impl Fragment {
             (0, true) => Self::First(identification),
             (offset, _) => Self::Later { identification, offset },
         }
-    }
-}
-
-/// H6: the least bytes of an upper layer.
-fn least(protocol: u8, v4: bool) -> usize {
-    match protocol {
-        6 => 20,
-        17 => 8,
-        132 => 12,
-        ICMP if v4 => 8,
-        ICMPV6 if !v4 => 8,
-        _ => 0,
     }
 }
 
@@ -168,9 +183,10 @@ fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
             let header = Ipv6FragmentHeaderSlice::from_slice(at.rest).map_err(|_| Reason::Truncated)?;
             let offset = usize::from(header.fragment_offset().byte_offset());
             let fragment = Fragment::of(offset, header.more_fragments(), header.identification());
-            if fragment != Fragment::None {
-                at.fragment = fragment;
-            }
+            at.fragment = match (at.fragment, fragment) {
+                (Fragment::First(_), Fragment::None) => Fragment::First(header.identification()),
+                (_, fragment) => fragment,
+            };
             at.number = header.next_header();
             header.slice().len()
         } else {

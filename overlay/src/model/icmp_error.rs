@@ -9,7 +9,7 @@ use etherparse::{Ethernet2HeaderSlice, PacketBuilder};
 use super::headers::{Fragment, Ip};
 use super::owner::gateways;
 use super::port::Sender;
-use super::transport::Message;
+use super::transport::Content;
 use super::{Reason, Verdict, owner};
 use crate::name::{DomainName, EndpointName};
 
@@ -49,7 +49,7 @@ impl From<Reason> for Stop {
 
 impl Stop {
     /// With an error for the sender.
-    pub(super) fn telling(reason: Reason, error: IcmpError) -> Self {
+    pub(super) const fn telling(reason: Reason, error: IcmpError) -> Self {
         let error = Some(error);
         Self { reason, error }
     }
@@ -117,9 +117,13 @@ impl IcmpError {
 
 fn may_be_told(ip: &Ip<'_>) -> bool {
     let later = matches!(ip.fragment, Fragment::Later { .. });
-    let error = ip.transport().and_then(|transport| transport.message()) == Some(Message::Error);
+    let silent = match ip.transport().map(|transport| transport.content) {
+        Some(Content::Icmp { kind, .. }) if ip.source.is_ipv4() => matches!(kind, 3 | 4 | 5 | 11 | 12),
+        Some(Content::Icmp { kind, .. }) => kind < 128 || kind == 137,
+        Some(Content::Ports { .. } | Content::Opaque) | None => false,
+    };
     let nobody = ip.source.is_unspecified() || ip.source.is_multicast();
-    !(later || error || nobody)
+    !(later || silent || nobody)
 }
 
 /// The gateway of the sender, or who the sender wanted to reach.

@@ -18,7 +18,7 @@
 //! | P5 | the port's VNI has no segment | `unknown_vni` |
 //! | P6 | ethertype 0x0806 (untagged) | go to A |
 //! | P7 | ethertype neither 0x0800 nor 0x86dd, or a VLAN tag (in the frame or in its metadata) | `ether_type` |
-//! | P8 | the IP headers, by table H | `truncated`, `malformed`, `tiny_fragment` |
+//! | P8 | the IP headers, by table H | `truncated`, `malformed` |
 //! | P9 | source address is not the port's, by table S; `::` is let through if the destination MAC is a group address and the packet is ICMPv6 of type 131, 132, 133, 135 or 143 | `source_address` |
 //! | P10 | ICMPv6 type 134 (RA); IPv4 UDP to port 68; IPv6 UDP to port 546 (what DHCP servers send) | `rogue_server` |
 //! | P11 | ICMPv6 type 135 or 136 | go to N |
@@ -90,7 +90,7 @@
 //! | T6 | the inner frame (behind Geneve's options) has fewer than 14 bytes | `truncated` |
 //! | T7 | inner source MAC is neither the router's of the segment nor that of a station of the VNI that lives at the host the outer source is of | `wrong_vtep` |
 //! | T8 | inner ethertype neither 0x0800 nor 0x86dd (ARP and VLAN tags included) | `ether_type` |
-//! | T9 | the inner IP headers, by table H | `truncated`, `malformed`, `tiny_fragment` |
+//! | T9 | the inner IP headers, by table H | `truncated`, `malformed` |
 //! | T10 | from a station's MAC: inner source address is not that station's, by table S; from the router's: by table Q | `wrong_vtep` |
 //! | T11 | as P10 | `rogue_server` |
 //! | T12 | ICMPv6 type 135 or 136 (hosts answer for their peers: none crosses a tunnel) | `neighbour_spoof` |
@@ -120,7 +120,7 @@
 //!
 //! "What is there" ends with the frame; padding behind the IP packet is ignored, so the upper layer ends with the IP packet.
 //! A *first fragment* has offset 0 and "more fragments" set, a *later* one an offset; an IPv6 fragment header with neither
-//! makes no fragment (RFC 6946); of several the last that makes one counts. The *upper protocol* is IPv4's protocol, or the first next header that is not walked.
+//! makes no fragment (RFC 6946); of several the last one's identification counts. The *upper protocol* is IPv4's protocol, or the first next header that is not walked.
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
@@ -129,16 +129,18 @@
 //! | H3 | IPv4: header or total length beyond what is there; IPv6: 40 + payload length beyond it | `truncated` |
 //! | H4 | IPv6: extension headers 0, 43, 60 (8 × (length + 1) bytes) and 44 (8) are walked, at most 8, a later fragment's being the last; a ninth follows | `malformed` |
 //! | H5 | IPv6: an extension header ends behind the IP packet | `truncated` |
-//! | H6 | not a later fragment, and the upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 8 | `tiny_fragment` in a first fragment, else `truncated` |
+//! | H6 | no fragment, and the upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 4, of types 1–4, 128 and 129 8 | `truncated` |
 //!
 //! A later fragment has no upper layer: checks on UDP and ICMPv6 do not hold for it. So has what is behind any other header
-//! (AH, ESP, "no next header"). ICMPv6 is next header 58 of IPv6 only, ICMP is protocol 1 of IPv4 only.
+//! (AH, ESP, "no next header"), and a first fragment that is too short for its header (but ICMP's type is read if 4 bytes are
+//! there). ICMPv6 is next header 58 of IPv6 only, ICMP is protocol 1 of IPv4 only.
 //!
 //! # M, F, G: what no stack sends
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
 //! | M1 | source = destination; destination in 0/8, 127/8, 224/4, 240/4, `::`, `::1`, ff00::/8 or `::ffff:0:0/96` | `martian` |
+//! | F0 | a first fragment whose upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 8 | `tiny_fragment` |
 //! | F1 | a later fragment with offset × 8 < 20 whose IPv4 protocol, or next header in the IPv6 fragment header, is TCP (RFC 3128) | `tiny_fragment` |
 //! | F2 | a later fragment without an entry younger than 30 s of its first one (domain; endpoint, or VNI from a tunnel; source; destination; identification; protocol if IPv4) | `fragment_state` |
 //! | G1 | TCP, not a later fragment: of FIN, SYN, RST and ACK, what is set is none of SYN; SYN, ACK; ACK; ACK, FIN; RST; RST, ACK | `tcp_flags` |
@@ -150,14 +152,14 @@
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
-//! | R1 | destination is an address of the router in any of its segments: ICMP echo request (type 8 or 128, code 0), no fragment, no IPv4 options, no extension header | reply to the port: the frame with MAC and IP addresses swapped, type 0 or 129, TTL or hop limit 64; checksums updated (RFC 1624 equation 3), all else as it came |
+//! | R1 | destination is an address of the router in any of its segments: ICMP echo request (type 8 or 128), no fragment, no IPv4 options, no extension header | reply to the port: the frame with MAC and IP addresses swapped, type 0 or 129, TTL or hop limit 64; checksums updated (RFC 1624 equation 3), all else as it came |
 //! | | anything else to such an address | `router_port` |
 //! | R2 | source or destination in 169.254/16 or fe80::/10 | `unroutable`, no ICMP error |
 //! | R3 | TTL or hop limit ≤ 1 | `ttl_exceeded`, and ICMP 11/0, ICMPv6 3/0 |
 //! | R4 | longest match in the router's routes: none, or its segment is not here | `unroutable`, and ICMP 3/0, ICMPv6 1/0 |
 //! | | blackhole | `blackhole`, no ICMP error |
 //! | R5 | connected: target = destination in that segment; via: target = hop number *hash* % hops (in the set's order), in the hop's segment; its segment is not here: as R4 | |
-//! | R6 | the owner of the target (via: exact addresses only) is nobody or a router | `unknown_neighbour`, and ICMP 3/1, ICMPv6 1/3 |
+//! | R6 | no hop; or the owner of the target (via: exact addresses only) is nobody or a router | `unknown_neighbour`, and ICMP 3/1, ICMPv6 1/3 |
 //! | R7 | the owner is the sender's own station | `unknown_destination` |
 //! | R8 | — | leaves in the target's segment: source MAC the router's, destination MAC the owner's, TTL or hop limit − 1 (IPv4 checksum by RFC 1624 equation 3), all else as it came |
 //!
@@ -165,8 +167,7 @@
 //! of the longest prefix that contains the destination in the hop's segment.
 //!
 //! *Hash*: 64 bits, `h = 0x243f6a8885a308d3`, then for each word `h = (h ^ word) * 0x9e3779b97f4a7c15; h = h ^ (h >> 32)`.
-//! Words: ports as the four bytes stand in memory on a little-endian machine << 8 | upper protocol (fragments: 0; ports 0 but
-//! for TCP, UDP and SCTP); then the last four bytes of source << 32 | those of destination; IPv6 in addition: bytes 0–3 << 32 |
+//! Words: source port << 24 | destination port << 8 | upper protocol (fragments: 0; ports 0 but for TCP, UDP and SCTP); then the last four bytes of source << 32 | those of destination; IPv6 in addition: bytes 0–3 << 32 |
 //! 4–7 of source; 8–11 of source << 32 | 8–11 of destination; 0–3 << 32 | 4–7 of destination, four bytes always read as a
 //! little-endian number. The hop's number is the hash's upper half (`h >> 32`) % hops.
 //!
@@ -183,8 +184,8 @@
 //!
 //! A connection is (domain, protocol, initiator's address and port, responder's address and port). TCP, UDP and SCTP have
 //! ports; ICMP echo has its identifier as both ports; all other protocols have 0 and 0. ICMP that is neither echo (types 8, 0;
-//! ICMPv6 128, 129; code 0) nor an error makes no connection: each such packet is asked as if it opened one. A later
-//! fragment is looked up and asked like its first one, as without TCP flags, but changes no connection (but by C7).
+//! ICMPv6 128, 129) nor an error makes no connection: each such packet is asked as if it opened one. A later fragment is
+//! like its first one, without TCP flags.
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
@@ -202,8 +203,8 @@
 //!
 //! Rules of one direction are walked in their order. One matches if the subject is none or among the local end's groups; the
 //! peer is any, or a group of the far end, or a prefix that contains the far end's address; and the protocol matches, with
-//! the responder's port, or with type and code of ICMP (an echo connection always: 8/0, 128/0). `Audit` only counts. The rules of one
-//! policy decide together: by version the first match that is not audit; deny if any version denies; allow if as many versions
+//! the responder's port, or with type and code of the ICMP packet (of a live echo connection: 8/0, 128/0). `Audit` only counts. Rules of one
+//! direction that follow each other and are of one policy decide together: by version the first match that is not audit; deny if any version denies; allow if as many versions
 //! as it has allow; else the policy decides nothing and the next is asked. Behind the last the domain's default decides.
 //!
 //! # K: states
@@ -218,13 +219,13 @@
 //! | *Closed* | 10 s | | |
 //! | *OneWay* (UDP, SCTP, others) | 120 s | | *TwoWay* |
 //! | *TwoWay* | 300 s | | |
-//! | *Echo* (ICMP) | 60 s | | |
+//! | *Echo* (protocols 1 and 58) | 60 s | | |
 //!
-//! A packet that opens a connection makes *Opening*, *OneWay* or *Echo*, whatever else it is. What is not named stays.
+//! "ACK" and "SYN" are without FIN and RST. A packet that opens a connection makes *Opening*, *OneWay* or *Echo*, whatever else it is. What is not named stays.
 //!
 //! # I: ICMP errors of the fabric, to the sending workload only (never from a tunnel)
 //!
-//! None for an ICMP error, a later fragment, or a source that is a group address or unspecified; none beyond 100 per second and
+//! None for an ICMP error or redirect (ICMP 3, 4, 5, 11, 12; ICMPv6 below 128, 137), a later fragment, or a source that is a group address or unspecified; none beyond 100 per second and
 //! endpoint (a bucket of 100 tokens): then only the drop. Else: Ethernet to the port's MAC from the frame's destination MAC; IP
 //! to the packet's source from the lowest address of the router in the sender's segment that is of the family and not
 //! link-local, or, without one, from the packet's destination; TTL or hop limit 64; IPv4: traffic class 0, identification 0,

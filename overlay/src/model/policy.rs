@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::transport::{Message, Transport, Tuple};
+use super::transport::{Content, Transport, Tuple};
 use crate::forwarding::{Action, Direction, Forwarding, Group, Peer, Protocol, Rule};
 use crate::object::domain::DefaultPolicy;
 
@@ -27,13 +27,14 @@ pub(super) struct Spoken {
 }
 
 impl Spoken {
-    /// By a connection of which a packet is.
-    pub(super) fn by(initiator: Tuple, transport: Transport) -> Self {
+    /// By the connection, live or not, of which a packet is.
+    pub(super) fn by(initiator: Tuple, live: bool, transport: Transport) -> Self {
         let request = if initiator.source.0.is_ipv4() { 8 } else { 128 };
-        let icmp = transport.message().map(|message| match message {
-            Message::Other(kind, code) => (kind, code),
-            Message::Request(_) | Message::Reply(_) | Message::Error => (request, 0),
-        });
+        let icmp = match transport.content {
+            Content::Icmp { .. } if live => Some((request, 0)),
+            Content::Icmp { kind, code, .. } => Some((kind, code)),
+            Content::Ports { .. } | Content::Opaque => None,
+        };
         Self {
             protocol: initiator.protocol,
             port: initiator.destination.1,

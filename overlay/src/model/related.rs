@@ -16,20 +16,21 @@ const UPPER: usize = 8;
 /// Whether an error speaks of a live connection.
 pub(super) fn check(connections: &Connections, error: &Passenger<'_>) -> Result<(), Reason> {
     let quote = error.ip.upper.get(ICMP..).ok_or(Reason::Unrelated)?;
-    let quoted = if error.ip.source.is_ipv4() { v4(quote) } else { v6(quote) };
+    let quoted = if error.ip.source.is_ipv4() {
+        v4(quote)
+    } else {
+        v6(quote)
+    };
     let (source, destination, transport) = quoted.ok_or(Reason::Unrelated)?;
     if source != error.ip.destination {
         return Err(Reason::Unrelated);
     }
+    if matches!(transport.message(), Some(Message::Error | Message::Other)) {
+        return Err(Reason::Unrelated);
+    }
     let tuple = Tuple::of(source, destination, transport);
-    let candidates = match transport.message() {
-        Some(Message::Request(_)) => vec![tuple],
-        Some(Message::Reply(_)) => vec![tuple.reversed()],
-        Some(Message::Error | Message::Other(..)) => vec![],
-        None => vec![tuple, tuple.reversed()],
-    };
     let domain = &error.domain.domain;
-    let live = candidates
+    let live = [tuple, tuple.reversed()]
         .into_iter()
         .any(|tuple| connections.live(domain, tuple, error.now).is_some());
     if live { Ok(()) } else { Err(Reason::Unrelated) }
@@ -44,7 +45,7 @@ fn v4(quote: &[u8]) -> Option<Quoted> {
         return None;
     }
     let upper = quote.get(20..20 + UPPER)?;
-    let transport = Transport::of(header.protocol().0, true, upper);
+    let transport = Transport::of(header.protocol().0, true, upper)?;
     let ends = (header.source_addr().into(), header.destination_addr().into());
     Some((ends.0, ends.1, transport))
 }
@@ -62,7 +63,7 @@ fn v6(quote: &[u8]) -> Option<Quoted> {
         return None;
     }
     let upper = quote.get(40..40 + UPPER)?;
-    let transport = Transport::of(next.0, false, upper);
+    let transport = Transport::of(next.0, false, upper)?;
     let ends = (header.source_addr().into(), header.destination_addr().into());
     Some((ends.0, ends.1, transport))
 }

@@ -31,6 +31,9 @@ pub(super) enum Routed<'a> {
     On(Onward<'a>),
 }
 
+/// R6.
+const NOBODY: Stop = Stop::telling(Reason::UnknownNeighbour, IcmpError::NoHost);
+
 /// What the router does with a frame of a workload.
 pub(super) fn route<'a>(
     sender: &Sender<'a>,
@@ -51,8 +54,7 @@ pub(super) fn route<'a>(
         return Err(Stop::telling(Reason::TtlExceeded, IcmpError::TtlExceeded));
     }
     let target = target(sender.domain, router, passenger)?;
-    let nobody = Stop::telling(Reason::UnknownNeighbour, IcmpError::NoHost);
-    let (mac, station) = target.owner.and_then(Owner::station).ok_or(nobody)?;
+    let (mac, station) = target.owner.and_then(Owner::station).ok_or(NOBODY)?;
     if (target.segment.vni, mac) == (sender.port.vni, sender.port.mac) {
         return Err(Reason::UnknownDestination.into());
     }
@@ -99,7 +101,7 @@ fn target<'a>(domain: &'a Forwarding, router: &'a Router, passenger: &Passenger<
             })
         }
         Route::Via(hops) => {
-            let (network, address) = hop(hops, passenger).ok_or(nowhere)?;
+            let (network, address) = hop(hops, passenger).ok_or(NOBODY)?;
             let segment = segment(network)?;
             Ok(Target {
                 segment,

@@ -45,36 +45,42 @@ pub(super) enum Message {
     Reply(u16),
     /// An error.
     Error,
-    /// Of this type and code.
-    Other(u8, u8),
+    /// None of these.
+    Other,
 }
 
 impl Transport {
-    /// Of an upper layer, which is as long as H6 asks.
-    pub(super) fn of(protocol: u8, v4: bool, upper: &[u8]) -> Self {
+    /// Of an upper layer; none if that is too short to tell.
+    pub(super) fn of(protocol: u8, v4: bool, upper: &[u8]) -> Option<Self> {
+        let icmp = protocol == if v4 { ICMP } else { ICMPV6 };
         let content = match (protocol, upper) {
-            (TCP | UDP | SCTP, &[a, b, c, d, ..]) => Content::Ports {
+            (TCP | UDP | SCTP, &[a, b, c, d, _, _, _, _, ..]) => Content::Ports {
                 source: u16::from_be_bytes([a, b]),
                 destination: u16::from_be_bytes([c, d]),
             },
-            (ICMP, &[kind, code, _, _, a, b, ..]) if v4 => icmp(kind, code, [a, b]),
-            (ICMPV6, &[kind, code, _, _, a, b, ..]) if !v4 => icmp(kind, code, [a, b]),
+            (TCP | UDP | SCTP, _) => return None,
+            (_, &[kind, code, _, _, ref rest @ ..]) if icmp => Content::Icmp {
+                kind,
+                code,
+                identifier: rest.first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes)),
+            },
+            _ if icmp => return None,
             _ => Content::Opaque,
         };
-        Self { protocol, content }
+        Some(Self { protocol, content })
     }
 
     /// What it is, if it is ICMP.
     pub(super) fn message(self) -> Option<Message> {
-        let Content::Icmp { kind, code, identifier } = self.content else {
+        let Content::Icmp { kind, identifier, .. } = self.content else {
             return None;
         };
         let v6 = self.protocol == ICMPV6;
-        Some(match (v6, kind, code) {
-            (false, 8, 0) | (true, 128, 0) => Message::Request(identifier),
-            (false, 0, 0) | (true, 129, 0) => Message::Reply(identifier),
-            (false, 3 | 11 | 12, _) | (true, 1..=4, _) => Message::Error,
-            _ => Message::Other(kind, code),
+        Some(match (v6, kind) {
+            (false, 8) | (true, 128) => Message::Request(identifier),
+            (false, 0) | (true, 129) => Message::Reply(identifier),
+            (false, 3 | 11 | 12) | (true, 1..=4) => Message::Error,
+            _ => Message::Other,
         })
     }
 
@@ -95,14 +101,6 @@ impl Transport {
             (UDP, Content::Ports { destination, .. }) => destination == client,
             _ => false,
         }
-    }
-}
-
-fn icmp(kind: u8, code: u8, identifier: [u8; 2]) -> Content {
-    Content::Icmp {
-        kind,
-        code,
-        identifier: u16::from_be_bytes(identifier),
     }
 }
 

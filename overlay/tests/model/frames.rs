@@ -20,7 +20,13 @@ pub(crate) fn udp4(to: [u8; 6], from: &str, source: [u8; 4], port: u16, payload:
 
 pub(crate) fn udp6(to: [u8; 6], from: &str, source: &str, port: u16, payload: usize) -> Vec<u8> {
     let source: Ipv6Addr = source.parse().unwrap();
-    let target: Ipv6Addr = if source.segments()[7] == 6 { "fd00::5" } else { "fd00::6" }.parse().unwrap();
+    let target: Ipv6Addr = if source.segments()[7] == 6 {
+        "fd00::5"
+    } else {
+        "fd00::6"
+    }
+    .parse()
+    .unwrap();
     let builder = PacketBuilder::ethernet2(mac(from).octets(), to)
         .ipv6(source.octets(), target.octets(), 64)
         .udp(1000, port);

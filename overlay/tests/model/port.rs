@@ -107,7 +107,11 @@ fn frames_from_a_workload() {
             first_fragment(&dhcp),
             drop(Reason::RogueServer),
         ),
-        ("P10 not in a later one", later_fragment(&dhcp), drop(Reason::FragmentState)),
+        (
+            "P10 not in a later one",
+            later_fragment(&dhcp),
+            drop(Reason::FragmentState),
+        ),
         ("P10 DHCPv6", dhcp6, drop(Reason::RogueServer)),
         ("P10 546 in IPv4 is nothing", udp4(db, WEB, four(5), 546, 8), to_beta(7)),
         (
@@ -211,11 +215,7 @@ fn ports_that_are_none() {
         },
     ];
     for ingress in nowhere {
-        assert_eq!(
-            sent(&model, &ingress, &frame),
-            drop(Reason::UnknownPort),
-            "{ingress:?}"
-        );
+        assert_eq!(sent(&model, &ingress, &frame), drop(Reason::UnknownPort), "{ingress:?}");
     }
 }
 
@@ -258,10 +258,7 @@ fn a_way_goes_through_both_hosts() {
         ..web("red")
     };
     let back = udp4(mac(WEB).octets(), DB, four(6), 2000, 8);
-    assert_eq!(
-        way(&db, &back),
-        (lab::node("alpha"), deliver("red", "web", &back))
-    );
+    assert_eq!(way(&db, &back), (lab::node("alpha"), deliver("red", "web", &back)));
 }
 
 #[test]

@@ -146,11 +146,7 @@ fn packets_from_the_underlay() {
             deliver("red", "web", &marked),
         ),
         ("T21", good.clone(), deliver("red", "web", &inner)),
-        (
-            "T21 IPv6",
-            from_beta(&inner6),
-            deliver("red", "web", &inner6),
-        ),
+        ("T21 IPv6", from_beta(&inner6), deliver("red", "web", &inner6)),
         (
             "T21 over IPv6",
             tunnelled("2001:db8::2", "2001:db8::1", 8, 7, &inner),
