@@ -81,7 +81,9 @@ pub(super) fn by_tls(api: &str, error: &(dyn Error + 'static)) -> Option<Problem
         rustls::Error::InvalidCertificate(wrong) => Some(Problem::Stranger {
             api,
             why: match wrong {
-                CertificateError::UnknownIssuer => "no root of that cluster signed its certificate".to_owned(),
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    "no root of that cluster signed its certificate".to_owned()
+                }
                 other => format!("its certificate is not valid: {other}"),
             },
         }),
@@ -89,7 +91,7 @@ pub(super) fn by_tls(api: &str, error: &(dyn Error + 'static)) -> Option<Problem
             api,
             why: match alert {
                 AlertDescription::CertificateExpired => "its certificate has expired by that node's clock".to_owned(),
-                AlertDescription::UnknownCA => "it is of another cluster".to_owned(),
+                AlertDescription::UnknownCA | AlertDescription::DecryptError => "it is of another cluster".to_owned(),
                 other => format!("TLS alert {other:?}"),
             },
         }),
