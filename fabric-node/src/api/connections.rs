@@ -129,3 +129,66 @@ pub(super) async fn accepted<T, F: Future<Output = io::Result<T>>>(accept: impl 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    /// One place, taken by a client.
+    async fn taken() -> (Connections, DuplexStream) {
+        let router = Router::new().route("/", get(async || "x".repeat(4096)));
+        let connections = Connections::new(router, 1);
+        let (client, server) = tokio::io::duplex(1024);
+        let place = connections.place().await;
+        connections.serve(server, Author::Local("tester".to_owned()), place);
+        assert!(connections.free_place().is_none());
+        (connections, client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_and_does_not_read_loses_its_place() {
+        let (connections, mut client) = taken().await;
+        client.write_all(REQUEST).await.expect("sent");
+        let freed = timeout(LIFE_MAX + END_MAX + HEAD_TIME_MAX, connections.place()).await;
+        assert!(freed.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_ever_loses_its_place() {
+        let (connections, mut client) = taken().await;
+        let mut answer = [0; 512];
+        let mut often = tokio::time::interval(HEAD_TIME_MAX / 2);
+        let asking = async {
+            loop {
+                often.tick().await;
+                client.write_all(REQUEST).await?;
+                while let Ok(read) = timeout(Duration::from_secs(1), client.read(&mut answer)).await {
+                    if read? == 0 {
+                        return io::Result::Ok(());
+                    }
+                }
+            }
+        };
+        let ended = timeout(LIFE_MAX + HEAD_TIME_MAX, asking).await;
+        assert!(ended.is_ok());
+        assert!(connections.free_place().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_sends_idle_clients_away_at_once() {
+        let (connections, mut client) = taken().await;
+        let mut answer = Vec::new();
+        let (ended, read) = tokio::join!(
+            timeout(Duration::from_millis(1), connections.end()),
+            client.read_to_end(&mut answer)
+        );
+        assert!(ended.is_ok());
+        assert_eq!(read.ok(), Some(0));
+    }
+}

@@ -117,8 +117,9 @@ impl Backend for Node {
     }
 
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
-        tracing::info!(%author, user = %name, ttl_s = request.ttl_s, "a user's certificate is made");
-        users::issue(self, name, &request)
+        let made = users::issue(self, name, &request)?;
+        tracing::info!(%author, user = %name, until = %made.not_after, "a user's certificate was made");
+        Ok(made)
     }
 }
 
