@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use membership::id::NodeId;
 use membership::record::Body;
@@ -159,14 +160,14 @@ proptest! {
 
     #[test]
     fn any_frame_has_a_verdict(head in head(), rest in prop::collection::vec(any::<u8>(), 0..100)) {
-        let (model, ingress, here) = model();
+        let (mut model, ingress, here) = model();
         let frame = [head, rest].concat();
-        let verdict = model.from_endpoint(&ingress, &frame);
+        let verdict = model.from_endpoint(&ingress, &frame, Duration::ZERO);
         prop_assert!(!matches!(verdict, Verdict::Pass));
         let inner = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &frame].concat();
-        let verdict = model.from_underlay(here, &outer(&inner));
-        let expected = matches!(verdict, Verdict::Drop(_) | Verdict::Deliver { .. });
+        let verdict = model.from_underlay(here, &outer(&inner), Duration::ZERO);
+        let expected = matches!(verdict, Verdict::Drop { .. } | Verdict::Deliver { .. });
         prop_assert!(expected, "{:?}", verdict);
-        let _ = model.from_underlay(here, &frame);
+        let _ = model.from_underlay(here, &frame, Duration::ZERO);
     }
 }

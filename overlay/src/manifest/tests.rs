@@ -80,7 +80,12 @@ fn documents_become_objects() {
             (Kind::SecurityPolicy, "red", "web"),
         ]
     );
-    assert_eq!(documents[2].place.document, Some(3));
+    let lines: Vec<_> = documents.iter().map(|d| (d.place.document, d.place.line)).collect();
+    let expected = [(1, 1), (2, 7), (3, 13), (4, 22), (5, 31)].map(|(document, line)| (Some(document), Some(line)));
+    assert_eq!(lines, expected);
+    let spread = "[\n  {\"kind\": \"Domain\", \"name\": \"red\"},\n\n  {\"kind\": \"Domain\",\n  \"name\": \"blue\"}]";
+    let lines: Vec<_> = parse("a", spread).unwrap().iter().map(|d| d.place.line).collect();
+    assert_eq!(lines, [Some(2), Some(4)]);
     let Spec::Network(network) = &documents[1].object.spec else {
         panic!("{documents:?}")
     };
