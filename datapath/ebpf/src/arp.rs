@@ -4,9 +4,10 @@
 use datapath_common::{Port, Reason, Settings};
 
 use crate::headers::{Arp, ETHERNET, Ethernet, ether};
+use crate::drop::Owner;
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
-use crate::{Verdict, deliver, ip};
+use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, trace};
 
 const HARDWARE_ETHERNET: u16 = 1_u16.to_be();
 const LENGTHS: u16 = 0x0604_u16.to_be();
@@ -32,6 +33,7 @@ pub fn answer(packet: &mut Packet, port: &Port, settings: &Settings) -> Result<V
         target_address: arp.sender_address,
         ..arp
     };
+    trace::end(Owner::of(port), TC_ACT_REDIRECT, 0);
     deliver::back(packet, settings)
 }
 
