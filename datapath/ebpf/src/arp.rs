@@ -3,8 +3,8 @@
 
 use datapath_common::{Port, Reason, Settings};
 
-use crate::headers::{Arp, ETHERNET, Ethernet, ether};
 use crate::drop::Owner;
+use crate::headers::{Arp, ETHERNET, Ethernet, ether};
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
 use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, trace};

@@ -158,7 +158,11 @@ fn ipv6(packet: &mut Packet, walk: &mut Walk, start: usize) -> Result<(), Reason
     }
     walk.ip.end = end as u32;
     walk.fragment.protocol = 0;
-    if extension(next) { extensions(packet, walk) } else { Ok(()) }
+    if extension(next) {
+        extensions(packet, walk)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether an extension header of this kind is walked over.

@@ -30,13 +30,7 @@ const ALL_NODES_MAC: MacWords = [0x3333_u16.to_be(), 0, 1_u16.to_be()];
 
 /// Turns a solicitation into its advertisement, in place, and sends it back.
 #[inline(always)]
-pub fn answer(
-    packet: &mut Packet,
-    walk: &Walk,
-    port: &Port,
-    settings: &Settings,
-    kind: u8,
-) -> Result<Verdict, Reason> {
+pub fn answer(packet: &mut Packet, walk: &Walk, port: &Port, settings: &Settings, kind: u8) -> Result<Verdict, Reason> {
     if walk.ip.is(IP_EXTENDED) {
         return Err(Reason::Malformed);
     }

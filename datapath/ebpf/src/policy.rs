@@ -164,7 +164,11 @@ fn matches(evaluation: &Evaluation, rule: &Rule) -> bool {
         number => u32::from(number) == evaluation.protocol,
     };
     let port = evaluation.port;
-    subject && protocol && u32::from(rule.port_low) <= port && port <= u32::from(rule.port_high) && peer(evaluation, rule)
+    subject
+        && protocol
+        && u32::from(rule.port_low) <= port
+        && port <= u32::from(rule.port_high)
+        && peer(evaluation, rule)
 }
 
 #[inline(always)]

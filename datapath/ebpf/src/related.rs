@@ -18,7 +18,11 @@ const UPPER: u32 = 8;
 #[inline(always)]
 pub fn check(packet: &mut Packet, walk: &mut Walk) -> Result<(), Reason> {
     let quote = (walk.ip.upper & FARTHEST) + size_of::<Icmp>() as u32;
-    let header = if walk.ip.v4() { size_of::<Ipv4>() } else { size_of::<Ipv6>() } as u32;
+    let header = if walk.ip.v4() {
+        size_of::<Ipv4>()
+    } else {
+        size_of::<Ipv6>()
+    } as u32;
     if quote + header + UPPER > walk.ip.end {
         return Err(Reason::Unrelated);
     }

@@ -126,7 +126,11 @@ fn owner(vni: u32, address: &Address, v4: bool) -> Option<&'static Neighbour> {
         None => prefix(vni, address, v4),
         owner => owner,
     }?;
-    if owner.flags & NEIGHBOUR_ROUTER == 0 { Some(owner) } else { None }
+    if owner.flags & NEIGHBOUR_ROUTER == 0 {
+        Some(owner)
+    } else {
+        None
+    }
 }
 
 /// One of the route's next hops, always the same for a flow.

@@ -4,8 +4,8 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{
-    FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_NAMESPACE, HERE, PORT_NAMESPACE, Port, ROUTER, Reason, SEGMENT_GENEVE,
-    Segment, Settings, Station, slot,
+    FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_NAMESPACE, HERE, PORT_NAMESPACE, Port, ROUTER, Reason, SEGMENT_GENEVE, Segment,
+    Settings, Station, slot,
 };
 
 use crate::drop::Owner;
@@ -122,7 +122,11 @@ fn forward(
     if same(frame.destination, frame.source) {
         return Err(Reason::UnknownDestination);
     }
-    walk.gateway = if walk.ip.v4() { segment.gateway4 } else { segment.gateway6 };
+    walk.gateway = if walk.ip.v4() {
+        segment.gateway4
+    } else {
+        segment.gateway6
+    };
     walk.depends(On::Destination, slot::station(port.vni, mac_bytes(frame.destination)));
     let station = station(port.vni, frame.destination).ok_or(Reason::UnknownDestination)?;
     let station = if station.peer == ROUTER {

@@ -5,8 +5,8 @@ use datapath_common::Reason;
 use datapath_common::connection::sane;
 use datapath_common::entropy::Entropy;
 
-use crate::icmp::{ECHO_REPLY6, ECHO_REQUEST6};
 use crate::headers::{Icmp, Icmp6, Tcp, Udp, protocol};
+use crate::icmp::{ECHO_REPLY6, ECHO_REQUEST6};
 use crate::ip::{self, FARTHEST};
 use crate::packet::Packet;
 use crate::walk::{IP_FRAGMENT, IP_LATER, IP_TINY, Walk};
@@ -79,7 +79,11 @@ fn icmp_header(packet: &mut Packet, walk: &mut Walk, there: u32) -> Result<(), R
     if there < size_of::<Icmp>() as u32 {
         // Other ICMPv6 messages of four bytes are refused where it matters.
         let needed = matches!(start.kind, 1..=4 | ECHO_REQUEST6 | ECHO_REPLY6);
-        return if walk.ip.v4() || needed || walk.ip.is(IP_FRAGMENT) { short(walk) } else { Ok(()) };
+        return if walk.ip.v4() || needed || walk.ip.is(IP_FRAGMENT) {
+            short(walk)
+        } else {
+            Ok(())
+        };
     }
     packet.linear(upper + size_of::<Icmp>())?;
     walk.key.ports |= u32::from(u16::from_be(packet.at::<Icmp>(upper)?.rest[0]));
@@ -90,7 +94,11 @@ fn icmp_header(packet: &mut Packet, walk: &mut Walk, there: u32) -> Result<(), R
 #[inline(always)]
 pub fn check(walk: &Walk) -> Result<(), Reason> {
     let tcp = walk.key.protocol == protocol::TCP.into() && !walk.ip.is(IP_LATER);
-    if tcp && !sane(walk.ip.tcp) { Err(Reason::TcpFlags) } else { Ok(()) }
+    if tcp && !sane(walk.ip.tcp) {
+        Err(Reason::TcpFlags)
+    } else {
+        Ok(())
+    }
 }
 
 /// What spreads a flow over the underlay's paths. Fragments carry no ports, so all of a packet's go without.

@@ -159,7 +159,8 @@ impl Walk {
     /// Whether the flags say that a packet like this may find its decision in `FLOWS`.
     #[inline(always)]
     pub fn cacheable(&self) -> bool {
-        let tcp = self.key.protocol != u32::from(protocol::TCP) || self.ip.tcp & FLAGS == datapath_common::connection::ACK;
+        let tcp =
+            self.key.protocol != u32::from(protocol::TCP) || self.ip.tcp & FLAGS == datapath_common::connection::ACK;
         self.cache && tcp && !self.ip.is(IP_FRAGMENT | IP_EXTENDED)
     }
 }
