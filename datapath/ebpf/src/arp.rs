@@ -7,7 +7,7 @@ use crate::drop::Owner;
 use crate::headers::{Arp, ETHERNET, Ethernet, ether};
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
-use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, trace};
+use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, owner, trace};
 
 const HARDWARE_ETHERNET: u16 = 1_u16.to_be();
 const LENGTHS: u16 = 0x0604_u16.to_be();
@@ -53,7 +53,7 @@ fn asked(arp: &Arp, port: &Port) -> Result<[u16; 3], Reason> {
     }
     let (sender, target) = (word(arp.sender_address), word(arp.target_address));
     let probe = sender == 0 && arp.operation == REQUEST;
-    if !probe && !owner_of(port, sender).is_some_and(|owner| same(owner, asker)) {
+    if !probe && !is_of(port, sender) {
         return Err(Reason::NeighbourSpoof);
     }
     if arp.operation == REPLY || sender == target {
@@ -69,6 +69,13 @@ fn asked(arp: &Arp, port: &Port) -> Result<[u16; 3], Reason> {
 #[inline(always)]
 fn owner_of(port: &Port, address: u32) -> Option<[u16; 3]> {
     neighbour(port.vni, &ip::mapped(address)).map(|neighbour| mac_words(&neighbour.mac))
+}
+
+/// Whether the endpoint may use the address, a prefix of its own included.
+#[inline(always)]
+fn is_of(port: &Port, address: u32) -> bool {
+    let owner = owner::of(port.vni, &ip::mapped(address), true);
+    owner.is_some_and(|owner| same(mac_words(&owner.mac), mac_words(&port.mac)))
 }
 
 /// An address as one word in memory order.

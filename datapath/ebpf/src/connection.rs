@@ -6,7 +6,7 @@ use datapath_common::{Connection, ConnectionKey, FLOW_REPLY, Flow, FlowKey, Reas
 use crate::headers::protocol;
 use crate::icmp::{self, Kind};
 use crate::maps::{CONNECTIONS, HALF_OPEN};
-use crate::policy::{self, Ends};
+use crate::policy::{self, Ends, Opinion};
 use crate::transport::is_icmp;
 use crate::walk::{IP_LATER, Walk};
 
@@ -32,7 +32,10 @@ pub fn permit(walk: &mut Walk, tunnel: bool, here: bool) -> Result<(), Reason> {
 fn message(walk: &mut Walk, tunnel: bool, here: bool) -> Result<(), Reason> {
     walk.cache = false;
     name(walk);
-    policy::ask(walk, walk.ip.icmp, false, ends(false, tunnel, here))
+    match policy::ask(walk, walk.ip.icmp, false, ends(false, tunnel, here)) {
+        Opinion::Allowed => Ok(()),
+        _ => Err(Reason::Policy),
+    }
 }
 
 #[inline(always)]
@@ -47,11 +50,14 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         return Err(Reason::Unrelated);
     }
     let port = rule_port(walk, state.is_some());
-    if let Err(reason) = policy::ask(walk, port, reply, ends(reply, tunnel, here)) {
-        if state.is_some() {
-            forget(&walk.tuple);
+    match policy::ask(walk, port, reply, ends(reply, tunnel, here)) {
+        Opinion::Allowed => {}
+        opinion => {
+            if opinion == Opinion::Denied && state.is_some() {
+                forget(&walk.tuple);
+            }
+            return Err(Reason::Policy);
         }
-        return Err(reason);
     }
     if reply {
         walk.flow.flags |= FLOW_REPLY;

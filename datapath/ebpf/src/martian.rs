@@ -1,6 +1,6 @@
 //! Addresses that no packet of a workload may carry (RFC 1122 section 3.2.1.3, RFC 6890): table M of the reference model.
 
-use datapath_common::Reason;
+use datapath_common::{Address, Reason};
 
 use crate::ip;
 use crate::walk::Walk;
@@ -8,9 +8,9 @@ use crate::walk::Walk;
 /// Refuses them.
 #[inline(always)]
 pub fn check(walk: &Walk) -> Result<(), Reason> {
-    let destination = ip::words(&walk.key.destination);
+    let destination = &walk.key.destination;
     let martian = if walk.ip.v4() {
-        martian4(destination[3].to_ne_bytes())
+        martian4(destination[12])
     } else {
         martian6(destination)
     };
@@ -22,14 +22,14 @@ pub fn check(walk: &Walk) -> Result<(), Reason> {
 
 /// This network, loopback, multicast, reserved and broadcast.
 #[inline(always)]
-fn martian4(destination: [u8; 4]) -> bool {
-    matches!(destination[0], 0 | 127 | 224..)
+fn martian4(first: u8) -> bool {
+    matches!(first, 0 | 127 | 224..)
 }
 
-/// Unspecified, loopback, multicast.
+/// Unspecified, loopback, multicast; and what pretends to be IPv4, for which it would be taken from here on.
 #[inline(always)]
-fn martian6(destination: [u32; 4]) -> bool {
-    let nearly_zero = destination[0] | destination[1] | destination[2] == 0;
-    let last = u32::from_be(destination[3]);
-    nearly_zero && last <= 1 || destination[0].to_ne_bytes()[0] == 0xff
+fn martian6(destination: &Address) -> bool {
+    let words = ip::words(destination);
+    let low = words[0] | words[1] | words[2] == 0 && u32::from_be(words[3]) <= 1;
+    low || destination[0] == 0xff || ip::pretends(destination)
 }

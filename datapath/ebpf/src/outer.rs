@@ -35,7 +35,7 @@ pub fn ours(packet: &mut Packet, settings: &Settings) -> Option<Outer> {
     };
     packet.linear(outer.udp + size_of::<Udp>()).ok()?;
     let port = u32::from(u16::from_be(packet.at::<Udp>(outer.udp).ok()?.destination));
-    outer.geneve = port == settings.geneve_port && port != 0;
+    outer.geneve = port == settings.geneve_port && port != settings.port && port != 0;
     (outer.geneve || port == settings.port).then_some(outer)
 }
 

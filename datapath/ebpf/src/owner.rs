@@ -1,11 +1,12 @@
 //! Whose a MAC or an IP address is, and who sends from where: the lookups behind every check.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use datapath_common::{Address, Groups, Neighbour, NeighbourKey, PrefixKey, Station, StationKey};
+use datapath_common::{Address, Neighbour, NeighbourKey, PrefixKey, Station, StationKey};
 
 use crate::headers::MacWords;
 use crate::ip;
 use crate::maps::{NEIGHBOURS, PREFIXES, STATIONS};
+use crate::walk::Walk;
 
 /// Bits of a whole key of `PREFIXES`.
 const WHOLE: u32 = 32 + 32 + 128;
@@ -87,10 +88,12 @@ pub fn of(vni: u32, address: &Address, v4: bool) -> Option<&'static Neighbour> {
     }
 }
 
-/// Whether a source address is one of this MAC address's; and the address's groups.
+/// Whether the packet's source address is one of this MAC address's: table S of the reference model. Leaves the
+/// address's groups in the walk.
 #[inline(always)]
-pub fn owns(vni: u32, mac: MacWords, address: &Address, v4: bool, groups: &mut Groups) -> bool {
-    *groups = [0; 4];
+pub fn owns(walk: &mut Walk, vni: u32, mac: MacWords) -> bool {
+    walk.source_groups = [0; 4];
+    let (address, v4) = (&walk.key.source, walk.ip.v4());
     if !v4 && ip::pretends(address) {
         return false;
     }
@@ -100,12 +103,14 @@ pub fn owns(vni: u32, mac: MacWords, address: &Address, v4: bool, groups: &mut G
         owner => owner,
     };
     if let Some(owner) = owner {
-        *groups = owner.groups;
+        walk.source_groups = owner.groups;
         if same(mac_words(&owner.mac), mac) {
             return true;
         }
     }
-    // A link-local address that nobody else has (RFC 4291 section 2.5.6, RFC 7217).
+    // A link-local address that nobody else has (RFC 4291 section 2.5.6, RFC 7217). Who gets it, gets it without a
+    // change of what the decision depends on.
+    walk.cache = false;
     let words = ip::words(address);
     exact.is_none() && !v4 && [words[0], words[1]] == LINK_LOCAL
 }

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_loop;
 use datapath_common::{
     ACTION_ALLOW, ACTION_AUDIT, ANY, AUDIT_CONNECTIONS_FULL, Address, Count, DOMAIN_ALLOW, Domain, Groups,
-    ICMP_OF_FAMILY, MemberKey, PREFIX4, PREFIX6, Reason, Rule,
+    ICMP_OF_FAMILY, MemberKey, PREFIX4, PREFIX6, Rule,
 };
 
 use crate::ip;
@@ -41,6 +41,8 @@ pub struct Evaluation {
 const OPEN: u32 = 0;
 const ALLOWED: u32 = 1;
 const DENIED: u32 = 2;
+/// A rule is missing: its set is being taken away, another one has its place.
+const LOST: u32 = 3;
 /// No policy has this number.
 const NO_POLICY: u32 = u32::MAX;
 
@@ -51,27 +53,50 @@ pub struct Ends {
     pub responder: bool,
 }
 
+/// What the rules say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Opinion {
+    Allowed,
+    Denied,
+    /// Sets changed under way, more than once: no, but it says nothing of the connection.
+    Unknown,
+}
+
 /// Asks the rules of the ends that are here. `reply`: the packet goes from the responder to the initiator.
+#[inline(always)]
+pub fn ask(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
+    match ask_once(walk, port, reply, ends) {
+        Opinion::Unknown => ask_once(walk, port, reply, ends),
+        opinion => opinion,
+    }
+}
+
 #[inline(never)]
-pub fn ask(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Result<(), Reason> {
+fn ask_once(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
     // SAFETY: a value may change while it is read; each field is valid by itself.
-    let domain = unsafe { DOMAINS.get(walk.owner.domain) }.ok_or(Reason::Policy)?;
+    let Some(domain) = (unsafe { DOMAINS.get(walk.owner.domain) }) else {
+        return Opinion::Denied;
+    };
     walk.evaluation.v4 = walk.ip.v4();
     walk.evaluation.protocol = walk.tuple.protocol;
     walk.evaluation.port = port;
     walk.evaluation.length = walk.ip.end.saturating_sub(walk.ip.start);
-    if ends.initiator && !egress(walk, domain, reply) {
-        return Err(Reason::Policy);
+    if ends.initiator {
+        let opinion = egress(walk, domain, reply);
+        if opinion != Opinion::Allowed {
+            return opinion;
+        }
     }
-    if ends.responder && !ingress(walk, domain, reply) {
-        return Err(Reason::Policy);
+    if ends.responder {
+        ingress(walk, domain, reply)
+    } else {
+        Opinion::Allowed
     }
-    Ok(())
 }
 
 /// Whether the initiator may open it.
 #[inline(always)]
-fn egress(walk: &mut Walk, domain: &Domain, reply: bool) -> bool {
+fn egress(walk: &mut Walk, domain: &Domain, reply: bool) -> Opinion {
     walk.evaluation.set = domain.egress;
     walk.evaluation.address = walk.tuple.destination;
     ends(walk, reply);
@@ -80,7 +105,7 @@ fn egress(walk: &mut Walk, domain: &Domain, reply: bool) -> bool {
 
 /// Whether the responder may receive it.
 #[inline(always)]
-fn ingress(walk: &mut Walk, domain: &Domain, reply: bool) -> bool {
+fn ingress(walk: &mut Walk, domain: &Domain, reply: bool) -> Opinion {
     walk.evaluation.set = domain.ingress;
     walk.evaluation.address = walk.tuple.source;
     ends(walk, !reply);
@@ -96,7 +121,7 @@ fn ends(walk: &mut Walk, destination: bool) {
 }
 
 #[inline(always)]
-fn evaluate(walk: &mut Walk, domain: &Domain, rules: u32) -> bool {
+fn evaluate(walk: &mut Walk, domain: &Domain, rules: u32) -> Opinion {
     walk.evaluation.policy = NO_POLICY;
     walk.evaluation.version = 0;
     walk.evaluation.allowed = 0;
@@ -109,9 +134,10 @@ fn evaluate(walk: &mut Walk, domain: &Domain, rules: u32) -> bool {
         unsafe { bpf_loop(rules, callback as *mut c_void, (&raw mut context).cast(), 0) };
     }
     match walk.evaluation.verdict {
-        ALLOWED => true,
-        DENIED => false,
-        _ => domain.flags & DOMAIN_ALLOW != 0,
+        ALLOWED => Opinion::Allowed,
+        OPEN if domain.flags & DOMAIN_ALLOW != 0 => Opinion::Allowed,
+        LOST => Opinion::Unknown,
+        _ => Opinion::Denied,
     }
 }
 
@@ -125,8 +151,7 @@ unsafe extern "C" fn ask_rule(index: u32, context: *mut *mut Walk) -> i64 {
     };
     // SAFETY: a value may change while it is read, but sets are never changed.
     let Some(rule) = (unsafe { RULES.get(key) }) else {
-        // A set that is being taken away: what is missing may have denied.
-        evaluation.verdict = DENIED;
+        evaluation.verdict = LOST;
         return 1;
     };
     if rule.policy != evaluation.policy {

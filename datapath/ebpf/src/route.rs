@@ -10,7 +10,7 @@ use crate::icmp::{self, Kind};
 use crate::maps::{HOPS, ROUTES, SEGMENTS};
 use crate::owner::{family, mac_words, neighbour, prefix, same, station};
 use crate::slow_endpoint::segment_of;
-use crate::walk::{ANSWER_ECHO, IP_FRAGMENT, On, Walk};
+use crate::walk::{ANSWER_ECHO, IP_EXTENDED, IP_FRAGMENT, On, Walk};
 use crate::{answer, transport};
 
 /// Bits of a whole key of `ROUTES`.
@@ -50,23 +50,41 @@ pub fn route(walk: &mut Walk, port: &Port, segment: &Segment) -> Result<Option<&
         return Err(Reason::TtlExceeded);
     }
     let Some(route) = route else {
-        answer::no_route(walk);
-        return Err(Reason::Unroutable);
+        return Err(no_route(walk));
     };
     match route.kind {
         ROUTE_BLACKHOLE => return Err(Reason::Blackhole),
-        ROUTE_CONNECTED => connected(walk, route.vni),
-        ROUTE_VIA => via(walk, route),
-        _ => return Err(Reason::Unroutable),
+        ROUTE_CONNECTED => connected(walk, route.vni)?,
+        ROUTE_VIA => via(walk, route)?,
+        _ => return Err(no_route(walk)),
     }
-    .ok_or_else(|| unreachable_host(walk))?;
     arrive(walk, port).map(Some)
 }
 
 #[inline(always)]
-fn unreachable_host(walk: &mut Walk) -> Reason {
+fn no_route(walk: &mut Walk) -> Reason {
+    answer::no_route(walk);
+    Reason::Unroutable
+}
+
+#[inline(always)]
+fn no_host(walk: &mut Walk) -> Reason {
     answer::no_host(walk);
     Reason::UnknownNeighbour
+}
+
+/// The segment that a route leads into. Whatever the maps say on their way from one state to the next: not into another
+/// domain.
+#[inline(always)]
+fn enter(walk: &mut Walk, vni: u32) -> Result<(), Reason> {
+    // SAFETY: a value may change while it is read; each field is valid by itself.
+    match unsafe { SEGMENTS.get(vni) } {
+        Some(segment) if segment.domain == walk.owner.domain => {
+            segment_of(walk, segment);
+            Ok(())
+        }
+        _ => Err(no_route(walk)),
+    }
 }
 
 /// Whether the destination is one of the router's addresses, in any of its segments.
@@ -89,7 +107,7 @@ fn is_router(neighbour: Option<&Neighbour>) -> bool {
 /// To the router itself: it speaks echo only.
 #[inline(always)]
 fn addressed(walk: &mut Walk) -> Result<(), Reason> {
-    if icmp::kind(&walk.ip) == Kind::EchoRequest && !walk.ip.is(IP_FRAGMENT) {
+    if icmp::kind(&walk.ip) == Kind::EchoRequest && !walk.ip.is(IP_FRAGMENT | IP_EXTENDED) {
         walk.answer = ANSWER_ECHO;
         return Ok(());
     }
@@ -108,15 +126,21 @@ fn link_local(address: &Address, v4: bool) -> bool {
 
 /// Whoever has the destination in a segment of the router; writes who it is.
 #[inline(always)]
-fn connected(walk: &mut Walk, vni: u32) -> Option<()> {
+fn connected(walk: &mut Walk, vni: u32) -> Result<(), Reason> {
+    enter(walk, vni)?;
     let v4 = walk.ip.v4();
-    let owner = owner(vni, &walk.key.destination, v4)?;
-    walk.destination_groups = owner.groups;
-    next(walk, vni, owner.mac);
+    let Some(found) = owner(vni, &walk.key.destination, v4) else {
+        return Err(no_host(walk));
+    };
+    let mac = found.mac;
+    next(walk, vni, mac);
     // Read again behind the generation of its station.
-    let again = self::owner(vni, &walk.key.destination, v4)?;
-    walk.cache &= same(mac_words(&again.mac), mac_words(&owner.mac));
-    Some(())
+    let Some(again) = owner(vni, &walk.key.destination, v4) else {
+        return Err(no_host(walk));
+    };
+    walk.destination_groups = again.groups;
+    walk.cache &= same(mac_words(&again.mac), mac_words(&mac));
+    Ok(())
 }
 
 /// A station's address, or one of its prefixes; never the router's.
@@ -135,23 +159,38 @@ fn owner(vni: u32, address: &Address, v4: bool) -> Option<&'static Neighbour> {
 
 /// One of the route's next hops, always the same for a flow.
 #[inline(always)]
-fn via(walk: &mut Walk, route: &Route) -> Option<()> {
-    let hop = hop(route.set, transport::entropy(walk).hop(route.hops))?;
-    let station = neighbour(hop.vni, &hop.address)?;
-    if station.flags & NEIGHBOUR_ROUTER != 0 {
-        return None;
-    }
-    let mac = station.mac;
+fn via(walk: &mut Walk, route: &Route) -> Result<(), Reason> {
+    let Some(hop) = hop(route.set, transport::entropy(walk).hop(route.hops)) else {
+        return Err(no_host(walk));
+    };
+    enter(walk, hop.vni)?;
+    let Some(mac) = station_mac(hop) else {
+        return Err(no_host(walk));
+    };
     next(walk, hop.vni, mac);
-    let again = neighbour(hop.vni, &hop.address)?;
-    walk.cache &= same(mac_words(&again.mac), mac_words(&mac));
+    let again = station_mac(hop).is_some_and(|again| same(mac_words(&again), mac_words(&mac)));
     walk.destination_groups = [0; 4];
-    if let Some(owner) = prefix(hop.vni, &walk.key.destination, walk.ip.v4()) {
-        walk.destination_groups = owner.groups;
-        // A change of somebody else's groups would not be seen.
-        walk.cache &= same(mac_words(&owner.mac), mac_words(&mac));
+    let behind = match prefix(hop.vni, &walk.key.destination, walk.ip.v4()) {
+        Some(owner) => {
+            walk.destination_groups = owner.groups;
+            same(mac_words(&owner.mac), mac_words(&mac))
+        }
+        None => false,
+    };
+    // A change of somebody else's groups would not be seen.
+    walk.cache &= again && behind;
+    Ok(())
+}
+
+/// The MAC address of the station that a hop is.
+#[inline(always)]
+fn station_mac(hop: &Hop) -> Option<[u8; 6]> {
+    let station = neighbour(hop.vni, &hop.address)?;
+    if station.flags & NEIGHBOUR_ROUTER == 0 {
+        Some(station.mac)
+    } else {
+        None
     }
-    Some(())
 }
 
 /// The segment and the MAC address that it leaves for.
@@ -165,7 +204,7 @@ fn next(walk: &mut Walk, vni: u32, mac: [u8; 6]) {
     walk.flow.leaves = [a, b, c, d, e, f, g, h, i, j, k, l];
 }
 
-/// The station behind that, and what its segment says.
+/// The station behind that.
 #[inline(always)]
 fn arrive(walk: &mut Walk, port: &Port) -> Result<&'static Station, Reason> {
     let [a, b, c, d, e, f, ..] = walk.flow.leaves;
@@ -176,13 +215,6 @@ fn arrive(walk: &mut Walk, port: &Port) -> Result<&'static Station, Reason> {
     if hairpin || station.peer == datapath_common::ROUTER {
         return Err(Reason::UnknownDestination);
     }
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let leaves_in = unsafe { SEGMENTS.get(vni) }.ok_or(Reason::UnknownVni)?;
-    // Whatever the maps say on their way from one state to the next: not into another domain.
-    if leaves_in.domain != walk.owner.domain {
-        return Err(Reason::UnknownVni);
-    }
-    segment_of(walk, leaves_in);
     walk.flow.flags |= FLOW_ROUTED;
     Ok(station)
 }

@@ -16,6 +16,7 @@ use crate::walk::{ANSWER_ECHO, QUOTE, Walk};
 use crate::{TC_ACT_SHOT, Verdict, action, deliver, ip, kernel, limit, trace};
 
 const TTL: u8 = 64;
+const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 /// Where the IP header and, in an error, the ICMP header stand.
 const IP: usize = ETHERNET;
 const ICMP4: usize = IP + size_of::<Ipv4>();
@@ -90,9 +91,6 @@ fn echo6(packet: &mut Packet) -> Result<(), Reason> {
 /// Makes the error out of the packet that it is about.
 #[inline(always)]
 fn error(packet: &mut Packet, walk: &mut Walk, settings: &Settings) -> Result<Verdict, Reason> {
-    if ip::words(&walk.gateway) == [0; 4] {
-        return Err(Reason::RouterPort);
-    }
     if !limit::take(walk.owner.endpoint, LIMIT_ICMP, walk.nanoseconds) {
         return Err(Reason::RateLimit);
     }
@@ -150,17 +148,18 @@ fn error4(packet: &mut Packet, walk: &mut Walk, quote: u32) -> Result<(), Reason
     message.checksum = folded(sum(walk, &message)?);
     let total = (size_of::<Ipv4>() + size_of::<Icmp>()) as u16 + quote as u16;
     let (source, destination) = (ip::words(&walk.gateway)[3], ip::words(&walk.key.source)[3]);
-    let sum = u64::from(u16::from_ne_bytes([0x45, PRECEDENCE]))
+    let sum = u64::from(u16::from_ne_bytes([0x45, 0]))
         + u64::from(total.to_be())
+        + u64::from(DONT_FRAGMENT)
         + u64::from(u16::from_ne_bytes([TTL, protocol::ICMP]))
         + u64::from(source)
         + u64::from(destination);
     *packet.at_mut::<Ipv4>(IP)? = Ipv4 {
         version_length: 0x45,
-        traffic_class: PRECEDENCE,
+        traffic_class: 0,
         total_length: total.to_be(),
         identification: 0,
-        fragment: 0,
+        fragment: DONT_FRAGMENT,
         ttl: TTL,
         protocol: protocol::ICMP,
         checksum: folded(sum),
@@ -170,9 +169,6 @@ fn error4(packet: &mut Packet, walk: &mut Walk, quote: u32) -> Result<(), Reason
     *packet.at_mut::<Icmp>(ICMP4)? = message;
     Ok(())
 }
-
-/// Internetwork control, as RFC 1812 section 4.3.2.5 wants it.
-const PRECEDENCE: u8 = 0xc0;
 
 #[inline(always)]
 fn error6(packet: &mut Packet, walk: &mut Walk, quote: u32) -> Result<(), Reason> {
@@ -184,7 +180,7 @@ fn error6(packet: &mut Packet, walk: &mut Walk, quote: u32) -> Result<(), Reason
     let pseudo = ends + u64::from(payload.to_be()) + u64::from(u16::from(protocol::ICMP6).to_be());
     message.checksum = folded(pseudo + sum(walk, &message)?);
     *packet.at_mut::<Ipv6>(IP)? = Ipv6 {
-        version_class_flow: (6_u32 << 28 | u32::from(PRECEDENCE) << 20).to_be(),
+        version_class_flow: (6_u32 << 28).to_be(),
         payload_length: payload.to_be(),
         next_header: protocol::ICMP6,
         hop_limit: TTL,

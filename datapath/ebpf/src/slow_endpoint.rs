@@ -9,7 +9,7 @@ use datapath_common::{
 };
 
 use crate::drop::Owner;
-use crate::headers::{ETHERNET, Ethernet, ether};
+use crate::headers::{ETHERNET, Ethernet, MacWords, ether};
 use crate::icmp::{self, Kind};
 use crate::maps::{PORTS, SEGMENTS, SETTINGS};
 use crate::owner::{group, mac_bytes, mac_words, owns, same, station};
@@ -91,7 +91,7 @@ fn source(walk: &mut Walk, port: &Port, frame: &Ethernet) -> Result<Option<u8>, 
     let kind = icmp::kind6(&walk.ip);
     walk.source_vni = port.vni;
     let v4 = walk.ip.v4();
-    if !owns(port.vni, frame.source, &walk.key.source, v4, &mut walk.source_groups) {
+    if !owns(walk, port.vni, frame.source) {
         let unspecified = !v4 && ip::words(&walk.key.source) == [0; 4] && group(frame.destination);
         if !(unspecified && kind.is_some_and(icmp::without_address)) {
             return Err(Reason::SourceAddress);
@@ -122,11 +122,7 @@ fn forward(
     if same(frame.destination, frame.source) {
         return Err(Reason::UnknownDestination);
     }
-    walk.gateway = if walk.ip.v4() {
-        segment.gateway4
-    } else {
-        segment.gateway6
-    };
+    speaker(walk, segment);
     walk.depends(On::Destination, slot::station(port.vni, mac_bytes(frame.destination)));
     let station = station(port.vni, frame.destination).ok_or(Reason::UnknownDestination)?;
     let station = if station.peer == ROUTER {
@@ -136,10 +132,6 @@ fn forward(
         }
     } else {
         switch(walk, port.vni, frame, segment);
-        if ip::words(&walk.gateway) == [0; 4] {
-            // Without a router, the destination is said to say it.
-            walk.gateway = walk.key.destination;
-        }
         station
     };
     target(walk, station);
@@ -149,6 +141,7 @@ fn forward(
         related::check(packet, walk)?;
     } else {
         connection::permit(walk, false, station.peer == HERE)?;
+        fragment::remember(walk);
     }
     let load = load(packet, walk)?;
     if load.longest > walk.flow.mtu as usize {
@@ -156,7 +149,6 @@ fn forward(
         return Err(Reason::Mtu);
     }
     if !error {
-        fragment::remember(walk);
         flow::remember(walk);
     }
     let result = send::follow(packet, &walk.flow, &load, settings);
@@ -166,16 +158,38 @@ fn forward(
     result
 }
 
+/// Whom an ICMP error is from: the router, or, without one of the family, who would have got the packet.
+#[inline(always)]
+fn speaker(walk: &mut Walk, segment: &Segment) {
+    walk.gateway = if walk.ip.v4() {
+        segment.gateway4
+    } else {
+        segment.gateway6
+    };
+    if ip::words(&walk.gateway) == [0; 4] {
+        walk.gateway = walk.key.destination;
+    }
+}
+
 /// It stays in its segment.
 #[inline(always)]
 fn switch(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) {
     walk.flow.vni = vni;
     segment_of(walk, segment);
+    owned_by(walk, vni, frame.destination);
+}
+
+/// The destination address's groups. It may be anybody's who is reached by this MAC address, but a change of somebody
+/// else's groups would not be seen.
+#[inline(always)]
+pub fn owned_by(walk: &mut Walk, vni: u32, mac: MacWords) {
     walk.destination_groups = [0; 4];
-    if let Some(owner) = crate::owner::of(vni, &walk.key.destination, walk.ip.v4()) {
-        walk.destination_groups = owner.groups;
-        // A change of somebody else's groups would not be seen.
-        walk.cache &= same(mac_words(&owner.mac), frame.destination);
+    match crate::owner::of(vni, &walk.key.destination, walk.ip.v4()) {
+        Some(owner) => {
+            walk.destination_groups = owner.groups;
+            walk.cache &= same(mac_words(&owner.mac), mac);
+        }
+        None => walk.cache = false,
     }
 }
 

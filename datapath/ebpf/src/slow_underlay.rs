@@ -12,7 +12,7 @@ use crate::maps::{SEGMENTS, SETTINGS, VTEPS};
 use crate::outer::{Outer, ours};
 use crate::owner::{group, mac_bytes, mac_words, owns, same, station};
 use crate::packet::Packet;
-use crate::slow_endpoint::deliver_to;
+use crate::slow_endpoint::{deliver_to, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
     TC_ACT_SHOT, Verdict, connection, finish, flow, fragment, ip, martian, origin, related, server, transport, tunnel,
@@ -128,11 +128,10 @@ fn source(
     }
     transport::read(packet, walk)?;
     walk.source_vni = vni;
-    let v4 = walk.ip.v4();
     let his = if routed {
         origin::lives_at(walk, segment.router, host)
     } else {
-        owns(vni, frame.source, &walk.key.source, v4, &mut walk.source_groups)
+        owns(walk, vni, frame.source)
     };
     if !his {
         return Err(Reason::WrongVtep);
@@ -156,11 +155,6 @@ fn destination(walk: &mut Walk, vni: u32, frame: &Ethernet) -> Result<(), Reason
     }
     walk.owner.endpoint = station.endpoint;
     deliver_to(walk, station);
-    walk.destination_groups = [0; 4];
-    if let Some(owner) = crate::owner::of(vni, &walk.key.destination, walk.ip.v4()) {
-        walk.destination_groups = owner.groups;
-        // A change of somebody else's groups would not be seen.
-        walk.cache &= same(mac_words(&owner.mac), frame.destination);
-    }
+    owned_by(walk, vni, frame.destination);
     Ok(())
 }

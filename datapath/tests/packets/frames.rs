@@ -3,7 +3,7 @@
 use datapath_common::Address;
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header,
-    Icmpv6Type, IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, PacketBuilderStep,
+    Icmpv6Type, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, PacketBuilderStep,
     UdpHeader, VlanId,
 };
 
@@ -193,8 +193,6 @@ pub(crate) fn icmp_error(frame: &[u8], router: Option<Address>, says: (u8, u8), 
         let icmp = Icmpv4Header::with_checksum(icmp, quote);
         let length = u16::try_from(8 + quote.len()).unwrap();
         let mut ip = Ipv4Header::new(length, 64, IpNumber::ICMP, from, packet[12..16].try_into().unwrap()).unwrap();
-        ip.dont_fragment = false;
-        ip.dscp = IpDscp::try_new(48).unwrap();
         ip.header_checksum = ip.calc_header_checksum();
         return ethernet(
             destination,
@@ -214,7 +212,7 @@ pub(crate) fn icmp_error(frame: &[u8], router: Option<Address>, says: (u8, u8), 
     };
     let icmp = Icmpv6Header::with_checksum(icmp, from, to, quote).unwrap();
     let ip = Ipv6Header {
-        traffic_class: 0xc0,
+        traffic_class: 0,
         flow_label: Ipv6FlowLabel::ZERO,
         payload_length: u16::try_from(8 + quote.len()).unwrap(),
         next_header: IpNumber::IPV6_ICMP,
