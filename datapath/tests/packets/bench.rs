@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Mutex;
 use std::thread;
 
-use aya::maps::lpm_trie::LpmTrie;
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::sys::SyscallError;
@@ -14,9 +14,9 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, Flow, FlowKey, FragmentKey,
-    FragmentState, HERE, Hop, KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, Neighbour, NeighbourKey,
-    PEER_RESOLVED, Peer, Port, PrefixKey, Reason, Route, RouteKey, Rule, SLOT_PROGRAMS, SLOTS, Segment, Settings,
-    Station, StationKey, Trace, mapped, slot,
+    FragmentState, HERE, Hop, KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour,
+    NeighbourKey, PEER_RESOLVED, Peer, Port, PrefixKey, ROUTE_CONNECTED, Reason, Route, RouteKey, Rule, SLOT_PROGRAMS,
+    SLOTS, Segment, Settings, Station, StationKey, Trace, mapped, slot,
 };
 
 use crate::book::{self, Workload};
@@ -291,6 +291,48 @@ impl Bench {
         self.empty::<FlowKey, Flow>("FLOWS");
     }
 
+    /// Changes every decision that is remembered.
+    pub(crate) fn change_flows(&mut self, change: impl Fn(&mut Flow)) {
+        let mut map = HashMap::<&mut MapData, FlowKey, Flow>::try_from(self.map("FLOWS")).expect("flows");
+        let all: Vec<_> = map.iter().map(|entry| entry.expect("the map can be read")).collect();
+        for (key, mut flow) in all {
+            change(&mut flow);
+            map.insert(key, flow, 0).expect("the map takes it");
+        }
+    }
+
+    fn get<K: Pod, V: Pod>(&self, map: &str, key: &K) -> Option<V> {
+        let map = self.loaded().map(map).expect("the map exists");
+        let map = HashMap::<&MapData, K, V>::try_from(map).expect("a hash of these types");
+        map.get(key, 0).ok()
+    }
+
+    /// The connection with this tuple, wherever it is.
+    pub(crate) fn connection(&self, tuple: ConnectionKey) -> Option<Connection> {
+        self.get("CONNECTIONS", &tuple)
+            .or_else(|| self.get("HALF_OPEN", &tuple))
+    }
+
+    /// Whether a connection is where only those are that both ends took part in.
+    pub(crate) fn permanent(&self, tuple: ConnectionKey) -> bool {
+        self.get::<_, Connection>("CONNECTIONS", &tuple).is_some()
+    }
+
+    /// Makes a connection that is half open.
+    pub(crate) fn put_half_open(&mut self, tuple: ConnectionKey, connection: Connection) {
+        self.put("HALF_OPEN", tuple, connection);
+    }
+
+    /// Removes a connection, wherever it is.
+    pub(crate) fn remove_connection(&mut self, tuple: ConnectionKey) {
+        for map in ["CONNECTIONS", "HALF_OPEN"] {
+            let mut map =
+                HashMap::<&mut MapData, ConnectionKey, Connection>::try_from(self.map(map)).expect("connections");
+            // It is in one of the two.
+            let _ = map.remove(&tuple);
+        }
+    }
+
     /// How many decisions are remembered.
     pub(crate) fn flows(&mut self) -> usize {
         let map = HashMap::<&mut MapData, FlowKey, Flow>::try_from(self.map("FLOWS")).expect("flows");
@@ -334,6 +376,100 @@ impl Bench {
                 },
             );
         }
+    }
+
+    /// Joins red's segments by a router, with routes of each kind.
+    pub(crate) fn router(&mut self) {
+        for (vni, gateway) in [(book::RED, book::GATEWAY), (book::GREEN, book::FAR_GATEWAY)] {
+            self.station(vni, gateway);
+            for address in gateway.addresses() {
+                let router = Neighbour {
+                    mac: gateway.mac,
+                    flags: NEIGHBOUR_ROUTER,
+                    groups: [0; 4],
+                };
+                self.put("NEIGHBOURS", NeighbourKey { vni, address }, router);
+            }
+            self.segment(
+                vni,
+                Segment {
+                    router: book::ROUTER_NUMBER,
+                    router_mac: book::ROUTER_MAC,
+                    gateway4: mapped(gateway.v4),
+                    gateway6: gateway.v6,
+                    ..book::segment(book::RED_DOMAIN)
+                },
+            );
+            let connected = Route {
+                kind: ROUTE_CONNECTED,
+                vni,
+                set: 0,
+                hops: 0,
+            };
+            self.route(4, mapped(gateway.v4), 96 + 24, connected);
+            self.route(6, gateway.v6, 64, connected);
+        }
+        for workload in [book::APP, book::STORE, book::SHOP] {
+            self.station(book::GREEN, workload);
+        }
+        self.bump(slot::domain(book::RED_DOMAIN));
+    }
+
+    /// A route of red's router.
+    pub(crate) fn route(&mut self, family: u32, address: Address, length: u32, route: Route) {
+        let key = RouteKey {
+            router: book::ROUTER_NUMBER.to_be_bytes(),
+            family: family.to_be_bytes(),
+            address,
+        };
+        let map = self.map("ROUTES");
+        let mut map = LpmTrie::<&mut MapData, RouteKey, Route>::try_from(map).expect("routes");
+        map.insert(&Key::new(64 + length, key), route, 0)
+            .expect("the map takes it");
+        self.bump(slot::domain(book::RED_DOMAIN));
+    }
+
+    /// A prefix that a workload may use without answering for it.
+    pub(crate) fn prefix(&mut self, vni: u32, family: u32, address: Address, length: u32, owner: Neighbour) {
+        let key = PrefixKey {
+            vni: vni.to_be_bytes(),
+            family: family.to_be_bytes(),
+            address,
+        };
+        let map = self.map("PREFIXES");
+        let mut map = LpmTrie::<&mut MapData, PrefixKey, Neighbour>::try_from(map).expect("prefixes");
+        map.insert(&Key::new(64 + length, key), owner, 0)
+            .expect("the map takes it");
+        self.bump(slot::station(vni, owner.mac));
+    }
+
+    /// Puts a workload of a segment into groups.
+    pub(crate) fn groups(&mut self, vni: u32, workload: Workload, groups: &[u16]) {
+        let mut bits = [0_u64; 4];
+        for group in groups {
+            bits[usize::from(group / 64)] |= 1 << (group % 64);
+        }
+        for address in workload.addresses() {
+            let neighbour = Neighbour {
+                mac: workload.mac,
+                flags: 0,
+                groups: bits,
+            };
+            self.put("NEIGHBOURS", NeighbourKey { vni, address }, neighbour);
+        }
+        self.bump(slot::station(vni, workload.mac));
+    }
+
+    /// How often each rule with the action audit matched, by set and index.
+    pub(crate) fn audits(&self) -> BTreeMap<(u32, u32), u64> {
+        let map = self.loaded().map("AUDITS").expect("the map exists");
+        let map = PerCpuHashMap::<&MapData, MemberKey, Count>::try_from(map).expect("counters");
+        map.iter()
+            .map(|entry| {
+                let (key, counts) = entry.expect("the map can be read");
+                ((key.set, key.index), counts.iter().map(|count| count.packets).sum())
+            })
+            .collect()
     }
 
     /// Says what a VNI is.

@@ -12,9 +12,12 @@ mod bench;
 mod book;
 mod frames;
 
+mod connections;
 mod encapsulation;
+mod flows;
 mod from_endpoint;
 mod from_underlay;
 mod hooks;
 mod neighbours;
+mod routes;
 mod truncation;
