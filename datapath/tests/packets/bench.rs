@@ -301,6 +301,24 @@ impl Bench {
         }
     }
 
+    /// Forgets all connections, and the decisions that rest on them.
+    pub(crate) fn forget_connections(&mut self) {
+        self.forget_flows();
+        self.empty::<ConnectionKey, Connection>("CONNECTIONS");
+        self.empty::<ConnectionKey, Connection>("HALF_OPEN");
+    }
+
+    /// Changes what all first fragments left behind.
+    pub(crate) fn change_fragments(&mut self, change: impl Fn(&mut FragmentState)) {
+        let map = self.map("FRAGMENTS");
+        let mut map = HashMap::<&mut MapData, FragmentKey, FragmentState>::try_from(map).expect("fragments");
+        let all: Vec<_> = map.iter().map(|entry| entry.expect("the map can be read")).collect();
+        for (key, mut state) in all {
+            change(&mut state);
+            map.insert(key, state, 0).expect("the map takes it");
+        }
+    }
+
     fn get<K: Pod, V: Pod>(&self, map: &str, key: &K) -> Option<V> {
         let map = self.loaded().map(map).expect("the map exists");
         let map = HashMap::<&MapData, K, V>::try_from(map).expect("a hash of these types");

@@ -293,7 +293,47 @@ pub(crate) struct Tunnel {
     pub(crate) more_fragments: bool,
 }
 
+/// A tunnel with any first word of its header, and something between the header and the inner frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Special<'a> {
+    tunnel: Tunnel,
+    header: [u8; 4],
+    options: &'a [u8],
+}
+
+impl Special<'_> {
+    fn payload(self, inner: &[u8]) -> Vec<u8> {
+        let mut payload = self.tunnel.payload(&[self.options, inner].concat());
+        payload[8..12].copy_from_slice(&self.header);
+        payload
+    }
+
+    /// Over IPv4.
+    pub(crate) fn over4(self, source: [u8; 4], destination: [u8; 4], inner: &[u8]) -> Vec<u8> {
+        self.tunnel.around4(source, destination, &self.payload(inner))
+    }
+
+    /// Over IPv6.
+    pub(crate) fn over6(self, source: [u8; 16], destination: [u8; 16], inner: &[u8]) -> Vec<u8> {
+        self.tunnel.around6(source, destination, &self.payload(inner))
+    }
+
+    /// From host B to us over IPv4.
+    pub(crate) fn by_b(self, inner: &[u8]) -> Vec<u8> {
+        self.over4(crate::book::HOST_B_V4, HERE_V4, inner)
+    }
+}
+
 impl Tunnel {
+    /// With another first word behind the UDP header, and options.
+    pub(crate) fn with(self, header: [u8; 4], options: &[u8]) -> Special<'_> {
+        Special {
+            tunnel: self,
+            header,
+            options,
+        }
+    }
+
     /// As a peer sends it to us.
     pub(crate) fn inbound(vni: u32) -> Self {
         Self {
@@ -327,7 +367,10 @@ impl Tunnel {
 
     /// Over IPv4.
     pub(crate) fn over4(self, source: [u8; 4], destination: [u8; 4], inner: &[u8]) -> Vec<u8> {
-        let payload = self.payload(inner);
+        self.around4(source, destination, &self.payload(inner))
+    }
+
+    fn around4(self, source: [u8; 4], destination: [u8; 4], payload: &[u8]) -> Vec<u8> {
         let mut ip = Ipv4Header::new(
             u16::try_from(payload.len()).unwrap(),
             64,
@@ -344,13 +387,16 @@ impl Tunnel {
             self.link.0,
             self.link.1,
             0x0800,
-            &[&ip.to_bytes()[..], &payload].concat(),
+            &[&ip.to_bytes()[..], payload].concat(),
         )
     }
 
     /// Over IPv6.
     pub(crate) fn over6(self, source: [u8; 16], destination: [u8; 16], inner: &[u8]) -> Vec<u8> {
-        let payload = self.payload(inner);
+        self.around6(source, destination, &self.payload(inner))
+    }
+
+    fn around6(self, source: [u8; 16], destination: [u8; 16], payload: &[u8]) -> Vec<u8> {
         let ip = Ipv6Header {
             traffic_class: self.ecn,
             flow_label: Ipv6FlowLabel::try_new(self.flow_label).unwrap(),
@@ -364,7 +410,7 @@ impl Tunnel {
             self.link.0,
             self.link.1,
             0x86dd,
-            &[&ip.to_bytes()[..], &payload].concat(),
+            &[&ip.to_bytes()[..], payload].concat(),
         )
     }
 
