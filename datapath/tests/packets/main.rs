@@ -11,6 +11,7 @@
 mod bench;
 mod book;
 mod frames;
+mod state;
 
 mod connections;
 mod encapsulation;
@@ -21,5 +22,8 @@ mod geneve;
 mod hooks;
 mod neighbours;
 mod oddities;
+mod router;
 mod routes;
+mod rules;
+mod sources;
 mod truncation;
