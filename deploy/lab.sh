@@ -71,12 +71,12 @@ lab_up() {
     local count=3 underlay=ipv4 number
     while (($#)); do
         case $1 in
-            --hosts) count=${2:-} && shift 2 ;;
-            --underlay) underlay=${2:-} && shift 2 ;;
+            --hosts) need_value "$@" && count=$2 && shift 2 ;;
+            --underlay) need_value "$@" && underlay=$2 && shift 2 ;;
             *) usage_error "up takes --hosts N and --underlay ipv4|ipv6|routed, not $1" ;;
         esac
     done
-    if ! [[ $count =~ ^[0-9]{1,2}$ ]] || ((count < 2 || count > 50)); then
+    if ! [[ $count =~ ^[1-9][0-9]?$ ]] || ((count < 2 || count > 50)); then
         usage_error "--hosts takes a number from 2 to 50"
     fi
     [[ $underlay =~ ^(ipv4|ipv6|routed)$ ]] || usage_error "--underlay takes ipv4, ipv6 or routed (ipv4, a subnet for each host)"
@@ -159,7 +159,7 @@ main() {
     lab_id=lab
     while (($#)); do
         case $1 in
-            --id) lab_id=${2:-} && shift 2 ;;
+            --id) need_value "$@" && lab_id=$2 && shift 2 ;;
             -h | --help) usage && return 0 ;;
             *) break ;;
         esac
@@ -178,9 +178,11 @@ main() {
     case $command in
         kill | off | start)
             need_host "${1:-}"
+            no_more "$command takes one host" "${@:2}"
             "host_$command" "$1"
             ;;
         cut | loss | heal) "fault_$command" "$@" ;;
+        down) no_more "down takes no argument: it removes the whole lab" "$@" && lab_down ;;
         *) "lab_$command" "$@" ;;
     esac
 }

@@ -110,7 +110,8 @@ main() {
     while (($#)); do
         case $1 in
             --for)
-                case ${2:-} in
+                need_value "$@"
+                case $2 in
                     lab | tests | bench) groups[$2]=1 ;;
                     *) usage_error "--for takes lab, tests or bench" ;;
                 esac

@@ -88,8 +88,8 @@ fault_cut() {
     local -a set=()
     while (($#)); do
         case $1 in
-            --from) from=${2:-} && shift 2 ;;
-            --to) to=${2:-} && shift 2 ;;
+            --from) need_value "$@" && from=$2 && shift 2 ;;
+            --to) need_value "$@" && to=$2 && shift 2 ;;
             *) set+=("$1") && shift ;;
         esac
     done
@@ -107,9 +107,10 @@ fault_cut() {
 
 fault_loss() {
     local -a running
-    if ! [[ ${1:-} =~ ^[0-9]{1,3}$ ]] || (($1 > 100)); then
+    if ! [[ ${1:-} =~ ^(0|[1-9][0-9]{0,2})$ ]] || (($1 > 100)); then
         usage_error "loss takes a percentage from 0 to 100"
     fi
+    no_more "loss takes a percentage" "${@:2}"
     mapfile -t running < <(running_hosts)
     ((${#running[@]} >= 2)) || die "loss needs two running hosts"
     flush loss
@@ -126,6 +127,7 @@ fault_loss() {
 fault_heal() {
     local from to
     local -a running
+    no_more "heal takes no argument: it ends every cut and loss" "$@"
     flush cut
     flush loss
     mapfile -t running < <(running_hosts)

@@ -19,6 +19,18 @@ usage_error() {
     exit 2
 }
 
+# need_value OPTION [VALUE …]: an option that stands last has none.
+need_value() {
+    (($# >= 2)) || usage_error "$1 needs a value"
+}
+
+# no_more WHAT ARGUMENT…: a word too many may mean something else than what would be done.
+no_more() {
+    local what=$1
+    shift
+    (($# == 0)) || usage_error "$what, not also '$*'"
+}
+
 need_root() {
     ((EUID == 0)) || die "$1 needs root: it makes network namespaces and installs packages; run it with sudo"
 }
