@@ -50,10 +50,11 @@ build() {
 after_up() {
     local status=$?
     ((status != 0)) || return 0
+    undisturbed
     if [[ -n ${FABRIC_KEEP:-} ]]; then
         say "up failed; FABRIC_KEEP is set: look at $(state), then run: $0 --id $lab_id down"
     else
-        show_logs
+        show_logs || true
         say "up failed; removing what it made"
         lab_down
     fi

@@ -46,7 +46,7 @@ start_daemon() {
 }
 
 answers() {
-    fabricctl "$1" status -o json >/dev/null 2>&1
+    (fabricctl "$1" status -o json) >/dev/null 2>&1
 }
 
 answers_or_died() {

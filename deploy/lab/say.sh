@@ -6,7 +6,7 @@
 export FABRIC_BEGAN
 
 say() {
-    printf '[%3d s] %s\n' "$(($(date +%s) - FABRIC_BEGAN))" "$*" >&2
+    printf '[%3d s] %s\n' "$(($(date +%s) - FABRIC_BEGAN))" "$*" >&2 || true
 }
 
 die() {
@@ -59,12 +59,18 @@ within() {
 
 # A background command does not get the terminal's Ctrl-C: it is passed on.
 quiet_pid=
-trap interrupted INT TERM
+trap interrupted INT TERM HUP
 
 interrupted() {
+    undisturbed
     say "interrupted"
     [[ -z $quiet_pid ]] || kill "$quiet_pid" 2>/dev/null || true
     exit 130
+}
+
+# What cleans up goes on to its end: a second Ctrl-C, a terminal that is gone and a reader that left do not stop it.
+undisturbed() {
+    trap '' INT TERM HUP PIPE
 }
 
 # quietly LOG COMMAND…: output goes to a file; its end is shown if the command fails; a long one shows that it runs.
