@@ -114,12 +114,14 @@ fault_loss() {
     mapfile -t running < <(running_hosts)
     ((${#running[@]} >= 2)) || die "loss needs two running hosts"
     flush loss
-    before_fault "${running[@]:0:2}"
-    drop loss
-    prove loss "${running[@]:0:2}" || undo loss
-    if (($1 < 100)); then
+    if (($1 > 0)); then
+        before_fault "${running[@]:0:2}"
+        drop loss
+        prove loss "${running[@]:0:2}" || undo loss
+    fi
+    if (($1 > 0 && $1 < 100)); then
         flush loss
-        (($1 == 0)) || drop loss numgen random mod 100 '<' "$1"
+        drop loss numgen random mod 100 '<' "$1"
     fi
     say "$1 % of the underlay's packets are lost"
 }
