@@ -25,7 +25,7 @@ usage: lab.sh [--id LAB] COMMAND
   list [-o json]                          hosts and workloads
   down                                    remove all this lab made
 Environment: FABRIC_BIN=DIR uses built binaries; FABRIC_LOG sets the daemons' log level; FABRIC_KEEP=1 keeps a failed lab.
-Logs: /run/fabric-lab/LAB/HOST/log
+Each host's files: /run/fabric-lab/LAB/HOST/log, and config.toml (fabric-node needs --config with it, also under exec)
 USAGE
 }
 
@@ -52,7 +52,7 @@ after_up() {
     ((status != 0)) || return 0
     undisturbed
     if [[ -n ${FABRIC_KEEP:-} ]]; then
-        say "up failed; FABRIC_KEEP is set: look at $(state), then run: $0 --id $lab_id down"
+        say "up failed; FABRIC_KEEP is set: look at $(state), then run: $(script) down"
     else
         show_logs || true
         say "up failed; removing what it made"
@@ -81,7 +81,7 @@ lab_up() {
         usage_error "--hosts takes a number from 2 to 50"
     fi
     [[ $underlay =~ ^(ipv4|ipv6|routed)$ ]] || usage_error "--underlay takes ipv4, ipv6 or routed (ipv4, a subnet for each host)"
-    [[ ! -e $(state) ]] || die "lab '$lab_id' is there already; remove it with: $0 --id $lab_id down"
+    [[ ! -e $(state) ]] || die "lab '$lab_id' is there already; remove it with: $(script) down"
 
     mkdir -p "$STATE_ROOT"
     mkdir -m 0700 "$(state)"
@@ -100,7 +100,7 @@ lab_up() {
     write_list
     show_demo || die "the demo did not hold; see the lines marked FAILED"
     trap - EXIT
-    say "up. Try: $0 --id $lab_id workload red-web-1 -- ping 10.0.0.12; remove it with: $0 --id $lab_id down"
+    say "up. Try: $(script) workload red-web-1 -- ping 10.0.0.12; remove it with: $(script) down"
 }
 
 lab_down() {
@@ -119,6 +119,7 @@ lab_down() {
 }
 
 lab_list() {
+    [[ -f $(state)/list.json ]] || die "lab '$lab_id' is not whole; remove it with: $(script) down"
     case ${*:-} in
         '-o json') cat "$(state)/list.json" ;;
         '' | '-o table')
@@ -143,7 +144,7 @@ lab_run() {
 
 lab_exec() {
     need_host "${1:-}"
-    exists "$1" || die "$1 is off; bring it back with: $0 --id $lab_id start $1"
+    exists "$1" || die "$1 is off; bring it back with: $(script) start $1"
     FABRIC_API=unix:$(state)/$1/api.sock
     export FABRIC_API
     lab_run "$@"

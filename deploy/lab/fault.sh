@@ -143,7 +143,7 @@ fault_heal() {
 }
 
 host_kill() {
-    daemon_pid "$1" >/dev/null || die "the daemon of $1 does not run; start it with: deploy/lab.sh --id $lab_id start $1"
+    daemon_pid "$1" >/dev/null || die "the daemon of $1 does not run; start it with: $(script) start $1"
     kill_daemon "$1"
     say "killed the daemon of $1; its workloads go on"
 }
