@@ -59,7 +59,7 @@ within() {
 
 # A background command does not get the terminal's Ctrl-C: it is passed on.
 quiet_pid=
-trap interrupted INT TERM HUP
+trap interrupted INT TERM HUP PIPE
 
 interrupted() {
     undisturbed
