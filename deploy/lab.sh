@@ -40,7 +40,7 @@ build() {
     fi
     "$repo/deploy/setup.sh" >&2
     use_toolchain
-    say "building fabric-node and fabricctl"
+    say "building fabric-node and fabricctl (the first time some ten minutes on two cores)"
     quietly "$(state)/build.log" cargo build --manifest-path "$repo/Cargo.toml" --release --locked -p fabric-node ||
         die "the build failed"
     printf '%s/release\n' "$target"
