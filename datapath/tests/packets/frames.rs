@@ -3,8 +3,8 @@
 use datapath_common::Address;
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header,
-    Icmpv6Type, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, PacketBuilderStep,
-    UdpHeader, VlanId,
+    Icmpv6Type, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, PacketBuilderStep, UdpHeader,
+    VlanId,
 };
 
 use crate::book::{
