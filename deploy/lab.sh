@@ -12,7 +12,8 @@ done
 usage() {
     cat <<'USAGE'
 usage: lab.sh [--id LAB] COMMAND
-  up [--hosts 3] [--underlay ipv4|ipv6]   install what is missing, build, make hosts fab1…, show the demo
+  up [--hosts 3] [--underlay ipv4|ipv6|routed]
+                                          install what is missing, build, make hosts fab1…, show the demo
   exec HOST -- CMD…                       run CMD in the host's namespace, FABRIC_API set, our binaries on the path
   workload NAME -- CMD…                   run CMD in a workload's namespace (red-web-1, …)
   kill HOST                               SIGKILL the host's daemon; workloads go on
@@ -72,13 +73,13 @@ lab_up() {
         case $1 in
             --hosts) count=${2:-} && shift 2 ;;
             --underlay) underlay=${2:-} && shift 2 ;;
-            *) usage_error "up takes --hosts N and --underlay ipv4|ipv6, not $1" ;;
+            *) usage_error "up takes --hosts N and --underlay ipv4|ipv6|routed, not $1" ;;
         esac
     done
     if ! [[ $count =~ ^[0-9]{1,2}$ ]] || ((count < 2 || count > 50)); then
         usage_error "--hosts takes a number from 2 to 50"
     fi
-    [[ $underlay == ipv4 || $underlay == ipv6 ]] || usage_error "--underlay takes ipv4 or ipv6"
+    [[ $underlay =~ ^(ipv4|ipv6|routed)$ ]] || usage_error "--underlay takes ipv4, ipv6 or routed (ipv4, a subnet for each host)"
     [[ ! -e $(state) ]] || die "lab '$lab_id' is there already; remove it with: $0 --id $lab_id down"
 
     mkdir -p "$STATE_ROOT"

@@ -11,17 +11,17 @@ underlay_nft() {
 drop() {
     local chain=$1
     shift
-    underlay_nft add rule bridge fabric_lab "$chain" "$@" udp dport 4789 counter drop
-    underlay_nft add rule bridge fabric_lab "$chain" "$@" counter drop
+    underlay_nft add rule "$(underlay_family)" fabric_lab "$chain" "$@" udp dport 4789 counter drop
+    underlay_nft add rule "$(underlay_family)" fabric_lab "$chain" "$@" counter drop
 }
 
 flush() {
-    underlay_nft flush chain bridge fabric_lab "$1"
+    underlay_nft flush chain "$(underlay_family)" fabric_lab "$1"
 }
 
 # Tunnel packets that a chain has dropped.
 dropped() {
-    underlay_nft -j list chain bridge fabric_lab "$1" |
+    underlay_nft -j list chain "$(underlay_family)" fabric_lab "$1" |
         jq '[.nftables[].rule? | select(. != null) | select(any(.expr[]; .match?.right == 4789)) |
              .expr[].counter?.packets // empty] | add // 0'
 }

@@ -6,7 +6,7 @@
 //! | `reconcile` | the one task that owns the datapath; `agenda` is what it has to do, `force` what it did |
 //! | `seen` | views read from the replica |
 //! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
-//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `report` |
+//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `report`, `users` |
 //! | `setup` | `init`, `join`, `purge` |
 
 mod agenda;
@@ -27,6 +27,7 @@ mod report;
 mod run;
 mod seen;
 mod setup;
+mod users;
 mod vtep;
 mod wire;
 

@@ -46,6 +46,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
         counters: membership
             .counters()
             .into_iter()
+            .chain(node.refusals.counters())
             .map(|(name, count)| (name.to_owned(), count))
             .collect(),
     }

@@ -7,6 +7,7 @@ use fabric_node::api::backend::{Author, Backend};
 use fabric_node::api::error::{ApiError, Code, Detail};
 use fabric_node::api::types::*;
 use membership::id::Label;
+use membership::pki::{self, Authority};
 use overlay::object::Kind;
 
 /// The daemon.
@@ -14,6 +15,8 @@ use overlay::object::Kind;
 pub(crate) struct Fleet {
     /// What it was asked, in order.
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// The cluster's authority, if it holds it.
+    pub(crate) authority: Option<Arc<Authority>>,
 }
 
 impl Fleet {
@@ -175,7 +178,7 @@ impl Backend for Fleet {
         let texts: Vec<_> = request.manifests.iter().map(|manifest| manifest.text.trim()).collect();
         self.note(format!(
             "apply by {} {:?} {} wait={}",
-            author.0,
+            author,
             texts,
             request.objects.len(),
             request.wait
@@ -227,10 +230,7 @@ impl Backend for Fleet {
         name: &Label,
         cascade: bool,
     ) -> Result<Deleted, ApiError> {
-        self.note(format!(
-            "delete by {} {kind} {domain}/{name} cascade={cascade}",
-            author.0
-        ));
+        self.note(format!("delete by {} {kind} {domain}/{name} cascade={cascade}", author));
         if !cascade {
             let details = vec![Detail {
                 message: text("Endpoint red/web-1"),
@@ -248,7 +248,7 @@ impl Backend for Fleet {
     }
 
     async fn attach(&self, author: &Author, domain: &Label, name: &Label, how: Attach) -> Result<Attached, ApiError> {
-        self.note(format!("attach by {} {domain}/{name} {how:?}", author.0));
+        self.note(format!("attach by {} {domain}/{name} {how:?}", author));
         Ok(Attached {
             domain: domain.to_string(),
             endpoint: name.to_string(),
@@ -272,4 +272,29 @@ impl Backend for Fleet {
         self.note(format!("token {request:?}"));
         Err(ApiError::try_again("too few anchors answered"))
     }
+
+    async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
+        self.note(format!("user {name} by {author} for {} s", request.ttl_s));
+        let Some(authority) = &self.authority else {
+            return Err(ApiError::refused(
+                "this node does not hold the cluster's CA key: run it on the host of h1",
+            ));
+        };
+        let wrong = |error: pki::PkiError| ApiError::bad_request(error.to_string());
+        let key = pki::request::public_key(&request.request).map_err(wrong)?;
+        let life = std::time::Duration::from_secs(request.ttl_s);
+        let certificate = authority.issue_user(name, &key, life, now()).map_err(wrong)?;
+        Ok(UserCertificate {
+            name: name.to_string(),
+            not_after: text("2026-01-02T03:04:05Z"),
+            certificate: pki::to_pem(&certificate).map_err(wrong)?,
+            roots: pki::to_pem(authority.certificate()).map_err(wrong)?,
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates live in real time")]
+pub(crate) fn now() -> std::time::Duration {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("a clock after 1970")
 }

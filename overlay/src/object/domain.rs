@@ -49,6 +49,10 @@ impl Description {
     /// Most characters.
     pub const MAX: usize = 256;
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
