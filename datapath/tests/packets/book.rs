@@ -1,6 +1,6 @@
 //! The address book: who the packets of the tests are from and to. Red and blue use the same addresses.
 
-use datapath_common::{Address, HERE, PORT_NAMESPACE, Port, Settings, mapped};
+use datapath_common::{Address, HERE, KERNEL_TRACE, PORT_NAMESPACE, Port, Segment, Settings, mapped, slot};
 
 /// A workload.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +60,7 @@ pub(crate) const UNDERLAY_MTU: u32 = 1600;
 pub(crate) const HERE_MAC: [u8; 6] = [0x02, 0xee, 0, 0, 0, 1];
 pub(crate) const NEXT_HOP_MAC: [u8; 6] = [0x02, 0xee, 0, 0, 0, 2];
 pub(crate) const VXLAN: u16 = 4789;
+pub(crate) const GENEVE: u16 = 6081;
 pub(crate) const MARK: u32 = 0xfab;
 
 pub(crate) const RED: u32 = 100;
@@ -167,8 +168,23 @@ pub(crate) fn port(vni: u32, domain: u32) -> Port {
         endpoint: WEB.endpoint,
         vni,
         flags: WEB.flags,
+        slot: slot::station(vni, WEB.mac),
         mac: WEB.mac,
         host_mac: HOST_SIDE,
+    }
+}
+
+/// A segment of a domain, without a router.
+pub(crate) fn segment(domain: u32) -> Segment {
+    Segment {
+        domain,
+        flags: 0,
+        mtu: MTU,
+        router: 0,
+        router_mac: [0; 6],
+        zero: [0; 2],
+        gateway4: [0; 16],
+        gateway6: [0; 16],
     }
 }
 
@@ -178,8 +194,8 @@ pub(crate) fn settings() -> Settings {
         ipv4: mapped(HERE_V4),
         ipv6: HERE_V6,
         port: VXLAN.into(),
+        geneve_port: GENEVE.into(),
         mark: MARK,
-        kernel: 0,
-        zero: 0,
+        kernel: KERNEL_TRACE,
     }
 }

@@ -1,8 +1,10 @@
 //! Frames, built by etherparse.
 
+use datapath_common::Address;
 use etherparse::{
-    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel,
-    Ipv6Header, PacketBuilder, PacketBuilderStep, UdpHeader, VlanId,
+    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header,
+    Icmpv6Type, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, PacketBuilderStep,
+    UdpHeader, VlanId,
 };
 
 use crate::book::{
@@ -168,6 +170,62 @@ pub(crate) fn advertisement(owner: &Workload, target: [u8; 16], asker: &Workload
     };
     let body = neighbour(flags, target, &[&link_option(2, owner.mac)]);
     icmp6((owner.mac, mac), (target, destination), 136, &body)
+}
+
+/// The ICMP error about `frame` that goes back to who sent it, from `router` or else from where it was going; of this type
+/// and code, with `rest` in the second word.
+pub(crate) fn icmp_error(frame: &[u8], router: Option<Address>, says: (u8, u8), rest: u32) -> Vec<u8> {
+    let (kind, code) = says;
+    let (destination, source) = (frame[..6].try_into().unwrap(), frame[6..12].try_into().unwrap());
+    let packet = &frame[14..];
+    if frame[12..14] == [0x08, 0] {
+        let length = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+        let quote = &packet[..length.min(512)];
+        let from = router.map_or_else(
+            || packet[16..20].try_into().unwrap(),
+            |address| address[12..].try_into().unwrap(),
+        );
+        let icmp = Icmpv4Type::Unknown {
+            type_u8: kind,
+            code_u8: code,
+            bytes5to8: rest.to_be_bytes(),
+        };
+        let icmp = Icmpv4Header::with_checksum(icmp, quote);
+        let length = u16::try_from(8 + quote.len()).unwrap();
+        let mut ip = Ipv4Header::new(length, 64, IpNumber::ICMP, from, packet[12..16].try_into().unwrap()).unwrap();
+        ip.header_checksum = ip.calc_header_checksum();
+        return ethernet(
+            destination,
+            source,
+            0x0800,
+            &[&ip.to_bytes()[..], &icmp.to_bytes(), quote].concat(),
+        );
+    }
+    let length = 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
+    let quote = &packet[..length.min(512)];
+    let from = router.unwrap_or_else(|| packet[24..40].try_into().unwrap());
+    let to: [u8; 16] = packet[8..24].try_into().unwrap();
+    let icmp = Icmpv6Type::Unknown {
+        type_u8: kind,
+        code_u8: code,
+        bytes5to8: rest.to_be_bytes(),
+    };
+    let icmp = Icmpv6Header::with_checksum(icmp, from, to, quote).unwrap();
+    let ip = Ipv6Header {
+        traffic_class: 0,
+        flow_label: Ipv6FlowLabel::ZERO,
+        payload_length: u16::try_from(8 + quote.len()).unwrap(),
+        next_header: IpNumber::IPV6_ICMP,
+        hop_limit: 64,
+        source: from,
+        destination: to,
+    };
+    ethernet(
+        destination,
+        source,
+        0x86dd,
+        &[&ip.to_bytes()[..], &icmp.to_bytes(), quote].concat(),
+    )
 }
 
 /// What goes around a frame that travels through a tunnel.

@@ -311,11 +311,7 @@ fn inner_frames_that_are_refused() {
                 IN(RED).by_b(&udp4(&DB, &LOST)),
                 red(Reason::NotHere),
             ),
-            (
-                "back to its own host",
-                IN(RED).by_b(&udp4(&DB, &DB)),
-                red(Reason::NotHere),
-            ),
+            ("to itself", IN(RED).by_b(&udp4(&DB, &DB)), red(Reason::Martian)),
             ("to a group", IN(RED).by_b(&udp6(&DB, &group)), red(Reason::Multicast)),
             (
                 "ARP",

@@ -17,6 +17,5 @@ mod encapsulation;
 mod from_endpoint;
 mod from_underlay;
 mod hooks;
-mod model;
 mod neighbours;
 mod truncation;
