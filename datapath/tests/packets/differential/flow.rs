@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::dice::Dice;
 use super::draft::{Draft, Piece, Upper};
 use super::hosts::{C, D, HERE, STRANGER, tunnel_ends};
@@ -301,7 +303,7 @@ fn remote(dice: &mut Dice, world: &World, domain: usize, v4: bool, here: End) ->
         1 => nobody(addresses(network, 99)[usize::from(!v4)]),
         2..5 => {
             let outside: Vec<&&str> = OUTSIDE.iter().filter(|text| text.contains(':') != v4).collect();
-            let prefix: ipnet::IpNet = dice.pick(&outside).parse().unwrap();
+            let prefix: IpNet = dice.pick(&outside).parse().unwrap();
             nobody(next(prefix.addr(), dice.below(9)))
         }
         _ => End {

@@ -10,6 +10,8 @@
 //! | `odd` | what is changed in a packet |
 //! | `flow`, `neighbours` | sequences of packets |
 //! | `run` | the loop (**start here**) |
+//! | `lowered`, `programs` | the maps of a world; the programs |
+//! | `seen` | whether the programs did what the model says |
 //! | `statistics` | what has to happen often enough |
 //!
 //! `FABRIC_DIFFERENTIAL_PACKETS` and `FABRIC_DIFFERENTIAL_SEED` say how many packets, and from which seed on.
@@ -19,12 +21,15 @@ mod dice;
 mod draft;
 mod flow;
 mod hosts;
+mod lowered;
 mod neighbours;
 mod odd;
 mod plan;
+mod programs;
 mod routes;
 mod rules;
 mod run;
+mod seen;
 mod statistics;
 mod tunnel;
 mod world;
@@ -54,4 +59,14 @@ fn everything_happens_in_the_model() {
         "rare: {:?}",
         statistics.rare(LEAST)
     );
+}
+
+#[test]
+fn the_programs_do_as_the_model() {
+    let Some(mut kernel) = programs::Kernel::new() else { return };
+    let seed = number("FABRIC_DIFFERENTIAL_SEED", SEED);
+    let packets = number("FABRIC_DIFFERENTIAL_PACKETS", PACKETS as u64) as usize;
+    let statistics = run::run(seed, packets, &mut kernel);
+    println!("seed {seed}: {statistics}");
+    assert!(packets < PACKETS || statistics.fast * 2 >= statistics.packets, "{} of {}", statistics.fast, packets);
 }

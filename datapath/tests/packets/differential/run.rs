@@ -25,6 +25,8 @@ pub(crate) trait Programs {
     fn change(&mut self, world: &World);
     /// All that was remembered is older.
     fn age(&mut self, by: Duration);
+    /// Whether such a packet can be given to them.
+    fn takes(&self, packet: &[u8]) -> bool;
     /// Whether the fast path decided about a packet, if the model's verdict was right.
     fn packet(&mut self, world: &World, sent: &Sent, verdict: &Verdict) -> Result<bool, String>;
 }
@@ -38,6 +40,10 @@ impl Programs for Alone {
     fn change(&mut self, _: &World) {}
 
     fn age(&mut self, _: Duration) {}
+
+    fn takes(&self, _: &[u8]) -> bool {
+        true
+    }
 
     fn packet(&mut self, _: &World, _: &Sent, _: &Verdict) -> Result<bool, String> {
         Ok(false)
@@ -70,7 +76,8 @@ fn world(seed: u64, packets: usize, programs: &mut dyn Programs, statistics: &mu
     while done < packets {
         let flow = flow::random(&mut dice, &world);
         story.retain(|line| !line.starts_with(' '));
-        for sent in flow.iter().take(packets - done) {
+        let flow = flow.iter().filter(|sent| programs.takes(&sent.packet));
+        for sent in flow.take(packets - done).cloned().collect::<Vec<Sent>>() {
             if dice.percent(3) {
                 let (domain, what) = world.change(&mut dice);
                 story.push(format!(" domain {domain}: {what}"));
@@ -97,7 +104,7 @@ fn world(seed: u64, packets: usize, programs: &mut dyn Programs, statistics: &mu
                 hex(&sent.packet)
             ));
             statistics.count(&verdict);
-            match programs.packet(&world, sent, &verdict) {
+            match programs.packet(&world, &sent, &verdict) {
                 Ok(fast) => statistics.fast += usize::from(fast),
                 Err(why) => panic!(
                     "seed {seed}, packet {done}: {why}\nthis flow:\n{}\nthe domains:\n{:#?}",
