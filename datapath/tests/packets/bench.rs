@@ -139,24 +139,7 @@ impl Drop for Bench {
         if thread::panicking() {
             return;
         }
-        self.empty::<u32, Port>("PORTS");
-        self.empty::<u32, Segment>("SEGMENTS");
-        self.empty::<StationKey, Station>("STATIONS");
-        self.empty::<NeighbourKey, Neighbour>("NEIGHBOURS");
-        self.empty::<u32, Domain>("DOMAINS");
-        self.empty::<MemberKey, Rule>("RULES");
-        self.empty::<MemberKey, Hop>("HOPS");
-        self.empty::<Address, u32>("VTEPS");
-        self.empty::<ConnectionKey, Connection>("CONNECTIONS");
-        self.empty::<ConnectionKey, Connection>("HALF_OPEN");
-        self.empty::<FragmentKey, FragmentState>("FRAGMENTS");
-        self.empty::<LimitKey, Bucket>("LIMITS");
-        self.empty_trie::<PrefixKey, Neighbour>("PREFIXES");
-        self.empty_trie::<RouteKey, Route>("ROUTES");
-        self.forget_flows();
-        for peer in 0..PEERS_USED {
-            self.set_peer(peer, NO_PEER);
-        }
+        self.clear();
         let mut audits =
             PerCpuHashMap::<&mut MapData, MemberKey, Count>::try_from(self.map("AUDITS")).expect("counters");
         let keys: Vec<MemberKey> = audits.keys().map(|key| key.expect("the map can be read")).collect();
@@ -181,6 +164,28 @@ impl Drop for Bench {
 }
 
 impl Bench {
+    /// Empties all maps but counters, settings and programs.
+    pub(crate) fn clear(&mut self) {
+        self.empty::<u32, Port>("PORTS");
+        self.empty::<u32, Segment>("SEGMENTS");
+        self.empty::<StationKey, Station>("STATIONS");
+        self.empty::<NeighbourKey, Neighbour>("NEIGHBOURS");
+        self.empty::<u32, Domain>("DOMAINS");
+        self.empty::<MemberKey, Rule>("RULES");
+        self.empty::<MemberKey, Hop>("HOPS");
+        self.empty::<Address, u32>("VTEPS");
+        self.empty::<ConnectionKey, Connection>("CONNECTIONS");
+        self.empty::<ConnectionKey, Connection>("HALF_OPEN");
+        self.empty::<FragmentKey, FragmentState>("FRAGMENTS");
+        self.empty::<LimitKey, Bucket>("LIMITS");
+        self.empty_trie::<PrefixKey, Neighbour>("PREFIXES");
+        self.empty_trie::<RouteKey, Route>("ROUTES");
+        self.forget_flows();
+        for peer in 0..PEERS_USED {
+            self.set_peer(peer, NO_PEER);
+        }
+    }
+
     /// All programs loaded, all slots and maps filled.
     pub(crate) fn new() -> Option<Self> {
         if !privileged() {
@@ -196,10 +201,14 @@ impl Bench {
         Some(bench)
     }
 
+    /// `KERNEL_*` of this kernel, and that the programs are to say what they do.
+    pub(crate) fn kernel(&self) -> u32 {
+        KERNEL_TRACE | if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 }
+    }
+
     fn fill(&mut self) {
-        let kernel = if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 };
         self.settings(Settings {
-            kernel: kernel | KERNEL_TRACE,
+            kernel: self.kernel(),
             ..book::settings()
         });
         for (slot, program) in SLOT_PROGRAMS {
@@ -296,7 +305,7 @@ impl Bench {
             .unwrap_or(NO_TRACE)
     }
 
-    fn forget_trace(&self) {
+    pub(crate) fn forget_trace(&self) {
         let mut map = self.trace.as_ref().expect("there until it is dropped").borrow_mut();
         let cpus = map.get(&0, 0).expect("it is there").len();
         let values = PerCpuValues::try_from(vec![NO_TRACE; cpus]).expect("as many as there are");

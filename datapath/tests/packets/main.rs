@@ -10,6 +10,7 @@
 
 mod bench;
 mod book;
+mod differential;
 mod frames;
 mod state;
 
