@@ -5,6 +5,7 @@ use std::fmt;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
 use aya::{Ebpf, Pod};
+use datapath_common::probe::Probed;
 use datapath_common::{
     Address, Count, DropKey, Neighbour, NeighbourKey, Peer, Port, Segment, Settings, Station, StationKey,
 };
@@ -17,6 +18,8 @@ use crate::tables::Tables;
 
 type Hash<K, V> = HashMap<MapData, K, V>;
 
+/// The map of probed hosts; `probe` reads and writes it.
+pub(crate) const PROBES: &str = "PROBES";
 /// The map of names; only user space knows it.
 const NUMBERS: &str = "NUMBERS";
 /// How many names it holds.
@@ -25,7 +28,7 @@ pub(crate) const NUMBERS_MAX: u32 = 65_536;
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 10] = [
+const LAYOUTS: [(&str, usize, usize); 11] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -35,6 +38,7 @@ const LAYOUTS: [(&str, usize, usize); 10] = [
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),
     ("SETTINGS", 4, size_of::<Settings>()),
     ("PROGRAMS", 4, 4),
+    (PROBES, size_of::<Address>(), size_of::<Probed>()),
     (NUMBERS, 4, size_of::<Encoded>()),
 ];
 

@@ -10,6 +10,7 @@
 //!  peer    ─► PEERS ─► Peer{outer addresses, next hop}         how to get there
 //!  outer source ─► VTEPS ─► peer                               who may send tunnels to us
 //!  vni     ─► SEGMENTS ─► Segment{domain, flags, mtu}          what a VNI is
+//!  remote  ─► PROBES ─► Probed{answers}                      how the path to a host is
 //!  domain,endpoint,reason ─► DROPS ─► Count (per CPU)
 //! ```
 
@@ -19,6 +20,7 @@ pub mod checksum;
 pub mod drop;
 pub mod ecn;
 pub mod entropy;
+pub mod probe;
 pub mod table;
 
 pub use drop::Reason;

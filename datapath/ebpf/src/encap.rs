@@ -16,8 +16,10 @@ use crate::owner::mac_words;
 use crate::packet::Packet;
 use crate::{Verdict, kernel};
 
-const TTL: u8 = 64;
-const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+/// Of every packet that we send into the underlay.
+pub const TTL: u8 = 64;
+/// The DF bit.
+pub const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 /// The I flag.
 pub const VNI_VALID: u32 = 0x0800_0000_u32.to_be();
 /// What `bpf_skb_adjust_room` returns for a packet that is encapsulated already.

@@ -3,6 +3,7 @@
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use datapath_common::probe::PROBE_VNI;
 use datapath_common::{HERE, Reason, SEGMENT_ALLOW, Settings};
 
 use crate::drop::Owner;
@@ -14,7 +15,7 @@ use crate::maps::{SEGMENTS, SETTINGS, VTEPS};
 use crate::outer::{Outer, ours};
 use crate::owner::{group, owns, station};
 use crate::packet::Packet;
-use crate::{Verdict, action, decap, from_endpoint, icmp6};
+use crate::{Verdict, action, decap, from_endpoint, icmp6, probe};
 
 /// At the ingress of an underlay interface.
 #[classifier]
@@ -45,6 +46,9 @@ fn try_from_underlay(
         return Err(Reason::OuterFragment);
     }
     let vni = vni(packet, outer.udp)?;
+    if vni == PROBE_VNI {
+        return probe::receive(packet, outer, host);
+    }
     // SAFETY: as above.
     let segment = unsafe { SEGMENTS.get(vni) }.ok_or(Reason::UnknownVni)?;
     owner.domain = segment.domain;

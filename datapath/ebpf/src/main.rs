@@ -4,7 +4,8 @@
 //!  workload ─► stub_from_endpoint ─► from_endpoint ─┬─► answer ARP/ND in place ─► the workload
 //!                                                   ├─► encapsulate ─► underlay
 //!                                                   └─► deliver ─► the other workload
-//!  underlay ─► stub_from_underlay ─► from_underlay ──► decapsulate ─► deliver ─► the workload
+//!  underlay ─► stub_from_underlay ─► from_underlay ─┬─► decapsulate ─► deliver ─► the workload
+//!                                                   └─► answer a path probe in place, or note an answer
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
@@ -31,6 +32,7 @@ mod nd;
 mod outer;
 mod owner;
 mod packet;
+mod probe;
 mod stub;
 mod to_endpoint;
 
@@ -42,6 +44,8 @@ enum Verdict {
     Pass,
     /// Somewhere else; what the redirect helper returned.
     Redirect(i32),
+    /// Nowhere: what it had to say is noted.
+    Taken,
 }
 
 /// Ends the chain of programs and the packet.
@@ -57,6 +61,7 @@ fn action(result: Result<Verdict, Reason>, owner: drop::Owner, length: u32) -> i
     match result {
         Ok(Verdict::Pass) => TC_ACT_UNSPEC,
         Ok(Verdict::Redirect(action)) => action,
+        Ok(Verdict::Taken) => TC_ACT_SHOT,
         Err(reason) => {
             drop::count(owner, reason, length);
             TC_ACT_SHOT

@@ -4,6 +4,7 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuHashMap, ProgramArray};
+use datapath_common::probe::{PROBES_MAX, Probed};
 use datapath_common::{
     Address, Count, DropKey, Neighbour, NeighbourKey, Peer, Port, SLOTS, Segment, Settings, Station, StationKey,
 };
@@ -43,3 +44,11 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 /// What the stubs call.
 #[map]
 pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
+
+/// Which hosts we probe, and what they answered: tunnel address → nonce and answers. Written by programs, too.
+#[map]
+pub static PROBES: HashMap<Address, Probed> = HashMap::with_max_entries(PROBES_MAX, BPF_F_NO_PREALLOC);
+
+/// How much we answered to each host: peer number → its token bucket. Not pinned: other programs start with full ones.
+#[map]
+pub static PROBERS: Array<u64> = Array::with_max_entries(PROBES_MAX, 0);
