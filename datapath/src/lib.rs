@@ -15,6 +15,7 @@
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
 //! | `drops`, `status` | what an operator sees |
+//! | `probe` | whether the paths to other hosts are up: [`Prober`], which works beside [`Datapath`] |
 //! | `purge` | nothing left |
 //!
 //! All of it works in the network namespace of the calling thread: open a [`Datapath`] and use it on a runtime whose
@@ -39,6 +40,7 @@ mod nexthop;
 mod numbers;
 pub mod object;
 mod port;
+mod probe;
 mod purge;
 mod status;
 mod tables;
@@ -57,6 +59,7 @@ use overlay::name::EndpointName;
 pub use datapath::Datapath;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
+pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};
 pub use purge::purge;
 pub use status::{Hook, Status};
 

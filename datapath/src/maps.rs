@@ -228,7 +228,7 @@ fn remove<K: Pod, V: Pod>(table: &'static str, map: &mut Hash<K, V>, key: K) -> 
     absent_is_fine(map.remove(&key)).map_err(Error::map("write", table))
 }
 
-fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(crate) fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(nix::libc::ENOENT) => Ok(()),

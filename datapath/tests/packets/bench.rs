@@ -10,6 +10,7 @@ use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions}
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
+use datapath_common::probe::Probed;
 use datapath_common::{
     Address, Count, DropKey, HERE, KERNEL_DECAP_L3, Neighbour, NeighbourKey, PEER_RESOLVED, Peer, Port, Reason,
     SEGMENT_ALLOW, SLOTS, Segment, Settings, Station, StationKey, mapped,
@@ -110,6 +111,11 @@ impl Drop for Bench {
         self.empty::<NeighbourKey, Neighbour>("NEIGHBOURS");
         self.empty::<u32, Peer>("PEERS");
         self.empty::<Address, u32>("VTEPS");
+        self.empty::<Address, Probed>("PROBES");
+        let mut probers = Array::<&mut MapData, u64>::try_from(self.map("PROBERS")).expect("an array");
+        for host in 0..=book::HOST_C {
+            probers.set(host, 0, 0).expect("the map takes it");
+        }
         let mut drops = PerCpuHashMap::<&mut MapData, DropKey, Count>::try_from(self.map("DROPS")).expect("counters");
         let keys: Vec<DropKey> = drops.keys().map(|key| key.expect("the map can be read")).collect();
         for key in keys {
@@ -264,6 +270,18 @@ impl Bench {
         let map = self.map("VTEPS");
         let mut map = HashMap::<&mut MapData, Address, u32>::try_from(map).expect("a hash of peers");
         map.remove(&address).expect("it was there");
+    }
+
+    /// Says that a host is probed.
+    pub(crate) fn probe(&mut self, address: Address, probed: Probed) {
+        self.put("PROBES", address, probed);
+    }
+
+    /// What is noted of a host that is probed.
+    pub(crate) fn probed(&mut self, address: Address) -> Option<Probed> {
+        let map = self.map("PROBES");
+        let map = HashMap::<&mut MapData, Address, Probed>::try_from(map).expect("a hash of hosts");
+        map.get(&address, 0).ok()
     }
 
     /// Says what is behind the interface, or that nothing is.

@@ -18,4 +18,5 @@ mod from_underlay;
 mod hooks;
 mod model;
 mod neighbours;
+mod probes;
 mod truncation;
