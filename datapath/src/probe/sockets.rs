@@ -1,6 +1,7 @@
 //! The UDP sockets that requests leave by. Nothing is read from them: answers never leave the programs.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -38,12 +39,13 @@ impl Sockets {
 
     fn of(&mut self, request: &Request) -> io::Result<&UdpSocket> {
         let lane = request.lane % LANES;
-        let key = (request.ends.0, lane);
-        if !self.open.contains_key(&key) {
-            let socket = open(key.0, request.nonce.rotate_left(16 * lane as u32))?;
-            self.open.insert(key, socket);
+        match self.open.entry((request.ends.0, lane)) {
+            Entry::Occupied(socket) => Ok(socket.into_mut()),
+            Entry::Vacant(place) => {
+                let socket = open(request.ends.0, request.nonce.rotate_left(16 * lane as u32))?;
+                Ok(place.insert(socket))
+            }
         }
-        self.open.get(&key).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 

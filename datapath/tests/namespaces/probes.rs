@@ -58,11 +58,7 @@ impl Probing {
     fn until(&mut self, other: &Host, what: &str, mut condition: impl FnMut(&PathState) -> bool) -> PathState {
         let mut seen = PathState::default();
         eventually(what, || {
-            let state = self.state(other);
-            if state != seen {
-                println!("{what}: {state:?}");
-            }
-            seen = state;
+            seen = self.state(other);
             condition(&seen)
         });
         seen
