@@ -7,7 +7,7 @@ use datapath_common::Peer;
 use membership::id::NodeId;
 use overlay::forwarding::Forwarding;
 use overlay::name::{DomainName, EndpointName};
-use overlay::object::domain::DefaultPolicy;
+use overlay::object::domain::{DefaultPolicy, Encapsulation};
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
@@ -150,7 +150,10 @@ impl Datapath {
         let nothing = Forwarding {
             domain: domain.clone(),
             default_policy: DefaultPolicy::Deny,
+            encapsulation: Encapsulation::Vxlan,
             networks: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            rules: Vec::new(),
             ports: BTreeMap::new(),
             stations: BTreeMap::new(),
             hosts: BTreeMap::new(),

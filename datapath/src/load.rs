@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
-use datapath_common::Settings;
+use datapath_common::{SLOT_PROGRAMS, Settings};
 
 use crate::attach::Hook;
 use crate::bpffs::Pins;
@@ -30,10 +30,13 @@ pub(crate) fn load(pins: &Pins, kernel: &Kernel, local: Local) -> Result<(Maps, 
         load_program(&mut ebpf, hook.stub())?;
         load_program(&mut ebpf, hook.program())?;
     }
+    for (_, name) in &SLOT_PROGRAMS[..3] {
+        load_program(&mut ebpf, name)?;
+    }
     let mut maps = Maps::take(&mut ebpf, pins)?;
     write_settings(&mut maps, kernel, local)?;
-    for hook in Hook::ALL {
-        fill_slot(&ebpf, &mut maps, hook)?;
+    for (slot, name) in SLOT_PROGRAMS {
+        fill_slot(&ebpf, &mut maps, slot, name)?;
     }
     Ok((maps, ebpf))
 }
@@ -44,13 +47,11 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
     program.load().map_err(Error::program("load", name))
 }
 
-fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, hook: Hook) -> Result<(), Error> {
-    let program = ebpf.program(hook.program()).ok_or(Error::Part(hook.program()))?;
-    let program: &SchedClassifier = program.try_into().map_err(Error::program("load", hook.program()))?;
-    let fd = program.fd().map_err(Error::program("load", hook.program()))?;
-    maps.programs
-        .set(hook.slot(), fd, 0)
-        .map_err(Error::map("write", "PROGRAMS"))
+fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, slot: u32, name: &'static str) -> Result<(), Error> {
+    let program = ebpf.program(name).ok_or(Error::Part(name))?;
+    let program: &SchedClassifier = program.try_into().map_err(Error::program("load", name))?;
+    let fd = program.fd().map_err(Error::program("load", name))?;
+    maps.programs.set(slot, fd, 0).map_err(Error::map("write", "PROGRAMS"))
 }
 
 /// The mark stays as long as the pins do, so that packets in flight over a restart are known.
@@ -64,8 +65,8 @@ fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), 
         ipv6: local.ipv6.map_or([0; 16], |v6| address(v6.into())),
         port: local.port.into(),
         mark,
+        geneve_port: 6081,
         kernel: kernel.flags(),
-        zero: 0,
     })
 }
 

@@ -102,14 +102,19 @@ pub(crate) fn lower(
 
 fn lower_segments(wanted: &Forwarding, numbers: &DomainNumbers, tables: &mut Tables) {
     let flags = match wanted.default_policy {
-        DefaultPolicy::Allow => map::SEGMENT_ALLOW,
+        DefaultPolicy::Allow => map::DOMAIN_ALLOW as u8,
         DefaultPolicy::Deny => 0,
     };
     for segment in wanted.networks.values() {
         let value = map::Segment {
             domain: numbers.domain,
-            flags,
+            flags: 0,
             mtu: segment.mtu.into(),
+            router: 0,
+            router_mac: [0; 6],
+            zero: [flags, 0],
+            gateway4: [0; 16],
+            gateway6: [0; 16],
         };
         tables.segments.insert(segment.vni.get(), value);
     }
@@ -123,6 +128,7 @@ fn lower_ports(wanted: &Forwarding, numbers: &DomainNumbers, interfaces: &Interf
                 endpoint: *endpoint,
                 vni: port.vni.get(),
                 flags: port_flags(*interface),
+                slot: map::slot::station(port.vni.get(), port.mac.octets()),
                 mac: port.mac.octets(),
                 host_mac: interface.mac,
             };
@@ -145,12 +151,14 @@ fn lower_stations(
                 ifindex: interface.ifindex,
                 endpoint: numbers.endpoints.get(&station.endpoint).copied().unwrap_or_default(),
                 flags: port_flags(*interface),
+                slot: map::slot::station(vni.get(), mac.octets()),
             }),
             Place::Host(host) => tunnels.hosts.get(&host).map(|peer| map::Station {
                 peer: *peer,
                 ifindex: 0,
                 endpoint: 0,
                 flags: 0,
+                slot: map::slot::station(vni.get(), mac.octets()),
             }),
         };
         if let Some(value) = place {
@@ -170,7 +178,8 @@ fn lower_stations(
             };
             tables.neighbours.entry(key).or_insert(map::Neighbour {
                 mac: mac.octets(),
-                zero: [0; 2],
+                flags: 0,
+                groups: [0; 4],
             });
         }
     }

@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuHashMap, 
 use aya::{Ebpf, Pod};
 use datapath_common::probe::Probed;
 use datapath_common::{
-    Address, Count, DropKey, Neighbour, NeighbourKey, Peer, Port, Segment, Settings, Station, StationKey,
+    Address, Count, Domain, DropKey, Neighbour, NeighbourKey, Peer, Port, Segment, Settings, Station, StationKey, slot,
 };
 
 use crate::bpffs::Pins;
@@ -28,13 +28,14 @@ pub(crate) const NUMBERS_MAX: u32 = 65_536;
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 11] = [
+const LAYOUTS: [(&str, usize, usize); 12] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
     ("PEERS", 4, size_of::<Peer>()),
     ("VTEPS", size_of::<Address>(), 4),
     ("SEGMENTS", 4, size_of::<Segment>()),
+    ("DOMAINS", 4, size_of::<Domain>()),
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),
     ("SETTINGS", 4, size_of::<Settings>()),
     ("PROGRAMS", 4, 4),
@@ -64,9 +65,10 @@ pub(crate) struct Maps {
     ports: Hash<u32, Port>,
     stations: Hash<StationKey, Station>,
     neighbours: Hash<NeighbourKey, Neighbour>,
-    peers: Hash<u32, Peer>,
+    peers: Array<MapData, Peer>,
     vteps: Hash<Address, u32>,
     segments: Hash<u32, Segment>,
+    domains: Hash<u32, Domain>,
     drops: PerCpuHashMap<MapData, DropKey, Count>,
     settings: Array<MapData, Settings>,
     numbers: Hash<u32, Encoded>,
@@ -91,6 +93,7 @@ impl Maps {
             peers: take(ebpf, "PEERS")?,
             vteps: take(ebpf, "VTEPS")?,
             segments: take(ebpf, "SEGMENTS")?,
+            domains: take(ebpf, "DOMAINS")?,
             drops: take(ebpf, "DROPS")?,
             settings: take(ebpf, "SETTINGS")?,
             programs_id: id(ebpf, "PROGRAMS")?,
@@ -106,14 +109,21 @@ impl Maps {
             stations: read("STATIONS", &self.stations)?,
             neighbours: read("NEIGHBOURS", &self.neighbours)?,
             segments: read("SEGMENTS", &self.segments)?,
-            peers: read("PEERS", &self.peers)?,
+            peers: self.read_peers()?,
             vteps: read("VTEPS", &self.vteps)?,
         })
     }
 
     /// Only the tunnels: `PEERS`.
     pub(crate) fn read_peers(&self) -> Result<BTreeMap<u32, Peer>, Error> {
-        read("PEERS", &self.peers)
+        let mut peers = BTreeMap::new();
+        for number in 0..self.peers.len() {
+            let peer = self.peers.get(&number, 0).map_err(Error::map("read", "PEERS"))?;
+            if peer.remote != [0; 16] {
+                peers.insert(number, peer);
+            }
+        }
+        Ok(peers)
     }
 
     /// Does one operation. Doing it again changes nothing.
@@ -121,16 +131,43 @@ impl Maps {
         match operation {
             Operation::Put(Entry::Port(k, v)) => put("PORTS", &mut self.ports, k, v),
             Operation::Put(Entry::Vtep(k, v)) => put("VTEPS", &mut self.vteps, k, v),
-            Operation::Put(Entry::Segment(k, v)) => put("SEGMENTS", &mut self.segments, k, v),
+            Operation::Put(Entry::Segment(k, v)) => {
+                put(
+                    "DOMAINS",
+                    &mut self.domains,
+                    v.domain,
+                    Domain {
+                        flags: v.zero[0].into(),
+                        slot: slot::domain(v.domain),
+                        egress: 0,
+                        egress_rules: 0,
+                        ingress: 0,
+                        ingress_rules: 0,
+                    },
+                )?;
+                put("SEGMENTS", &mut self.segments, k, v)
+            }
             Operation::Put(Entry::Station(k, v)) => put("STATIONS", &mut self.stations, k, v),
             Operation::Put(Entry::Neighbour(k, v)) => put("NEIGHBOURS", &mut self.neighbours, k, v),
-            Operation::Put(Entry::Peer(k, v)) => put("PEERS", &mut self.peers, k, v),
+            Operation::Put(Entry::Peer(k, v)) => self.peers.set(k, v, 0).map_err(Error::map("write", "PEERS")),
             Operation::Remove(Key::Port(k)) => remove("PORTS", &mut self.ports, k),
             Operation::Remove(Key::Vtep(k)) => remove("VTEPS", &mut self.vteps, k),
             Operation::Remove(Key::Segment(k)) => remove("SEGMENTS", &mut self.segments, k),
             Operation::Remove(Key::Station(k)) => remove("STATIONS", &mut self.stations, k),
             Operation::Remove(Key::Neighbour(k)) => remove("NEIGHBOURS", &mut self.neighbours, k),
-            Operation::Remove(Key::Peer(k)) => remove("PEERS", &mut self.peers, k),
+            Operation::Remove(Key::Peer(k)) => {
+                let none = Peer {
+                    local: [0; 16],
+                    remote: [0; 16],
+                    next_hop: [0; 16],
+                    ifindex: 0,
+                    mtu: 0,
+                    flags: 0,
+                    source_mac: [0; 6],
+                    next_hop_mac: [0; 6],
+                };
+                self.peers.set(k, none, 0).map_err(Error::map("write", "PEERS"))
+            }
         }
     }
 

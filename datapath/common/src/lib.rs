@@ -1,5 +1,6 @@
-//! What the eBPF programs and user space share: the layouts of the maps' keys and values, drop reasons, flags; and the
-//! arithmetic of headers ([`checksum`], [`ecn`], [`entropy`]), kept here so that its tests run on the host.
+//! What the eBPF programs and user space share: the layouts of the maps' keys and values, drop reasons, flags; and what
+//! needs no kernel, kept here so that its tests run on the host: the arithmetic of headers ([`checksum`], [`ecn`],
+//! [`entropy`]), the states of connections ([`connection`]), the places of generations ([`slot`]).
 //! Layouts are `repr(C)` without padding; numbers are in host byte order, addresses in network order.
 //! An IPv4 address stands as its IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
 //!
@@ -9,18 +10,25 @@
 //!  vni,ip  ─► NEIGHBOURS ─► Neighbour{mac}                     ARP/ND answers, and whose address it is
 //!  peer    ─► PEERS ─► Peer{outer addresses, next hop}         how to get there
 //!  outer source ─► VTEPS ─► peer                               who may send tunnels to us
-//!  vni     ─► SEGMENTS ─► Segment{domain, flags, mtu}          what a VNI is
-//!  remote  ─► PROBES ─► Probed{answers}                      how the path to a host is
+//!  vni     ─► SEGMENTS ─► Segment{domain, mtu, router}         what a VNI is
+//!  vni,prefix ─► PREFIXES ─► Neighbour{mac}                    whose else an address is
+//!  router,prefix ─► ROUTES ─► Route ─► HOPS ─► Hop             where a router sends it
+//!  domain  ─► DOMAINS ─► Domain ─► RULES ─► Rule               who may open a connection to whom
+//!  tuple   ─► CONNECTIONS, HALF_OPEN ─► Connection             what is open
+//!  packet  ─► FLOWS ─► Flow{where to, slots of GENERATIONS}    the decision, made once
+//!  remote  ─► PROBES ─► Probed{answers}                        how the path to a host is
 //!  domain,endpoint,reason ─► DROPS ─► Count (per CPU)
 //! ```
 
 #![no_std]
 
 pub mod checksum;
+pub mod connection;
 pub mod drop;
 pub mod ecn;
 pub mod entropy;
 pub mod probe;
+pub mod slot;
 pub mod table;
 
 pub use drop::Reason;

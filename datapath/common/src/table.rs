@@ -317,6 +317,10 @@ layouts! {
         router_mac: [u8; 6],
         /// Zero.
         zero: [u8; 2],
+        /// The router's IPv4 address in it, mapped: whom its ICMP errors come from; zero if it has none.
+        gateway4: Address,
+        /// The router's IPv6 address in it; zero if it has none.
+        gateway6: Address,
     }
 
     /// Key of `DROPS`.
@@ -351,6 +355,27 @@ layouts! {
         mark: u32,
         /// `KERNEL_*`.
         kernel: u32,
+    }
+
+    /// The one value of `TRACE`, per CPU, written only with `KERNEL_TRACE`: what became of the last packet, for tests.
+    Trace {
+        /// What the hook's program returned.
+        verdict: u32,
+        /// [`crate::Reason`], 0 if it was not dropped. An ICMP error that was sent for a dropped packet is a redirect
+        /// with a reason.
+        reason: u32,
+        /// The domain's number, 0 if not known.
+        domain: u32,
+        /// Dropped or answered: whose packet it was; delivered: whom it went to; else 0.
+        endpoint: u32,
+        /// Interface or peer number it left by.
+        target: u32,
+        /// Segment it left in.
+        vni: u32,
+        /// `FLOW_*`.
+        flags: u32,
+        /// 1 if the decision came from `FLOWS`.
+        fast: u32,
     }
 }
 
@@ -424,6 +449,17 @@ pub const PEER_RESOLVED: u32 = 1;
 
 /// `bpf_skb_adjust_room` knows BPF_F_ADJ_ROOM_DECAP_L3_IPV4/6 (Linux 6.3).
 pub const KERNEL_DECAP_L3: u32 = 1;
+/// Programs write `TRACE`.
+pub const KERNEL_TRACE: u32 = 2;
+
+/// `LimitKey::kind`: ICMP errors sent to an endpoint.
+pub const LIMIT_ICMP: u32 = 1;
+
+/// Key of `AUDITS` that counts connections that found `CONNECTIONS` full and stay in `HALF_OPEN`.
+pub const AUDIT_CONNECTIONS_FULL: MemberKey = MemberKey {
+    set: u32::MAX,
+    index: 0,
+};
 
 /// Slots of the program array `PROGRAMS` that the stubs call.
 pub const SLOT_FROM_ENDPOINT: u32 = 0;
@@ -439,3 +475,13 @@ pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 pub const SLOT_ROUTER: u32 = 5;
 /// How many slots there are.
 pub const SLOTS: u32 = 16;
+
+/// The program of each slot that is in use. In the order of filling: who is called comes first.
+pub const SLOT_PROGRAMS: [(u32, &str); 6] = [
+    (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
+    (SLOT_SLOW_UNDERLAY, "slow_underlay"),
+    (SLOT_ROUTER, "router"),
+    (SLOT_FROM_ENDPOINT, "from_endpoint"),
+    (SLOT_TO_ENDPOINT, "to_endpoint"),
+    (SLOT_FROM_UNDERLAY, "from_underlay"),
+];

@@ -3,10 +3,11 @@
 
 use datapath_common::{Port, Reason, Settings};
 
+use crate::drop::Owner;
 use crate::headers::{Arp, ETHERNET, Ethernet, ether};
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
-use crate::{Verdict, deliver, ip};
+use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, owner, trace};
 
 const HARDWARE_ETHERNET: u16 = 1_u16.to_be();
 const LENGTHS: u16 = 0x0604_u16.to_be();
@@ -32,6 +33,7 @@ pub fn answer(packet: &mut Packet, port: &Port, settings: &Settings) -> Result<V
         target_address: arp.sender_address,
         ..arp
     };
+    trace::end(Owner::of(port), TC_ACT_REDIRECT, 0);
     deliver::back(packet, settings)
 }
 
@@ -51,7 +53,7 @@ fn asked(arp: &Arp, port: &Port) -> Result<[u16; 3], Reason> {
     }
     let (sender, target) = (word(arp.sender_address), word(arp.target_address));
     let probe = sender == 0 && arp.operation == REQUEST;
-    if !probe && !owner_of(port, sender).is_some_and(|owner| same(owner, asker)) {
+    if !probe && !is_of(port, sender) {
         return Err(Reason::NeighbourSpoof);
     }
     if arp.operation == REPLY || sender == target {
@@ -67,6 +69,13 @@ fn asked(arp: &Arp, port: &Port) -> Result<[u16; 3], Reason> {
 #[inline(always)]
 fn owner_of(port: &Port, address: u32) -> Option<[u16; 3]> {
     neighbour(port.vni, &ip::mapped(address)).map(|neighbour| mac_words(&neighbour.mac))
+}
+
+/// Whether the endpoint may use the address, a prefix of its own included.
+#[inline(always)]
+fn is_of(port: &Port, address: u32) -> bool {
+    let owner = owner::of(port.vni, &ip::mapped(address), true);
+    owner.is_some_and(|owner| same(mac_words(&owner.mac), mac_words(&port.mac)))
 }
 
 /// An address as one word in memory order.

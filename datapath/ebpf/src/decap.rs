@@ -1,55 +1,60 @@
 //! Taking a frame out of its tunnel and delivering it.
 
 use datapath_common::checksum::replaced;
-use datapath_common::{KERNEL_DECAP_L3, Reason, Settings, Station, ecn};
+use datapath_common::{Flow, KERNEL_DECAP_L3, Reason, Settings, ecn};
 
 use crate::encap::FIXED_GSO;
-use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, SHORTEST, TUNNEL};
-use crate::ip::Ip;
-use crate::outer::Outer;
+use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, SHORTEST, ether};
 use crate::packet::Packet;
-use crate::{Verdict, deliver, kernel};
+use crate::{Verdict, deliver, kernel, trace};
 
 /// `BPF_F_ADJ_ROOM_DECAP_L3_*`: what the packet is after the outer header is gone.
 const DECAP_L3_IPV4: u64 = 1 << 7;
 const DECAP_L3_IPV6: u64 = 1 << 8;
 
-/// Delivers the inner frame, whose Ethernet header is `frame`.
+/// What delivering needs to know of a tunnel packet.
+pub struct Inner {
+    /// Where its Ethernet header starts.
+    pub start: usize,
+    pub v4: bool,
+    /// ECN bits of both headers.
+    pub ecn: u8,
+    pub outer_ecn: u8,
+    pub outer_v4: bool,
+    /// The decision came from `FLOWS`.
+    pub fast: bool,
+}
+
+/// Delivers the inner frame where its flow says. With `Ecn`, the packet is as it was.
 #[inline(always)]
-pub fn receive(
-    packet: &mut Packet,
-    outer: &Outer,
-    frame: &Ethernet,
-    ip: &Ip,
-    station: &Station,
-    settings: &Settings,
-) -> Result<Verdict, Reason> {
-    let inner = outer.udp + TUNNEL - ETHERNET;
-    let congestion = ecn::decapsulated(ip.ecn, outer.ecn).ok_or(Reason::Ecn)?;
-    if congestion != ip.ecn {
-        mark(packet, inner + ETHERNET, ip.v4, congestion)?;
+pub fn follow(packet: &mut Packet, flow: &Flow, inner: &Inner, settings: &Settings) -> Result<Verdict, Reason> {
+    let congestion = ecn::decapsulated(inner.ecn, inner.outer_ecn).ok_or(Reason::Ecn)?;
+    if congestion != inner.ecn {
+        mark(packet, inner.start + ETHERNET, inner.v4, congestion)?;
     }
-    let protocol_agrees = shrink(packet, outer.v4, ip, inner, settings.kernel)?;
-    *packet.at_mut::<Ethernet>(0)? = *frame;
-    deliver::to(packet, station, settings, protocol_agrees)
+    trace::follows(settings, flow, inner.fast);
+    let protocol_agrees = shrink(packet, inner, settings.kernel)?;
+    let ether_type = if inner.v4 { ether::IPV4 } else { ether::IPV6 };
+    *packet.at_mut::<Ethernet>(0)? = Ethernet::with(flow.leaves, ether_type);
+    deliver::to(packet, flow, settings, protocol_agrees)
 }
 
 /// Closes the room of the tunnel's headers; whether the kernel's idea of the ethertype is the inner one.
 #[inline(always)]
-fn shrink(packet: &mut Packet, outer_v4: bool, ip: &Ip, inner: usize, kernel: u32) -> Result<bool, Reason> {
-    let agrees = outer_v4 == ip.v4;
+fn shrink(packet: &mut Packet, inner: &Inner, kernel: u32) -> Result<bool, Reason> {
+    let agrees = inner.outer_v4 == inner.v4;
     let knows = kernel & KERNEL_DECAP_L3 != 0;
-    let flags = match (agrees, knows, ip.v4) {
+    let flags = match (agrees, knows, inner.v4) {
         (true, ..) | (_, false, _) => FIXED_GSO,
         (_, _, true) => FIXED_GSO | DECAP_L3_IPV4,
         (_, _, false) => FIXED_GSO | DECAP_L3_IPV6,
     };
     // A kernel that cannot be told leaves no less than an IPv6 header of what it takes for IPv6: short frames are padded
     // as on a wire, by the sender if it can, else here.
-    if !agrees && !knows && (packet.len() as usize) < inner + SHORTEST {
-        packet.resize(inner + SHORTEST)?;
+    if !agrees && !knows && (packet.len() as usize) < inner.start + SHORTEST {
+        packet.resize(inner.start + SHORTEST)?;
     }
-    match kernel::adjust(packet, -(inner as i32), flags) {
+    match kernel::adjust(packet, -(inner.start as i32), flags) {
         Ok(()) => Ok(agrees || knows),
         Err(_) => Err(Reason::Kernel),
     }

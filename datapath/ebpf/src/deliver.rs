@@ -1,24 +1,19 @@
 //! Handing a frame to a workload on this host.
 
-use datapath_common::{PORT_NAMESPACE, Reason, Settings, Station};
+use datapath_common::{FLOW_NAMESPACE, Flow, Reason, Settings};
 
 use crate::packet::Packet;
 use crate::{Verdict, kernel};
 
-/// To the station's interface. `protocol_agrees`: the kernel's idea of the packet's ethertype is the frame's; where it
-/// is not, a namespace would not get the packet by `bpf_redirect_peer`, which does not recompute it.
+/// To the flow's interface. `protocol_agrees`: the kernel's idea of the packet's ethertype is the frame's; where it is
+/// not, a namespace would not get the packet by `bpf_redirect_peer`, which does not recompute it.
 #[inline(always)]
-pub fn to(
-    packet: &mut Packet,
-    station: &Station,
-    settings: &Settings,
-    protocol_agrees: bool,
-) -> Result<Verdict, Reason> {
-    if station.flags & PORT_NAMESPACE != 0 && protocol_agrees {
-        return kernel::redirect_peer(packet, station.ifindex);
+pub fn to(packet: &mut Packet, flow: &Flow, settings: &Settings, protocol_agrees: bool) -> Result<Verdict, Reason> {
+    if flow.flags & FLOW_NAMESPACE != 0 && protocol_agrees {
+        return kernel::redirect_peer(packet, flow.target);
     }
     packet.set_mark(settings.mark);
-    kernel::redirect(station.ifindex)
+    kernel::redirect(flow.target)
 }
 
 /// Back to the workload that sent it.

@@ -1,4 +1,4 @@
-//! Sending a frame through a tunnel: VXLAN (RFC 7348) over IPv4 or IPv6.
+//! Sending a frame through a tunnel: VXLAN (RFC 7348) or Geneve without options (RFC 8926), over IPv4 or IPv6.
 //!
 //! The outer DSCP is 0, so that a workload cannot choose its priority in the underlay; ECN is copied (RFC 6040 normal
 //! mode). IPv4 has DF set and thus identification 0 (RFC 6864). The UDP checksum is 0: over IPv4 as RFC 7348 says, over
@@ -7,21 +7,22 @@
 //! their own. What an intermediate node corrupts is dropped there or by the inner checksum, as it would be on the wire.
 
 use datapath_common::checksum::folded;
-use datapath_common::entropy::Entropy;
-use datapath_common::{PEER_RESOLVED, Peer, Reason};
+use datapath_common::{FLOW_GENEVE, Flow, PEER_RESOLVED, Peer, Reason};
 
 use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, SHORTEST, TUNNEL, Udp, Vxlan, ether, protocol};
-use crate::ip::{self, Ip};
+use crate::ip;
+use crate::maps::PEERS;
 use crate::owner::mac_words;
 use crate::packet::Packet;
+use crate::send::Load;
 use crate::{Verdict, kernel};
 
-/// Of every packet that we send into the underlay.
 pub const TTL: u8 = 64;
-/// The DF bit.
 pub const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 /// The I flag.
 pub const VNI_VALID: u32 = 0x0800_0000_u32.to_be();
+/// Geneve of version 0 without options and flags, of Ethernet frames.
+pub const GENEVE_ETHERNET: u32 = 0x0000_6558_u32.to_be();
 /// What `bpf_skb_adjust_room` returns for a packet that is encapsulated already.
 const EALREADY: i64 = -114;
 
@@ -33,39 +34,76 @@ const ENCAP_L4_UDP: u64 = 1 << 4;
 const ENCAP_L2_ETH: u64 = 1 << 6;
 const ENCAP_L2: u64 = (ETHERNET as u64) << 56;
 
-/// Sends an IP frame to a host; `longest` is the longest IP packet in it.
-#[inline(always)]
-pub fn send(
-    packet: &mut Packet,
-    frame: &Ethernet,
-    ip: &Ip,
-    peer: &Peer,
-    tunnel: (u32, u16),
-    longest: usize,
-) -> Result<Verdict, Reason> {
-    if peer.ifindex == 0 {
-        return Err(Reason::NoRoute);
+/// A way through the underlay that a packet fits.
+pub struct Tunnel {
+    peer: &'static Peer,
+    /// Bytes of the outer IP header.
+    outer: usize,
+    /// First word behind the UDP header, in network order.
+    start: u32,
+    vni: u32,
+}
+
+impl Tunnel {
+    /// The flow's tunnel.
+    #[inline(always)]
+    pub fn of(flow: &Flow, packet: &Packet, load: &Load) -> Result<Self, Reason> {
+        let peer = PEERS.get(flow.target).ok_or(Reason::NoRoute)?;
+        if peer.ifindex == 0 {
+            return Err(Reason::NoRoute);
+        }
+        let outer = outer(peer);
+        // Padding behind the IP packet travels, too.
+        let longest = if packet.segment() == 0 {
+            packet.len() as usize - ETHERNET
+        } else {
+            load.longest
+        };
+        if longest + TUNNEL + outer > peer.mtu as usize {
+            return Err(Reason::Mtu);
+        }
+        let geneve = flow.flags & FLOW_GENEVE != 0;
+        Ok(Self {
+            peer,
+            outer,
+            start: if geneve { GENEVE_ETHERNET } else { VNI_VALID },
+            vni: flow.vni,
+        })
     }
+}
+
+/// Bytes of the outer IP header to a host.
+#[inline(always)]
+fn outer(peer: &Peer) -> usize {
+    if ip::pretends(&peer.remote) {
+        size_of::<Ipv4>()
+    } else {
+        size_of::<Ipv6>()
+    }
+}
+
+/// The longest IP packet that fits a flow's tunnel.
+#[inline(always)]
+pub fn room(flow: &Flow) -> u32 {
+    match PEERS.get(flow.target) {
+        Some(peer) => peer.mtu.saturating_sub((TUNNEL + outer(peer)) as u32),
+        None => 0,
+    }
+}
+
+/// Sends an IP frame through a tunnel, with the Ethernet header `frame`.
+#[inline(always)]
+pub fn send(packet: &mut Packet, frame: &Ethernet, load: &Load, tunnel: &Tunnel, port: u16) -> Result<Verdict, Reason> {
+    let (peer, outer) = (tunnel.peer, tunnel.outer);
     let remote = ip::words(&peer.remote);
-    let v4 = ip::pretends(&peer.remote);
-    let outer = if v4 { size_of::<Ipv4>() } else { size_of::<Ipv6>() };
-    if ip.v4 && !v4 && (packet.len() as usize) < SHORTEST {
+    let v4 = outer == size_of::<Ipv4>();
+    if load.v4 && !v4 && (packet.len() as usize) < SHORTEST {
         // As on a wire: a receiver before Linux 6.3 cannot take a shorter frame out of IPv6 (`decap::shrink`). Where the
         // kernel refuses, because the packet is encapsulated already, the frame travels as it is.
         let _ = packet.resize(SHORTEST);
     }
     let inner = packet.len() as usize;
-    // Padding behind the IP packet travels, too.
-    let longest = if packet.segment() == 0 {
-        inner - ETHERNET
-    } else {
-        longest
-    };
-    if longest + TUNNEL + outer > peer.mtu as usize {
-        return Err(Reason::Mtu);
-    }
-    let entropy = entropy(packet, ip)?;
-    let agrees = grow(packet, TUNNEL + outer, v4, ip.v4)?;
+    let agrees = grow(packet, TUNNEL + outer, v4, load.v4)?;
 
     // A length that does not fit is a super-packet's, which is written anew for each segment.
     let udp_length = (inner + size_of::<Udp>() + size_of::<Vxlan>()).min(0xffff) as u16;
@@ -80,24 +118,22 @@ pub fn send(
         ether_type: if v4 { ether::IPV4 } else { ether::IPV6 },
     };
     *packet.at_mut::<Ethernet>(0)? = link;
+    let local = ip::words(&peer.local);
     if v4 {
-        let local = ip::words(&peer.local);
-        *packet.at_mut::<Ipv4>(ETHERNET)? = ipv4(local[3], remote[3], udp_length, ip.ecn);
+        *packet.at_mut::<Ipv4>(ETHERNET)? = ipv4(local[3], remote[3], udp_length, load.ecn);
     } else {
-        let local = ip::words(&peer.local);
-        *packet.at_mut::<Ipv6>(ETHERNET)? = ipv6(local, remote, udp_length, ip.ecn, entropy.flow_label());
+        *packet.at_mut::<Ipv6>(ETHERNET)? = ipv6(local, remote, udp_length, load.ecn, load.entropy.flow_label());
     }
-    let (vni, port) = tunnel;
     let offset = ETHERNET + outer;
     *packet.at_mut::<Udp>(offset)? = Udp {
-        source: entropy.port().to_be(),
+        source: load.entropy.port().to_be(),
         destination: port.to_be(),
         length: udp_length.to_be(),
         checksum: 0,
     };
     *packet.at_mut::<Vxlan>(offset + size_of::<Udp>())? = Vxlan {
-        flags: VNI_VALID,
-        vni: (vni << 8).to_be(),
+        flags: tunnel.start,
+        vni: (tunnel.vni << 8).to_be(),
     };
     *packet.at_mut::<Ethernet>(offset + size_of::<Udp>() + size_of::<Vxlan>())? = *frame;
 
@@ -109,25 +145,6 @@ pub fn send(
         // The kernel would take the outer header for one of the inner family.
         Err(Reason::Kernel)
     }
-}
-
-/// What spreads the inner flow over the underlay's paths.
-#[inline(always)]
-fn entropy(packet: &mut Packet, ip: &Ip) -> Result<Entropy, Reason> {
-    let ports = ip.ports(packet)?;
-    let (source, destination) = (ip::words(&ip.source), ip::words(&ip.destination));
-    let upper = u64::from(ports) << 8 | u64::from(ip.protocol.unwrap_or(0));
-    let upper = if ip.fragment { 0 } else { upper };
-    let entropy = Entropy::new()
-        .with(upper)
-        .with(u64::from(source[3]) << 32 | u64::from(destination[3]));
-    if ip.v4 {
-        return Ok(entropy);
-    }
-    Ok(entropy
-        .with(u64::from(source[0]) << 32 | u64::from(source[1]))
-        .with(u64::from(source[2]) << 32 | u64::from(destination[2]))
-        .with(u64::from(destination[0]) << 32 | u64::from(destination[1])))
 }
 
 /// Opens room for the tunnel's headers and tells the kernel what they are; whether its idea of the ethertype is the

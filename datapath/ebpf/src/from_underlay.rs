@@ -1,108 +1,68 @@
-//! What arrives from the underlay. What is no tunnel packet of ours passes untouched; the rest is delivered to a workload
-//! here or dropped, never sent on. The order of checks is table T of the reference model (`overlay::model`).
+//! What arrives from the underlay: the fast path. What is no tunnel packet of ours passes untouched; one whose flow was
+//! decided before goes the same way; everything else is for `slow_underlay.rs`.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::probe::PROBE_VNI;
-use datapath_common::{HERE, Reason, SEGMENT_ALLOW, Settings};
+use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
 
+use crate::decap::{self, Inner};
 use crate::drop::Owner;
-use crate::encap::VNI_VALID;
-use crate::headers::{ETHERNET, Ethernet, Udp, Vxlan};
-use crate::icmp6::{NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, ROUTER_ADVERTISEMENT};
-use crate::ip::{self, Ip};
-use crate::maps::{SEGMENTS, SETTINGS, VTEPS};
+use crate::headers::{ETHERNET, Ethernet};
+use crate::maps::SETTINGS;
 use crate::outer::{Outer, ours};
-use crate::owner::{group, owns, station};
 use crate::packet::Packet;
-use crate::{Verdict, action, decap, from_endpoint, icmp6, probe};
+use crate::walk::NANOSECONDS;
+use crate::{TC_ACT_UNSPEC, Verdict, action, flow, quick, stub, trace, tunnel};
 
 /// At the ingress of an underlay interface.
 #[classifier]
 pub fn from_underlay(ctx: TcContext) -> i32 {
     let mut packet = Packet::new(&ctx);
-    let length = packet.len();
-    let mut owner = Owner::NOBODY;
-    let result = match SETTINGS.get(0) {
-        Some(settings) => match ours(&mut packet, settings) {
-            Some(outer) => try_from_underlay(&mut packet, &outer, settings, &mut owner),
-            None => Ok(Verdict::Pass),
-        },
-        None => Ok(Verdict::Pass),
+    let Some(settings) = SETTINGS.get(0) else {
+        return TC_ACT_UNSPEC;
     };
-    action(result, owner, length)
+    let Some(outer) = ours(&mut packet, settings) else {
+        trace::end(Owner::NOBODY, TC_ACT_UNSPEC, 0);
+        return TC_ACT_UNSPEC;
+    };
+    if let Some(action) = fast(&mut packet, &outer, settings) {
+        return action;
+    }
+    stub::call(&ctx, SLOT_SLOW_UNDERLAY);
+    action(Err(Reason::NoProgram), Owner::NOBODY, packet.len())
 }
 
+/// What becomes of the packet if its decision is known.
 #[inline(always)]
-fn try_from_underlay(
-    packet: &mut Packet,
-    outer: &Outer,
-    settings: &Settings,
-    owner: &mut Owner,
-) -> Result<Verdict, Reason> {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let host = *unsafe { VTEPS.get(outer.source) }.ok_or(Reason::UnknownVtep)?;
+fn fast(packet: &mut Packet, outer: &Outer, settings: &Settings) -> Option<i32> {
     if outer.fragment {
-        return Err(Reason::OuterFragment);
+        return None;
     }
-    let vni = vni(packet, outer.udp)?;
-    if vni == PROBE_VNI {
-        return probe::receive(packet, outer, host);
+    let (vni, start) = tunnel::plain(packet, outer)?;
+    packet.linear(start + ETHERNET).ok()?;
+    let frame = packet.at::<Ethernet>(start).ok()?;
+    let (addresses, ether_type) = (frame.addresses(), frame.ether_type);
+    let quick = quick::parse(packet, ether_type, start + ETHERNET, vni | FLOW_TUNNEL)?;
+    // SAFETY: no arguments.
+    let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
+    let flow = flow::find(&quick, &addresses, &outer.source, now)?;
+    if (flow.flags & FLOW_GENEVE != 0) != outer.geneve {
+        return None;
     }
-    // SAFETY: as above.
-    let segment = unsafe { SEGMENTS.get(vni) }.ok_or(Reason::UnknownVni)?;
-    owner.domain = segment.domain;
-
-    let inner = outer.udp + size_of::<Udp>() + size_of::<Vxlan>();
-    packet.linear(inner + ETHERNET)?;
-    let frame = *packet.at::<Ethernet>(inner)?;
-    let ip = source(packet, &frame, inner, vni, host)?;
-    if group(frame.destination) {
-        return Err(Reason::Multicast);
-    }
-    let station = station(vni, frame.destination).ok_or(Reason::UnknownDestination)?;
-    if station.peer != HERE {
-        return Err(Reason::NotHere);
-    }
-    owner.endpoint = station.endpoint;
-    if segment.flags & SEGMENT_ALLOW == 0 {
-        return Err(Reason::Policy);
-    }
-    decap::receive(packet, outer, &frame, &ip, station, settings)
-}
-
-/// The VNI of a tunnel packet whose UDP header is at `udp`.
-#[inline(always)]
-fn vni(packet: &mut Packet, udp: usize) -> Result<u32, Reason> {
-    const LEAST: usize = size_of::<Udp>() + size_of::<Vxlan>();
-    packet.linear(udp + LEAST)?;
-    if usize::from(u16::from_be(packet.at::<Udp>(udp)?.length)) < LEAST {
-        return Err(Reason::Truncated);
-    }
-    let vxlan = packet.at::<Vxlan>(udp + size_of::<Udp>())?;
-    if vxlan.flags & VNI_VALID == 0 {
-        return Err(Reason::VxlanFlags);
-    }
-    Ok(u32::from_be(vxlan.vni) >> 8)
-}
-
-/// Checks that an inner frame at `inner` comes from where its sender lives; its IP header.
-#[inline(always)]
-fn source(packet: &mut Packet, frame: &Ethernet, inner: usize, vni: u32, host: u32) -> Result<Ip, Reason> {
-    match station(vni, frame.source) {
-        Some(station) if station.peer == host && host != HERE => {}
-        _ => return Err(Reason::WrongVtep),
-    }
-    let ip = ip::parse(packet, frame.ether_type, inner + ETHERNET)?.ok_or(Reason::EtherType)?;
-    if (!ip.v4 && ip::pretends(&ip.source)) || !owns(vni, frame.source, &ip.source) {
-        return Err(Reason::WrongVtep);
-    }
-    let icmp = icmp6::kind(packet, &ip)?;
-    if icmp == Some(ROUTER_ADVERTISEMENT) || from_endpoint::serves_dhcp(packet, &ip)? {
-        return Err(Reason::RogueServer);
-    }
-    match icmp {
-        Some(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT) => Err(Reason::NeighbourSpoof),
-        _ => Ok(ip),
-    }
+    let inner = Inner {
+        start,
+        v4: quick.v4,
+        ecn: quick.ecn,
+        outer_ecn: outer.ecn,
+        outer_v4: outer.v4,
+        fast: true,
+    };
+    let length = packet.len();
+    let owner = Owner {
+        domain: flow.domain,
+        endpoint: flow.endpoint,
+    };
+    let result: Result<Verdict, Reason> = decap::follow(packet, flow, &inner, settings);
+    Some(action(result, owner, length))
 }

@@ -14,7 +14,7 @@ macro_rules! headers {
     )+ };
 }
 
-headers!(u32 Ethernet Ipv4 Ipv6 Fragment Extension Udp Tcp Vxlan Arp Icmp6 Neighbour LinkOption);
+headers!(u32 Ethernet Ipv4 Ipv6 Fragment Extension Udp Tcp Vxlan Geneve GeneveOption Arp Icmp Icmp6 Neighbour LinkOption);
 
 /// A MAC address as three words in memory order.
 pub type MacWords = [u16; 3];
@@ -26,6 +26,27 @@ pub struct Ethernet {
     pub destination: MacWords,
     pub source: MacWords,
     pub ether_type: u16,
+}
+
+impl Ethernet {
+    /// Both addresses as they stand in a map.
+    #[inline(always)]
+    pub fn addresses(&self) -> [u8; 12] {
+        // SAFETY: same size, and any words are valid bytes.
+        unsafe { core::mem::transmute([self.destination, self.source]) }
+    }
+
+    /// With addresses as they stand in a map.
+    #[inline(always)]
+    pub fn with(addresses: [u8; 12], ether_type: u16) -> Self {
+        // SAFETY: same size, and any bytes are valid words.
+        let [destination, source] = unsafe { core::mem::transmute::<[u8; 12], [MacWords; 2]>(addresses) };
+        Self {
+            destination,
+            source,
+            ether_type,
+        }
+    }
 }
 
 /// IPv4 without options (RFC 791).
@@ -111,6 +132,30 @@ pub struct Vxlan {
     pub vni: u32,
 }
 
+/// Geneve without options (RFC 8926 section 3.4).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Geneve {
+    /// Version (2 bits), length of the options in units of 4 bytes (6).
+    pub version_length: u8,
+    /// O, C, then 6 reserved bits.
+    pub flags: u8,
+    pub protocol: u16,
+    /// VNI in the first 24 bits, then 8 reserved ones.
+    pub vni: u32,
+}
+
+/// The start of a Geneve option (RFC 8926 section 3.5).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct GeneveOption {
+    pub class: u16,
+    /// C in the highest bit.
+    pub kind: u8,
+    /// Three reserved bits, then the length of what follows in units of 4 bytes.
+    pub length: u8,
+}
+
 /// ARP for Ethernet and IPv4 (RFC 826), as half words: nothing in it is on a word boundary.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -123,6 +168,17 @@ pub struct Arp {
     pub sender_address: [u16; 2],
     pub target_mac: MacWords,
     pub target_address: [u16; 2],
+}
+
+/// An ICMP or ICMPv6 message of which the second word matters: echo and errors (RFC 792, RFC 4443).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Icmp {
+    pub kind: u8,
+    pub code: u8,
+    pub checksum: u16,
+    /// Identifier and sequence number, or what an error says.
+    pub rest: [u16; 2],
 }
 
 /// The start of an ICMPv6 message (RFC 4443).
@@ -163,6 +219,7 @@ pub const TUNNEL: usize = size_of::<Udp>() + size_of::<Vxlan>() + ETHERNET;
 const _: () = assert!(ETHERNET == 14 && size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40);
 const _: () = assert!(size_of::<Udp>() == 8 && size_of::<Tcp>() == 20 && size_of::<Vxlan>() == 8);
 const _: () = assert!(size_of::<Arp>() == 28 && size_of::<Neighbour>() == 24 && size_of::<LinkOption>() == 8);
+const _: () = assert!(size_of::<Geneve>() == 8 && size_of::<GeneveOption>() == 4 && size_of::<Icmp>() == 8);
 const _: () = assert!(size_of::<Fragment>() == 8 && size_of::<Extension>() == 2 && size_of::<Icmp6>() == 4);
 
 /// Ethertypes, in network order.
@@ -175,6 +232,7 @@ pub mod ether {
 /// IP protocol numbers and IPv6 next headers.
 pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
+    pub const ICMP: u8 = 1;
     pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
     pub const ROUTING: u8 = 43;

@@ -1,40 +1,23 @@
-//! Parsing IP headers. The order of checks is table H of the reference model (`overlay::model`).
+//! Parsing IP headers, wholly, for the slow path. The order of checks is table H of the reference model
+//! (`overlay::model`). `quick.rs` reads what needs no more than a glance.
 
 use datapath_common::{Address, Reason};
 
-use crate::headers::{Extension, Fragment, Ipv4, Ipv6, Tcp, Udp, ether, protocol};
+use crate::headers::{Extension, Fragment, Ipv4, Ipv6, ether, protocol};
 use crate::packet::Packet;
+use crate::walk::{IP_EXTENDED, IP_FRAGMENT, IP_LATER, IP_V4, Ip, NO_ICMP, Walk};
 
 /// Extension headers that are walked at most.
-const EXTENSIONS: u32 = 4;
+const EXTENSIONS: u32 = 8;
 /// More fragments follow, in IPv4's `fragment`.
 pub const MORE_FRAGMENTS4: u16 = 0x2000_u16.to_be();
-/// The offset in IPv4's `fragment`.
+/// The offset in IPv4's `fragment`, in units of 8 bytes.
 pub const OFFSET4: u16 = 0x1fff_u16.to_be();
-/// The offset in IPv6's fragment header.
-pub const OFFSET6: u16 = 0xfff8_u16.to_be();
-
-/// What the checks need of an IP packet. Offsets count from the start of the frame.
-pub struct Ip {
-    /// Source, IPv4 mapped.
-    pub source: Address,
-    /// Destination, IPv4 mapped.
-    pub destination: Address,
-    /// Whether it is IPv4.
-    pub v4: bool,
-    /// The two ECN bits.
-    pub ecn: u8,
-    /// The upper layer's protocol; `None` in a later fragment, which has no upper-layer header.
-    pub protocol: Option<u8>,
-    /// Where the upper layer starts.
-    pub upper: usize,
-    /// Where the IP packet ends.
-    pub end: usize,
-    /// Whether it is a fragment (the first one included).
-    pub fragment: bool,
-    /// Whether an extension header stands before the upper layer.
-    pub extended: bool,
-}
+/// The offset in IPv6's fragment header, in bytes; and that more follow.
+const OFFSET6: u16 = 0xfff8;
+const MORE_FRAGMENTS6: u16 = 1;
+/// No offset of a packet that is walked is larger: eight extension headers of 2,048 bytes behind all else.
+pub const FARTHEST: u32 = 0x7fff;
 
 /// The words of an address in memory order.
 #[inline(always)]
@@ -59,6 +42,13 @@ pub fn mapped(v4: u32) -> Address {
     address([0, 0, MAPPED, v4])
 }
 
+/// Whether two addresses are the same.
+#[inline(always)]
+pub fn same(a: &Address, b: &Address) -> bool {
+    let (a, b) = (words(a), words(b));
+    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
+}
+
 /// Whether an address of an IPv6 header pretends to be an IPv4 one; nobody owns such an address (RFC 4942 section 2.2).
 #[inline(always)]
 pub fn pretends(address: &Address) -> bool {
@@ -66,108 +56,118 @@ pub fn pretends(address: &Address) -> bool {
     words[0] | words[1] == 0 && words[2] == MAPPED
 }
 
-/// Parses the IP packet at `offset`; `None` if the ethertype is not IP.
+/// Parses the IP packet at `start` into the walk; false if the ethertype is not IP.
 #[inline(always)]
-pub fn parse(packet: &mut Packet, ether_type: u16, offset: usize) -> Result<Option<Ip>, Reason> {
+pub fn parse(packet: &mut Packet, walk: &mut Walk, ether_type: u16, start: usize) -> Result<bool, Reason> {
     match ether_type {
-        ether::IPV4 => ipv4(packet, offset).map(Some),
-        ether::IPV6 => ipv6(packet, offset).map(Some),
-        _ => Ok(None),
+        ether::IPV4 => ipv4(packet, walk, start)?,
+        ether::IPV6 => ipv6(packet, walk, start)?,
+        _ => return Ok(false),
     }
+    Ok(true)
 }
 
 #[inline(always)]
-fn ipv4(packet: &mut Packet, offset: usize) -> Result<Ip, Reason> {
-    packet.linear(offset + size_of::<Ipv4>())?;
-    let header = *packet.at::<Ipv4>(offset)?;
+fn ipv4(packet: &mut Packet, walk: &mut Walk, start: usize) -> Result<(), Reason> {
+    packet.linear(start + size_of::<Ipv4>())?;
+    let header = packet.at::<Ipv4>(start)?;
     let header_length = usize::from(header.version_length & 0xf) * 4;
     let total = usize::from(u16::from_be(header.total_length));
+    let version = header.version_length >> 4;
+    let fragment = header.fragment;
+    walk.key.source = mapped(header.source);
+    walk.key.destination = mapped(header.destination);
+    walk.key.protocol = header.protocol.into();
+    walk.fragment.identification = header.identification.into();
+    walk.ip = Ip {
+        flags: IP_V4,
+        ecn: (header.traffic_class & 0b11).into(),
+        ttl: header.ttl.into(),
+        start: start as u32,
+        upper: (start + header_length) as u32,
+        end: 0,
+        position: u32::from(u16::from_be(fragment & OFFSET4)) * 8,
+        tcp: 0,
+        icmp: NO_ICMP,
+    };
     // A super-packet above 64 kB has no total length.
     let total = if total == 0 && packet.segment() != 0 {
-        packet.len() as usize - offset
+        packet.len() as usize - start
     } else {
         total
     };
-    if header.version_length >> 4 != 4 || header_length < size_of::<Ipv4>() {
+    if version != 4 || header_length < size_of::<Ipv4>() {
         return Err(Reason::Malformed);
     }
-    let end = offset + total;
     let length = packet.len() as usize;
-    if offset + header_length > length {
+    if start + header_length > length {
         return Err(Reason::Truncated);
     }
     if total < header_length {
         return Err(Reason::Malformed);
     }
-    if end > length {
+    if start + total > length {
         return Err(Reason::Truncated);
     }
-    let later = header.fragment & OFFSET4 != 0;
-    let ip = Ip {
-        source: mapped(header.source),
-        destination: mapped(header.destination),
-        v4: true,
-        ecn: header.traffic_class & 0b11,
-        protocol: if later { None } else { Some(header.protocol) },
-        upper: offset + header_length,
-        end,
-        fragment: later || header.fragment & MORE_FRAGMENTS4 != 0,
-        extended: false,
-    };
-    if ip.protocol == Some(protocol::UDP) && ip.upper + size_of::<Udp>() > end {
-        return Err(Reason::Truncated);
+    walk.ip.end = (start + total) as u32;
+    if header_length > size_of::<Ipv4>() {
+        walk.ip.flags |= IP_EXTENDED;
     }
-    Ok(ip)
+    if fragment & OFFSET4 != 0 {
+        walk.ip.flags |= IP_FRAGMENT | IP_LATER;
+    } else if fragment & MORE_FRAGMENTS4 != 0 {
+        walk.ip.flags |= IP_FRAGMENT;
+    }
+    walk.fragment.protocol = walk.key.protocol;
+    Ok(())
 }
 
 #[inline(always)]
-fn ipv6(packet: &mut Packet, offset: usize) -> Result<Ip, Reason> {
-    packet.linear(offset + size_of::<Ipv6>())?;
-    let header = packet.at::<Ipv6>(offset)?;
+fn ipv6(packet: &mut Packet, walk: &mut Walk, start: usize) -> Result<(), Reason> {
+    packet.linear(start + size_of::<Ipv6>())?;
+    let header = packet.at::<Ipv6>(start)?;
     let version_class = u32::from_be(header.version_class_flow);
     let payload = usize::from(u16::from_be(header.payload_length));
     let next = header.next_header;
-    let (source, destination) = (address(header.source), address(header.destination));
+    walk.key.source = address(header.source);
+    walk.key.destination = address(header.destination);
+    walk.key.protocol = next.into();
+    let upper = start + size_of::<Ipv6>();
+    walk.ip = Ip {
+        flags: 0,
+        ecn: version_class >> 20 & 0b11,
+        ttl: header.hop_limit.into(),
+        start: start as u32,
+        upper: upper as u32,
+        end: 0,
+        position: 0,
+        tcp: 0,
+        icmp: NO_ICMP,
+    };
     if version_class >> 28 != 6 {
         return Err(Reason::Malformed);
     }
     let length = packet.len() as usize;
-    let start = offset + size_of::<Ipv6>();
     let end = if payload == 0 && packet.segment() != 0 {
         length
     } else {
-        start + payload
+        upper + payload
     };
     if end > length {
         return Err(Reason::Truncated);
     }
-    let mut ip = Ip {
-        source,
-        destination,
-        v4: false,
-        ecn: (version_class >> 20) as u8 & 0b11,
-        protocol: Some(next),
-        upper: start,
-        end,
-        fragment: false,
-        extended: false,
-    };
+    walk.ip.end = end as u32;
+    walk.fragment.protocol = 0;
     if extension(next) {
-        walk(packet, &mut ip, next)?;
+        extensions(packet, walk)
+    } else {
+        Ok(())
     }
-    let least = match ip.protocol {
-        Some(protocol::UDP) => size_of::<Udp>(),
-        Some(protocol::ICMP6) => 4,
-        _ => 0,
-    };
-    if ip.upper + least > end {
-        return Err(Reason::Truncated);
-    }
-    Ok(ip)
 }
 
+/// Whether an extension header of this kind is walked over.
 #[inline(always)]
-fn extension(next: u8) -> bool {
+pub fn extension(next: u8) -> bool {
     matches!(
         next,
         protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION | protocol::FRAGMENT
@@ -175,83 +175,52 @@ fn extension(next: u8) -> bool {
 }
 
 /// Walks extension headers (RFC 8200 section 4) up to the upper layer or a later fragment's data.
-#[inline(always)]
-fn walk(packet: &mut Packet, ip: &mut Ip, first: u8) -> Result<(), Reason> {
-    let mut next = first;
-    ip.extended = true;
+#[inline(never)]
+fn extensions(packet: &mut Packet, walk: &mut Walk) -> Result<(), Reason> {
+    walk.ip.flags |= IP_EXTENDED;
     for _ in 0..EXTENSIONS {
-        if !extension(next) {
-            break;
+        if !extension(walk.key.protocol as u8) {
+            return Ok(());
         }
-        let kind = next;
-        if ip.upper + size_of::<Fragment>() > ip.end {
-            return Err(Reason::Truncated);
-        }
-        packet.linear(ip.upper + size_of::<Fragment>())?;
-        let header = *packet.at::<Extension>(ip.upper)?;
-        let mut later = false;
-        let length = match kind {
-            protocol::FRAGMENT => {
-                ip.fragment = true;
-                later = packet.at::<Fragment>(ip.upper)?.offset & OFFSET6 != 0;
-                8
-            }
-            _ => 8 * (usize::from(header.length) + 1),
-        };
-        ip.upper += length;
-        next = header.next_header;
-        if ip.upper > ip.end {
-            return Err(Reason::Truncated);
-        }
-        if later {
-            ip.protocol = None;
+        if one_extension(packet, walk)? {
             return Ok(());
         }
     }
-    if extension(next) {
+    if extension(walk.key.protocol as u8) {
         return Err(Reason::Malformed);
     }
-    ip.protocol = Some(next);
     Ok(())
 }
 
-impl Ip {
-    /// UDP's destination port in host order, if it has one.
-    #[inline(always)]
-    pub fn udp_destination(&self, packet: &mut Packet) -> Result<Option<u16>, Reason> {
-        if self.protocol != Some(protocol::UDP) {
-            return Ok(None);
-        }
-        packet.linear(self.upper + size_of::<Udp>())?;
-        Ok(Some(u16::from_be(packet.at::<Udp>(self.upper)?.destination)))
+/// Walks over one extension header; whether it was a later fragment's, behind which there is no other.
+#[inline(always)]
+fn one_extension(packet: &mut Packet, walk: &mut Walk) -> Result<bool, Reason> {
+    let at = walk.ip.upper & FARTHEST;
+    if at + size_of::<Fragment>() as u32 > walk.ip.end {
+        return Err(Reason::Truncated);
     }
-
-    /// The two ports as one word in memory order; 0 where the flow's other fragments do not carry them.
-    #[inline(always)]
-    pub fn ports(&self, packet: &mut Packet) -> Result<u32, Reason> {
-        let carries = matches!(self.protocol, Some(protocol::TCP | protocol::UDP | protocol::SCTP));
-        if !carries || self.fragment || self.upper + size_of::<u32>() > self.end {
-            return Ok(0);
+    packet.linear(at as usize + size_of::<Fragment>())?;
+    let header = *packet.at::<Extension>(at as usize)?;
+    let kind = walk.key.protocol as u8;
+    walk.key.protocol = header.next_header.into();
+    if kind == protocol::FRAGMENT {
+        let fragment = packet.at::<Fragment>(at as usize)?;
+        let offset = u16::from_be(fragment.offset);
+        walk.fragment.identification = fragment.identification;
+        walk.ip.position = (offset & OFFSET6).into();
+        walk.ip.upper = at + 8;
+        if offset & OFFSET6 != 0 {
+            walk.ip.flags |= IP_FRAGMENT | IP_LATER;
+            return Ok(true);
         }
-        packet.linear(self.upper + size_of::<u32>())?;
-        Ok(*packet.at::<u32>(self.upper)?)
-    }
-
-    /// Length of the longest IP packet that leaves an interface: of the packet itself, or of a super-packet's segments.
-    #[inline(always)]
-    pub fn longest(&self, packet: &mut Packet, offset: usize) -> Result<usize, Reason> {
-        let segment = packet.segment() as usize;
-        if segment == 0 {
-            return Ok(self.end - offset);
+        if offset & MORE_FRAGMENTS6 != 0 {
+            walk.ip.flags |= IP_FRAGMENT;
         }
-        let header = match self.protocol {
-            Some(protocol::TCP) => {
-                packet.linear(self.upper + size_of::<Tcp>())?;
-                usize::from(packet.at::<Tcp>(self.upper)?.offset >> 4) * 4
-            }
-            Some(protocol::UDP) => size_of::<Udp>(),
-            _ => 0,
-        };
-        Ok(self.upper - offset + header + segment)
+        return Ok(false);
     }
+    walk.ip.upper = at + 8 * (u32::from(header.length) + 1);
+    if walk.ip.upper > walk.ip.end {
+        return Err(Reason::Truncated);
+    }
+    Ok(false)
 }

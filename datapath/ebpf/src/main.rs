@@ -1,42 +1,68 @@
-//! The eBPF programs: three hooks, each a stub that tail-calls one slot of `PROGRAMS`, and the program of that slot.
+//! The eBPF programs: three hooks, each a stub that tail-calls one slot of `PROGRAMS`, the program of that slot, which is
+//! the fast path, and behind it the slow path in slots of its own.
 //!
 //! ```text
-//!  workload ─► stub_from_endpoint ─► from_endpoint ─┬─► answer ARP/ND in place ─► the workload
-//!                                                   ├─► encapsulate ─► underlay
-//!                                                   └─► deliver ─► the other workload
-//!  underlay ─► stub_from_underlay ─► from_underlay ─┬─► decapsulate ─► deliver ─► the workload
-//!                                                   └─► answer a path probe in place, or note an answer
+//!  workload ─► stub_from_endpoint ─► from_endpoint ── flow known ──────────────┬─► encapsulate ─► underlay
+//!                                        └─► slow_endpoint ── decides, caches ─┴─► deliver ─► the other workload
+//!                                                 ├─► answer ARP/ND in place ─► the workload
+//!                                                 └─► router ─► echo reply, ICMP error ─► the workload
+//!  underlay ─► stub_from_underlay ─► from_underlay ── flow known ──────────────┬─► decapsulate ─► deliver ─► the workload
+//!                                        └─► slow_underlay ── decides, caches ─┘
+//!                                                 └─► answer a path probe in place, or note an answer
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
 //! Nothing else is decided here than what the maps say. A packet of a workload never reaches the host's stack, a
 //! tunnelled one never leaves by a tunnel, and whatever is dropped has a [`Reason`] and is counted.
-//! Start reading at `from_endpoint.rs`; each file is one step of a packet's way.
+//! Start reading at `from_endpoint.rs`, then `slow_endpoint.rs`; each file is one step of a packet's way.
 
 #![no_std]
 #![no_main]
 
+mod answer;
 mod arp;
+mod connection;
 mod decap;
 mod deliver;
 mod drop;
 mod encap;
+mod flow;
+mod fragment;
 mod from_endpoint;
 mod from_underlay;
 mod headers;
-mod icmp6;
+mod icmp;
 mod ip;
 mod kernel;
+mod limit;
 mod maps;
+mod martian;
 mod nd;
+mod origin;
 mod outer;
 mod owner;
 mod packet;
+mod policy;
 mod probe;
+mod quick;
+mod related;
+mod route;
+mod router;
+mod send;
+mod server;
+mod slow_endpoint;
+mod slow_underlay;
 mod stub;
 mod to_endpoint;
+mod trace;
+mod transport;
+mod tunnel;
+mod walk;
 
-use datapath_common::Reason;
+use aya_ebpf::programs::TcContext;
+use datapath_common::{Reason, SLOT_ROUTER};
+
+use walk::{ANSWER_NONE, Walk};
 
 /// What becomes of a packet that is not dropped.
 enum Verdict {
@@ -46,6 +72,8 @@ enum Verdict {
     Redirect(i32),
     /// Nowhere: what it had to say is noted.
     Taken,
+    /// The router answers it, as the walk says.
+    Router,
 }
 
 /// Ends the chain of programs and the packet.
@@ -59,14 +87,41 @@ const TC_ACT_UNSPEC: i32 = -1;
 #[inline(always)]
 fn action(result: Result<Verdict, Reason>, owner: drop::Owner, length: u32) -> i32 {
     match result {
-        Ok(Verdict::Pass) => TC_ACT_UNSPEC,
+        Ok(Verdict::Pass) => {
+            trace::end(owner, TC_ACT_UNSPEC, 0);
+            TC_ACT_UNSPEC
+        }
         Ok(Verdict::Redirect(action)) => action,
-        Ok(Verdict::Taken) => TC_ACT_SHOT,
+        Ok(Verdict::Taken) => {
+            trace::end(owner, TC_ACT_SHOT, 0);
+            TC_ACT_SHOT
+        }
+        // There is nobody to answer it.
+        Ok(Verdict::Router) => TC_ACT_SHOT,
         Err(reason) => {
             drop::count(owner, reason, length);
+            trace::end(owner, TC_ACT_SHOT, reason as u32);
             TC_ACT_SHOT
         }
     }
+}
+
+/// As [`action`], for a slow path: if the walk leaves an answer, the router gives it.
+#[inline(always)]
+fn finish(ctx: &TcContext, walk: &mut Walk, result: Result<Verdict, Reason>, length: u32) -> i32 {
+    walk.reason = match result {
+        Err(reason) => reason as u32,
+        Ok(_) => 0,
+    };
+    let unanswered = matches!(result, Ok(Verdict::Router));
+    let action = action(result, walk.owner, length);
+    if walk.answer != ANSWER_NONE {
+        stub::call(ctx, SLOT_ROUTER);
+        if unanswered {
+            drop::count(walk.owner, Reason::NoProgram, length);
+        }
+    }
+    action
 }
 
 #[panic_handler]

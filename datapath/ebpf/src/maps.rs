@@ -1,13 +1,19 @@
-//! The maps. User space makes them, pins them under the node's own path and fills them; programs only read, but for
-//! the counters. All but the arrays grow on demand, so that a small host pays for what it uses.
+//! The maps. User space makes them, pins them under the node's own path and fills those of the first half; programs only
+//! read these. Those of the second half are the programs' own: counters, and state that may be lost at any time. Hashes
+//! of the first half grow on demand, so that a small host pays for what it uses.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuHashMap, ProgramArray};
+use aya_ebpf::maps::lpm_trie::LpmTrie;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
 use datapath_common::probe::{PROBES_MAX, Probed};
 use datapath_common::{
-    Address, Count, DropKey, Neighbour, NeighbourKey, Peer, Port, SLOTS, Segment, Settings, Station, StationKey,
+    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, Flow, FlowKey, FragmentKey,
+    FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule,
+    SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
 };
+
+use crate::walk::Walk;
 
 /// Who sends: ifindex → port.
 #[map]
@@ -21,9 +27,13 @@ pub static STATIONS: HashMap<StationKey, Station> = HashMap::with_max_entries(26
 #[map]
 pub static NEIGHBOURS: HashMap<NeighbourKey, Neighbour> = HashMap::with_max_entries(1_048_576, BPF_F_NO_PREALLOC);
 
-/// The tunnels: peer number → peer.
+/// Whose an address is that nobody answers for.
 #[map]
-pub static PEERS: HashMap<u32, Peer> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+pub static PREFIXES: LpmTrie<PrefixKey, Neighbour> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// The tunnels: peer number → peer. Without an interface there is no way, and without a remote address no peer.
+#[map]
+pub static PEERS: Array<Peer> = Array::with_max_entries(4096, 0);
 
 /// Who may send tunnels to us: outer source → peer number.
 #[map]
@@ -33,17 +43,69 @@ pub static VTEPS: HashMap<Address, u32> = HashMap::with_max_entries(8192, BPF_F_
 #[map]
 pub static SEGMENTS: HashMap<u32, Segment> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
-/// What was dropped.
+/// What a domain does with connections.
 #[map]
-pub static DROPS: PerCpuHashMap<DropKey, Count> = PerCpuHashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+pub static DOMAINS: HashMap<u32, Domain> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Sets of rules.
+#[map]
+pub static RULES: HashMap<MemberKey, Rule> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+
+/// Where a router sends what a prefix matches.
+#[map]
+pub static ROUTES: LpmTrie<RouteKey, Route> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Sets of next hops.
+#[map]
+pub static HOPS: HashMap<MemberKey, Hop> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// How often what hashes to a slot has changed: of stations, then of domains.
+#[map]
+pub static GENERATIONS: Array<u32> = Array::with_max_entries(STATION_SLOTS + DOMAIN_SLOTS, 0);
 
 /// One entry.
 #[map]
 pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
-/// What the stubs call.
+/// What stubs and programs call.
 #[map]
 pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
+
+/// Connections whose both ends took part.
+#[map]
+pub static CONNECTIONS: HashMap<ConnectionKey, Connection> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+
+/// All other connections: whoever opens many loses the oldest of them.
+#[map]
+pub static HALF_OPEN: LruHashMap<ConnectionKey, Connection> = LruHashMap::with_max_entries(131_072, 0);
+
+/// Decisions.
+#[map]
+pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(131_072, 0);
+
+/// What first fragments said.
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What endpoints may cause.
+#[map]
+pub static LIMITS: LruHashMap<LimitKey, Bucket> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What was dropped.
+#[map]
+pub static DROPS: PerCpuHashMap<DropKey, Count> = PerCpuHashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// What rules with the action audit matched.
+#[map]
+pub static AUDITS: PerCpuHashMap<MemberKey, Count> = PerCpuHashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// What became of the last packet, where that is asked for.
+#[map]
+pub static TRACE: PerCpuArray<Trace> = PerCpuArray::with_max_entries(1, 0);
+
+/// What the slow path knows of the packet in its hands.
+#[map]
+pub static SCRATCH: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
 
 /// Which hosts we probe, and what they answered: tunnel address → nonce and answers. Written by programs, too.
 #[map]

@@ -2,18 +2,19 @@
 //! is table N of the reference model (`overlay::model`).
 
 use datapath_common::checksum::folded;
-use datapath_common::{Address, Port, Reason, Settings};
+use datapath_common::{Address, NEIGHBOUR_ROUTER, Port, Reason, Settings};
 
 use crate::headers::{ETHERNET, Ethernet, Icmp6, Ipv6, LinkOption, MacWords, Neighbour, ether, protocol};
-use crate::icmp6::{NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
-use crate::ip::{self, Ip};
+use crate::icmp::{NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
-use crate::{Verdict, deliver};
+use crate::walk::{IP_EXTENDED, Walk};
+use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, trace};
 
 /// Target link-layer address option.
 const TARGET_LINK: u8 = 2;
-/// The Solicited and Override flags of an advertisement.
+/// The Router, Solicited and Override flags of an advertisement.
+const ROUTER: u32 = 0x8000_0000_u32.to_be();
 const SOLICITED: u32 = 0x4000_0000_u32.to_be();
 const OVERRIDE: u32 = 0x2000_0000_u32.to_be();
 const HOP_LIMIT: u8 = 255;
@@ -29,27 +30,28 @@ const ALL_NODES_MAC: MacWords = [0x3333_u16.to_be(), 0, 1_u16.to_be()];
 
 /// Turns a solicitation into its advertisement, in place, and sends it back.
 #[inline(always)]
-pub fn answer(packet: &mut Packet, port: &Port, settings: &Settings, ip: &Ip, kind: u8) -> Result<Verdict, Reason> {
-    if ip.extended {
+pub fn answer(packet: &mut Packet, walk: &Walk, port: &Port, settings: &Settings, kind: u8) -> Result<Verdict, Reason> {
+    if walk.ip.is(IP_EXTENDED) {
         return Err(Reason::Malformed);
     }
     let hop_limit = packet.at::<Ipv6>(ETHERNET)?.hop_limit;
     if hop_limit != HOP_LIMIT || packet.at::<Icmp6>(MESSAGE)?.code != 0 {
         return Err(Reason::Malformed);
     }
-    if MESSAGE + size_of::<Neighbour>() > ip.end {
+    if MESSAGE + size_of::<Neighbour>() > walk.ip.end as usize {
         return Err(Reason::Truncated);
     }
     packet.linear(OPTION)?;
     let target = packet.at::<Neighbour>(MESSAGE)?.target;
-    let owner = asked(port, target, kind)?;
-    write(packet, port, ip::words(&ip.source), target, owner)?;
+    let (owner, router) = asked(port, target, kind)?;
+    write(packet, port, ip::words(&walk.key.source), target, owner, router)?;
+    trace::end(walk.owner, TC_ACT_REDIRECT, 0);
     deliver::back(packet, settings)
 }
 
-/// The MAC address that a solicitation asks for.
+/// The MAC address that a solicitation asks for, and whether it is a router's.
 #[inline(always)]
-fn asked(port: &Port, target: [u32; 4], kind: u8) -> Result<MacWords, Reason> {
+fn asked(port: &Port, target: [u32; 4], kind: u8) -> Result<(MacWords, bool), Reason> {
     let address = ip::address(target);
     if address[0] == 0xff {
         return Err(Reason::Malformed);
@@ -57,9 +59,10 @@ fn asked(port: &Port, target: [u32; 4], kind: u8) -> Result<MacWords, Reason> {
     let owner = if ip::pretends(&address) {
         None
     } else {
-        neighbour(port.vni, &address).map(|neighbour| mac_words(&neighbour.mac))
+        neighbour(port.vni, &address)
+            .map(|neighbour| (mac_words(&neighbour.mac), neighbour.flags & NEIGHBOUR_ROUTER != 0))
     };
-    let own = owner.is_some_and(|owner| same(owner, mac_words(&port.mac)));
+    let own = owner.is_some_and(|(owner, _)| same(owner, mac_words(&port.mac)));
     match (kind, owner) {
         (NEIGHBOUR_SOLICITATION, _) if own => Err(Reason::DadProbe),
         (NEIGHBOUR_SOLICITATION, _) if target == ip::words(&link_local(&port.host_mac)) && port.host_mac != [0; 6] => {
@@ -96,7 +99,14 @@ fn link_local(mac: &[u8; 6]) -> Address {
 }
 
 #[inline(always)]
-fn write(packet: &mut Packet, port: &Port, asker: [u32; 4], target: [u32; 4], owner: MacWords) -> Result<(), Reason> {
+fn write(
+    packet: &mut Packet,
+    port: &Port,
+    asker: [u32; 4],
+    target: [u32; 4],
+    owner: MacWords,
+    router: bool,
+) -> Result<(), Reason> {
     if packet.len() as usize != ANSWER {
         packet.resize(ANSWER)?;
     }
@@ -104,7 +114,7 @@ fn write(packet: &mut Packet, port: &Port, asker: [u32; 4], target: [u32; 4], ow
     // An asker without an address is told with all others (RFC 4861 section 7.2.4).
     let nameless = asker == [0; 4];
     let destination = if nameless { ALL_NODES } else { asker };
-    let flags = if nameless { OVERRIDE } else { SOLICITED | OVERRIDE };
+    let flags = if nameless { OVERRIDE } else { SOLICITED | OVERRIDE } | if router { ROUTER } else { 0 };
     let icmp = Icmp6 {
         kind: NEIGHBOUR_ADVERTISEMENT,
         code: 0,

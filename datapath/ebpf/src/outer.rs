@@ -18,22 +18,25 @@ pub struct Outer {
     pub ecn: u8,
     /// Where the UDP header starts.
     pub udp: usize,
+    /// Whether it came to the port of Geneve, not VXLAN.
+    pub geneve: bool,
 }
 
-/// The outer header, if the packet is UDP to our tunnel address and port; all else is somebody else's business.
+/// The outer header, if the packet is UDP to our tunnel address and one of our ports; all else is somebody else's business.
 #[inline(always)]
 pub fn ours(packet: &mut Packet, settings: &Settings) -> Option<Outer> {
     if packet.tagged() {
         return None;
     }
-    let outer = match packet.protocol() {
+    let mut outer = match packet.protocol() {
         ether::IPV4 => ipv4(packet, settings)?,
         ether::IPV6 => ipv6(packet, settings)?,
         _ => return None,
     };
     packet.linear(outer.udp + size_of::<Udp>()).ok()?;
-    let port = u16::from_be(packet.at::<Udp>(outer.udp).ok()?.destination);
-    (u32::from(port) == settings.port).then_some(outer)
+    let port = u32::from(u16::from_be(packet.at::<Udp>(outer.udp).ok()?.destination));
+    outer.geneve = port == settings.geneve_port && port != settings.port && port != 0;
+    (outer.geneve || port == settings.port).then_some(outer)
 }
 
 #[inline(always)]
@@ -55,6 +58,7 @@ fn ipv4(packet: &mut Packet, settings: &Settings) -> Option<Outer> {
         fragment: header.fragment & MORE_FRAGMENTS4 != 0,
         ecn: header.traffic_class & 0b11,
         udp: ETHERNET + length,
+        geneve: false,
     })
 }
 
@@ -76,5 +80,6 @@ fn ipv6(packet: &mut Packet, settings: &Settings) -> Option<Outer> {
         fragment: false,
         ecn: (version_class >> 20) as u8 & 0b11,
         udp: ETHERNET + size_of::<Ipv6>(),
+        geneve: false,
     })
 }

@@ -1,9 +1,17 @@
 //! Whose a MAC or an IP address is, and who sends from where: the lookups behind every check.
 
-use datapath_common::{Address, Neighbour, NeighbourKey, Station, StationKey};
+use aya_ebpf::maps::lpm_trie::Key;
+use datapath_common::{Address, Neighbour, NeighbourKey, PrefixKey, Station, StationKey};
 
 use crate::headers::MacWords;
-use crate::maps::{NEIGHBOURS, STATIONS};
+use crate::ip;
+use crate::maps::{NEIGHBOURS, PREFIXES, STATIONS};
+use crate::walk::Walk;
+
+/// Bits of a whole key of `PREFIXES`.
+const WHOLE: u32 = 32 + 32 + 128;
+/// fe80::/64, the first two words of a link-local address.
+const LINK_LOCAL: [u32; 2] = [0xfe80_0000_u32.to_be(), 0];
 
 /// The words of a MAC address as it stands in a map.
 #[inline(always)]
@@ -46,19 +54,63 @@ pub fn station(vni: u32, mac: MacWords) -> Option<&'static Station> {
     unsafe { STATIONS.get(key) }
 }
 
-/// The MAC address that an IP address of a segment belongs to.
-#[inline(always)]
+/// Who answers for an IP address of a segment.
+#[inline(never)]
 pub fn neighbour(vni: u32, address: &Address) -> Option<&'static Neighbour> {
     let key = NeighbourKey { vni, address: *address };
     // SAFETY: as in `station`.
     unsafe { NEIGHBOURS.get(key) }
 }
 
-/// Whether an IP address of a segment belongs to this MAC address.
+/// Who may use an IP address of a segment without answering for it.
+#[inline(never)]
+pub fn prefix(vni: u32, address: &Address, v4: bool) -> Option<&'static Neighbour> {
+    let data = PrefixKey {
+        vni: vni.to_be_bytes(),
+        family: family(v4),
+        address: *address,
+    };
+    PREFIXES.get(Key::new(WHOLE, data))
+}
+
+/// The family in the key of a trie.
 #[inline(always)]
-pub fn owns(vni: u32, mac: MacWords, address: &Address) -> bool {
+pub fn family(v4: bool) -> [u8; 4] {
+    u32::to_be_bytes(if v4 { 4 } else { 6 })
+}
+
+/// Whose an IP address of a segment is.
+#[inline(always)]
+pub fn of(vni: u32, address: &Address, v4: bool) -> Option<&'static Neighbour> {
     match neighbour(vni, address) {
-        Some(neighbour) => same(mac_words(&neighbour.mac), mac),
-        None => false,
+        None => prefix(vni, address, v4),
+        owner => owner,
     }
+}
+
+/// Whether the packet's source address is one of this MAC address's: table S of the reference model. Leaves the
+/// address's groups in the walk.
+#[inline(always)]
+pub fn owns(walk: &mut Walk, vni: u32, mac: MacWords) -> bool {
+    walk.source_groups = [0; 4];
+    let (address, v4) = (&walk.key.source, walk.ip.v4());
+    if !v4 && ip::pretends(address) {
+        return false;
+    }
+    let exact = neighbour(vni, address);
+    let owner = match exact {
+        None => prefix(vni, address, v4),
+        owner => owner,
+    };
+    if let Some(owner) = owner {
+        walk.source_groups = owner.groups;
+        if same(mac_words(&owner.mac), mac) {
+            return true;
+        }
+    }
+    // A link-local address that nobody else has (RFC 4291 section 2.5.6, RFC 7217). Who gets it, gets it without a
+    // change of what the decision depends on.
+    walk.cache = false;
+    let words = ip::words(address);
+    exact.is_none() && !v4 && [words[0], words[1]] == LINK_LOCAL
 }

@@ -2,7 +2,7 @@
 //! it mutably, so that no stale pointer can be used.
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::generated::{bpf_skb_change_tail, bpf_skb_pull_data};
+use aya_ebpf::helpers::generated::{bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
 use datapath_common::Reason;
 
@@ -105,6 +105,20 @@ impl Packet {
         match unsafe { bpf_skb_change_tail(self.skb, bytes as u32, 0) } {
             0 => Ok(()),
             _ => Err(Reason::Kernel),
+        }
+    }
+
+    /// Copies `bytes` bytes (1 to `into`'s size, which is a power of two; else another number of them) from `offset`,
+    /// linear or not.
+    #[inline(always)]
+    pub fn load<const N: usize>(&self, offset: u32, bytes: u32, into: &mut [u8; N]) -> Result<(), Reason> {
+        const { assert!(N.is_power_of_two()) };
+        // In this form the verifier sees the bounds.
+        let bytes = (bytes.wrapping_sub(1) & (N as u32 - 1)) + 1;
+        // SAFETY: the buffer holds `bytes` bytes; the helper checks the offset itself.
+        match unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, into.as_mut_ptr().cast(), bytes) } {
+            0 => Ok(()),
+            _ => Err(Reason::Truncated),
         }
     }
 

@@ -9,13 +9,14 @@ use datapath_common::probe::{
     echoed, follows, granted,
 };
 
+use crate::drop::Owner;
 use crate::encap::{DONT_FRAGMENT, TTL};
 use crate::headers::{ETHERNET, Ethernet, Header, Ipv4, Ipv6, TUNNEL, Udp, protocol};
 use crate::maps::{PROBERS, PROBES};
 use crate::outer::Outer;
 use crate::owner::group;
 use crate::packet::Packet;
-use crate::{Verdict, kernel};
+use crate::{TC_ACT_REDIRECT, Verdict, kernel, trace};
 
 // SAFETY: repr(C) of integers; its size is asserted where it is defined, so that there is no padding.
 unsafe impl Header for ProbeHeader {}
@@ -83,6 +84,7 @@ fn answer(packet: &mut Packet, outer: &Outer, host: u32) -> Result<Verdict, Reas
     // As in all tunnel packets (`encap`).
     packet.at_mut::<Udp>(outer.udp)?.checksum = 0;
     packet.at_mut::<ProbeHeader>(outer.udp + TUNNEL)?.kind = PROBE_REPLY;
+    trace::end(Owner::NOBODY, TC_ACT_REDIRECT, 0);
     kernel::redirect(packet.ifindex())
 }
 

@@ -33,13 +33,14 @@ pub fn stub_from_underlay(ctx: TcContext) -> i32 {
 
 /// Returns only if the slot is empty.
 #[inline(always)]
-fn call(ctx: &TcContext, slot: u32) {
+pub fn call(ctx: &TcContext, slot: u32) {
     // SAFETY: programs and map are of the same type; the callee ends this run.
     unsafe { PROGRAMS.tail_call(ctx, slot) };
 }
 
+/// Drops a packet for which nothing is loaded.
 #[inline(always)]
-fn no_program(ctx: &TcContext) -> i32 {
+pub fn no_program(ctx: &TcContext) -> i32 {
     let packet = Packet::new(ctx);
     // SAFETY: a value may change while it is read; each field is valid by itself.
     let owner = unsafe { PORTS.get(packet.ifindex()) }.map_or(Owner::NOBODY, Owner::of);

@@ -1,22 +1,25 @@
 //! The programs in the kernel with the address book in their maps, and what a packet did to them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
 use std::thread;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuHashMap, ProgramArray};
+use aya::maps::lpm_trie::LpmTrie;
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
-use datapath_common::probe::Probed;
 use datapath_common::{
-    Address, Count, DropKey, HERE, KERNEL_DECAP_L3, Neighbour, NeighbourKey, PEER_RESOLVED, Peer, Port, Reason,
-    SEGMENT_ALLOW, SLOTS, Segment, Settings, Station, StationKey, mapped,
+    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, FragmentKey, FragmentState, Hop,
+    KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, Neighbour, NeighbourKey, PEER_RESOLVED, Peer, Port, PrefixKey,
+    Reason, Route, RouteKey, Rule, SLOT_PROGRAMS, SLOTS, Segment, Settings, Station, StationKey, Trace, mapped, slot,
 };
 
 use crate::book::{self, Workload};
+use crate::frames::icmp_error;
 
 /// A program's return values.
 const PASSED: u32 = u32::MAX;
@@ -30,6 +33,8 @@ pub(crate) enum Fate {
     Passed,
     /// Dropped and counted for this domain and endpoint.
     Dropped(Reason, u32, u32),
+    /// As dropped, and this frame goes back to the workload.
+    Answered(Reason, Vec<u8>),
     /// Goes elsewhere as this frame, with this mark.
     Redirected(Vec<u8>, u32),
 }
@@ -41,10 +46,37 @@ pub(crate) type Drops = BTreeMap<(u32, u32, u32), (u64, u64)>;
 pub(crate) struct Bench {
     /// There until it is dropped.
     ebpf: Option<Ebpf>,
+    trace: Option<RefCell<TraceMap>>,
 }
 
+type TraceMap = PerCpuArray<MapData, Trace>;
+
+/// Peers that tests use are numbered below this.
+pub(crate) const PEERS_USED: u32 = 8;
+/// As the map has it before a packet.
+const NO_TRACE: Trace = Trace {
+    verdict: 0,
+    reason: 0,
+    domain: 0,
+    endpoint: 0,
+    target: 0,
+    vni: 0,
+    flags: 0,
+    fast: 0,
+};
+const NO_PEER: Peer = Peer {
+    local: [0; 16],
+    remote: [0; 16],
+    next_hop: [0; 16],
+    ifindex: 0,
+    mtu: 0,
+    flags: 0,
+    source_mac: [0; 6],
+    next_hop_mac: [0; 6],
+};
+
 /// Loaded programs whose maps are empty: loading takes longer than all packets of a test.
-static IDLE: Mutex<Vec<Ebpf>> = Mutex::new(Vec::new());
+static IDLE: Mutex<Vec<(Ebpf, TraceMap)>> = Mutex::new(Vec::new());
 
 /// A packet's context: mark and payload per segment of a super-packet.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,13 +123,15 @@ fn knows_decap_l3() -> bool {
 }
 
 /// All programs, loaded.
-fn loaded() -> Ebpf {
+fn loaded() -> (Ebpf, TraceMap) {
     let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
     for (name, program) in ebpf.programs_mut() {
         let program: &mut SchedClassifier = program.try_into().expect("a classifier");
         program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
-    ebpf
+    let trace = ebpf.take_map("TRACE").expect("the map exists");
+    let trace = PerCpuArray::try_from(trace).expect("traces");
+    (ebpf, trace)
 }
 
 impl Drop for Bench {
@@ -109,12 +143,25 @@ impl Drop for Bench {
         self.empty::<u32, Segment>("SEGMENTS");
         self.empty::<StationKey, Station>("STATIONS");
         self.empty::<NeighbourKey, Neighbour>("NEIGHBOURS");
-        self.empty::<u32, Peer>("PEERS");
+        self.empty::<u32, Domain>("DOMAINS");
+        self.empty::<MemberKey, Rule>("RULES");
+        self.empty::<MemberKey, Hop>("HOPS");
         self.empty::<Address, u32>("VTEPS");
-        self.empty::<Address, Probed>("PROBES");
-        let mut probers = Array::<&mut MapData, u64>::try_from(self.map("PROBERS")).expect("an array");
-        for host in 0..=book::HOST_C {
-            probers.set(host, 0, 0).expect("the map takes it");
+        self.empty::<ConnectionKey, Connection>("CONNECTIONS");
+        self.empty::<ConnectionKey, Connection>("HALF_OPEN");
+        self.empty::<FragmentKey, FragmentState>("FRAGMENTS");
+        self.empty::<LimitKey, Bucket>("LIMITS");
+        self.empty_trie::<PrefixKey, Neighbour>("PREFIXES");
+        self.empty_trie::<RouteKey, Route>("ROUTES");
+        self.forget_flows();
+        for peer in 0..PEERS_USED {
+            self.set_peer(peer, NO_PEER);
+        }
+        let mut audits =
+            PerCpuHashMap::<&mut MapData, MemberKey, Count>::try_from(self.map("AUDITS")).expect("counters");
+        let keys: Vec<MemberKey> = audits.keys().map(|key| key.expect("the map can be read")).collect();
+        for key in keys {
+            audits.remove(&key).expect("it was there");
         }
         let mut drops = PerCpuHashMap::<&mut MapData, DropKey, Count>::try_from(self.map("DROPS")).expect("counters");
         let keys: Vec<DropKey> = drops.keys().map(|key| key.expect("the map can be read")).collect();
@@ -126,9 +173,10 @@ impl Drop for Bench {
             // An empty slot is an error, and what is wanted.
             let _ = programs.clear_index(&slot);
         }
+        let trace = self.trace.take().map(RefCell::into_inner);
         IDLE.lock()
             .expect("nobody panics with the lock")
-            .extend(self.ebpf.take());
+            .extend(self.ebpf.take().zip(trace));
     }
 }
 
@@ -139,8 +187,10 @@ impl Bench {
             return None;
         }
         let idle = IDLE.lock().expect("nobody panics with the lock").pop();
+        let (ebpf, trace) = idle.unwrap_or_else(loaded);
         let mut bench = Self {
-            ebpf: Some(idle.unwrap_or_else(loaded)),
+            ebpf: Some(ebpf),
+            trace: Some(RefCell::new(trace)),
         };
         bench.fill();
         Some(bench)
@@ -149,22 +199,24 @@ impl Bench {
     fn fill(&mut self) {
         let kernel = if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 };
         self.settings(Settings {
-            kernel,
+            kernel: kernel | KERNEL_TRACE,
             ..book::settings()
         });
+        for (slot, program) in SLOT_PROGRAMS {
+            self.slot(slot, program);
+        }
         self.port(Some(book::port(book::RED, book::RED_DOMAIN)));
         for (vni, domain, flags) in [
-            (book::RED, book::RED_DOMAIN, SEGMENT_ALLOW),
-            (book::BLUE, book::BLUE_DOMAIN, SEGMENT_ALLOW),
+            (book::RED, book::RED_DOMAIN, DOMAIN_ALLOW),
+            (book::BLUE, book::BLUE_DOMAIN, DOMAIN_ALLOW),
             (book::DENIED, book::DENIED_DOMAIN, 0),
         ] {
-            self.put(
-                "SEGMENTS",
-                vni,
-                Segment {
-                    domain,
+            self.segment(vni, book::segment(domain));
+            self.domain(
+                domain,
+                Domain {
                     flags,
-                    mtu: book::MTU,
+                    ..domain_without_rules(domain)
                 },
             );
         }
@@ -200,11 +252,11 @@ impl Bench {
         }
     }
 
-    fn loaded(&self) -> &Ebpf {
+    pub(crate) fn loaded(&self) -> &Ebpf {
         self.ebpf.as_ref().expect("there until it is dropped")
     }
 
-    fn map(&mut self, name: &str) -> &mut Map {
+    pub(crate) fn map(&mut self, name: &str) -> &mut Map {
         let ebpf = self.ebpf.as_mut().expect("there until it is dropped");
         ebpf.map_mut(name).expect("the map exists")
     }
@@ -217,7 +269,7 @@ impl Bench {
             .expect("a classifier")
     }
 
-    fn empty<K: Pod, V: Pod>(&mut self, map: &str) {
+    pub(crate) fn empty<K: Pod, V: Pod>(&mut self, map: &str) {
         let mut map = HashMap::<&mut MapData, K, V>::try_from(self.map(map)).expect("a hash of these types");
         let keys: Vec<K> = map.keys().map(|key| key.expect("the map can be read")).collect();
         for key in keys {
@@ -225,79 +277,30 @@ impl Bench {
         }
     }
 
-    fn put<K: Pod, V: Pod>(&mut self, map: &str, key: K, value: V) {
-        let mut map = HashMap::<&mut MapData, K, V>::try_from(self.map(map)).expect("a hash of these types");
-        map.insert(key, value, 0).expect("the map takes it");
-    }
-
-    /// Puts a workload into a segment, with all its addresses.
-    pub(crate) fn station(&mut self, vni: u32, workload: Workload) {
-        let Workload {
-            mac,
-            host: peer,
-            ifindex,
-            endpoint,
-            flags,
-            ..
-        } = workload;
-        self.put(
-            "STATIONS",
-            StationKey { vni, mac, zero: [0; 2] },
-            Station {
-                peer,
-                ifindex,
-                endpoint,
-                flags,
-            },
-        );
-        for address in workload.addresses() {
-            self.put(
-                "NEIGHBOURS",
-                NeighbourKey { vni, address },
-                Neighbour { mac, zero: [0; 2] },
-            );
+    pub(crate) fn empty_trie<K: Pod, V: Pod>(&mut self, map: &str) {
+        let mut map = LpmTrie::<&mut MapData, K, V>::try_from(self.map(map)).expect("a trie of these types");
+        let keys: Vec<_> = map.keys().map(|key| key.expect("the map can be read")).collect();
+        for key in keys {
+            map.remove(&key).expect("it was there");
         }
     }
 
-    /// Says how to reach a host.
-    pub(crate) fn peer(&mut self, host: u32, peer: Peer) {
-        assert_ne!(host, HERE);
-        self.put("PEERS", host, peer);
+    /// What the programs say of the last packet.
+    pub(crate) fn trace(&self) -> Trace {
+        let map = self.trace.as_ref().expect("there until it is dropped").borrow();
+        let values = map.get(&0, 0).expect("it is there");
+        values
+            .iter()
+            .copied()
+            .find(|trace| *trace != NO_TRACE)
+            .unwrap_or(NO_TRACE)
     }
 
-    /// Takes back that tunnels may come from an address.
-    pub(crate) fn forget_vtep(&mut self, address: Address) {
-        let map = self.map("VTEPS");
-        let mut map = HashMap::<&mut MapData, Address, u32>::try_from(map).expect("a hash of peers");
-        map.remove(&address).expect("it was there");
-    }
-
-    /// Says that a host is probed.
-    pub(crate) fn probe(&mut self, address: Address, probed: Probed) {
-        self.put("PROBES", address, probed);
-    }
-
-    /// What is noted of a host that is probed.
-    pub(crate) fn probed(&mut self, address: Address) -> Option<Probed> {
-        let map = self.map("PROBES");
-        let map = HashMap::<&mut MapData, Address, Probed>::try_from(map).expect("a hash of hosts");
-        map.get(&address, 0).ok()
-    }
-
-    /// Says what is behind the interface, or that nothing is.
-    pub(crate) fn port(&mut self, port: Option<Port>) {
-        let mut map = HashMap::<&mut MapData, u32, Port>::try_from(self.map("PORTS")).expect("a hash of ports");
-        match port {
-            Some(port) => map.insert(book::LOOPBACK, port, 0).expect("the map takes it"),
-            None => map.remove(&book::LOOPBACK).expect("it was there"),
-        }
-    }
-
-    /// Sets the settings.
-    pub(crate) fn settings(&mut self, settings: Settings) {
-        let map = self.map("SETTINGS");
-        let mut map = Array::<&mut MapData, Settings>::try_from(map).expect("an array of settings");
-        map.set(0, settings, 0).expect("the map takes it");
+    fn forget_trace(&self) {
+        let mut map = self.trace.as_ref().expect("there until it is dropped").borrow_mut();
+        let cpus = map.get(&0, 0).expect("it is there").len();
+        let values = PerCpuValues::try_from(vec![NO_TRACE; cpus]).expect("as many as there are");
+        map.set(0, values, 0).expect("the map takes it");
     }
 
     /// Puts a program into its slot.
@@ -313,6 +316,12 @@ impl Bench {
             .expect("a program array")
             .set(slot, &fd, 0)
             .expect("the map takes it");
+    }
+
+    /// Takes the program out of a slot.
+    pub(crate) fn clear_slot(&mut self, slot: u32) {
+        let mut map = ProgramArray::try_from(self.map("PROGRAMS")).expect("a program array");
+        map.clear_index(&slot).expect("it was there");
     }
 
     /// All drop counters, summed over CPUs.
@@ -355,6 +364,7 @@ impl Bench {
     /// Runs a program on a frame and says what became of it, having compared all counters with what that must do to them.
     pub(crate) fn fate(&self, program: &str, what: &str, frame: &[u8], context: Context) -> Fate {
         let before = self.drops();
+        self.forget_trace();
         let (verdict, out, mark) = self
             .run(program, frame, context)
             .unwrap_or_else(|error| panic!("{what}: not run: {error}"));
@@ -369,14 +379,24 @@ impl Bench {
                 assert_eq!(out, frame, "{what}: passed, so unchanged");
                 Fate::Passed
             }
-            REDIRECTED => Fate::Redirected(out, mark),
-            DROPPED => {
+            REDIRECTED if changed.is_empty() => Fate::Redirected(out, mark),
+            REDIRECTED | DROPPED => {
                 assert_eq!(changed.len(), 1, "{what}: a drop counts once: {changed:?}");
                 let (key, after) = changed.iter().next().expect("one");
                 let before = before.get(key).copied().unwrap_or_default();
                 let length = u64::try_from(frame.len()).expect("fits");
                 assert_eq!(*after, (before.0 + 1, before.1 + length), "{what}: packets and bytes");
                 let reason = Reason::from_number(key.2).unwrap_or_else(|| panic!("{what}: reason {}", key.2));
+                let trace = self.trace();
+                assert_eq!(
+                    (trace.verdict, trace.reason, trace.domain, trace.endpoint),
+                    (verdict, key.2, key.0, key.1),
+                    "{what}: the trace"
+                );
+                if verdict == REDIRECTED {
+                    assert_eq!(mark, book::MARK, "{what}: an answer goes by the host side");
+                    return Fate::Answered(reason, out);
+                }
                 return Fate::Dropped(reason, key.0, key.1);
             }
             other => panic!("{what}: verdict {other}"),
@@ -389,11 +409,36 @@ impl Bench {
         fate
     }
 
-    /// Runs a table of packets through a program.
+    /// Runs a table of packets through a program, each twice: what was remembered of the first is not to make a
+    /// difference to the second.
     pub(crate) fn table(&self, program: &str, rows: Vec<(&str, Vec<u8>, Fate)>) {
         for (what, frame, expected) in rows {
             assert_eq!(self.fate(program, what, &frame, Context::default()), expected, "{what}");
+            let again = self.fate(program, what, &frame, Context::default());
+            assert_eq!(again, expected, "{what}, again");
         }
+    }
+
+    /// Runs a table of packets through a program: each is decided by the slow path, and by the fast path the second time.
+    pub(crate) fn remembered(&self, program: &str, rows: Vec<(&str, Vec<u8>, Fate)>) {
+        for (what, frame, expected) in rows {
+            for fast in [0, 1] {
+                assert_eq!(self.fate(program, what, &frame, Context::default()), expected, "{what}");
+                assert_eq!(self.trace().fast, fast, "{what}: {:?}", self.trace());
+            }
+        }
+    }
+}
+
+/// A domain that denies what no rule allows, and has no rules.
+pub(crate) fn domain_without_rules(number: u32) -> Domain {
+    Domain {
+        flags: 0,
+        slot: slot::domain(number),
+        egress: 0,
+        egress_rules: 0,
+        ingress: 0,
+        ingress_rules: 0,
     }
 }
 
@@ -444,4 +489,10 @@ pub(crate) fn to_namespace(frame: &[u8]) -> Fate {
 /// Out of a host side, where `to_endpoint` asks for the mark.
 pub(crate) fn to_host_side(frame: &[u8]) -> Fate {
     Fate::Redirected(frame.to_vec(), book::MARK)
+}
+
+/// Too large: the destination tells the workload that sent it what fits.
+pub(crate) fn too_big(frame: &[u8], mtu: u32) -> Fate {
+    let says = if frame[12..14] == [0x08, 0] { (3, 4) } else { (2, 0) };
+    Fate::Answered(Reason::Mtu, icmp_error(frame, None, says, mtu))
 }

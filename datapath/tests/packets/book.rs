@@ -1,6 +1,6 @@
 //! The address book: who the packets of the tests are from and to. Red and blue use the same addresses.
 
-use datapath_common::{Address, HERE, PORT_NAMESPACE, Port, Settings, mapped};
+use datapath_common::{Address, HERE, KERNEL_TRACE, PORT_NAMESPACE, Port, Segment, Settings, mapped, slot};
 
 /// A workload.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +60,7 @@ pub(crate) const UNDERLAY_MTU: u32 = 1600;
 pub(crate) const HERE_MAC: [u8; 6] = [0x02, 0xee, 0, 0, 0, 1];
 pub(crate) const NEXT_HOP_MAC: [u8; 6] = [0x02, 0xee, 0, 0, 0, 2];
 pub(crate) const VXLAN: u16 = 4789;
+pub(crate) const GENEVE: u16 = 6081;
 pub(crate) const MARK: u32 = 0xfab;
 
 pub(crate) const RED: u32 = 100;
@@ -160,6 +161,70 @@ impl Workload {
     }
 }
 
+/// Red's other segment, behind its router, and one that the router does not know.
+pub(crate) const GREEN: u32 = 101;
+pub(crate) const ROUTER_MAC: [u8; 6] = [0x02, 0xdd, 0, 0, 0, 1];
+pub(crate) const ROUTER_NUMBER: u32 = 5;
+/// The router's addresses in red's first segment and in the other.
+pub(crate) const GATEWAY: Workload = Workload {
+    endpoint: 0,
+    mac: ROUTER_MAC,
+    v4: [10, 0, 0, 1],
+    v6: v6(1, 1),
+    host: datapath_common::ROUTER,
+    ifindex: 0,
+    flags: 0,
+};
+pub(crate) const FAR_GATEWAY: Workload = Workload {
+    v4: [10, 0, 1, 1],
+    v6: v6(2, 1),
+    ..GATEWAY
+};
+/// Red's workload in the other segment on this host.
+pub(crate) const APP: Workload = Workload {
+    endpoint: 14,
+    mac: [0x02, 0xaa, 0, 0, 1, 0x14],
+    v4: [10, 0, 1, 14],
+    v6: v6(2, 0x14),
+    ifindex: 6,
+    ..API
+};
+/// Red's workload in the other segment on host B.
+pub(crate) const STORE: Workload = Workload {
+    mac: [0x02, 0xaa, 0, 0, 1, 0x21],
+    v4: [10, 0, 1, 21],
+    v6: v6(2, 0x21),
+    ..DB
+};
+/// A second one there: with `STORE`, two ways to the same prefix.
+pub(crate) const SHOP: Workload = Workload {
+    mac: [0x02, 0xaa, 0, 0, 1, 0x22],
+    v4: [10, 0, 1, 22],
+    v6: v6(2, 0x22),
+    ..DB
+};
+/// Nobody's, in the other segment.
+pub(crate) const VACANT: Workload = Workload {
+    v4: [10, 0, 1, 99],
+    v6: v6(2, 0x99),
+    ..NOBODY
+};
+
+impl Workload {
+    /// As `self`, but reached through the router.
+    pub(crate) fn routed(self) -> Self {
+        Self {
+            mac: ROUTER_MAC,
+            ..self
+        }
+    }
+
+    /// As `self`, with other addresses.
+    pub(crate) fn with(self, v4: [u8; 4], v6: [u8; 16]) -> Self {
+        Self { v4, v6, ..self }
+    }
+}
+
 /// The port of `WEB`, on a segment.
 pub(crate) fn port(vni: u32, domain: u32) -> Port {
     Port {
@@ -167,8 +232,23 @@ pub(crate) fn port(vni: u32, domain: u32) -> Port {
         endpoint: WEB.endpoint,
         vni,
         flags: WEB.flags,
+        slot: slot::station(vni, WEB.mac),
         mac: WEB.mac,
         host_mac: HOST_SIDE,
+    }
+}
+
+/// A segment of a domain, without a router.
+pub(crate) fn segment(domain: u32) -> Segment {
+    Segment {
+        domain,
+        flags: 0,
+        mtu: MTU,
+        router: 0,
+        router_mac: [0; 6],
+        zero: [0; 2],
+        gateway4: [0; 16],
+        gateway6: [0; 16],
     }
 }
 
@@ -178,8 +258,8 @@ pub(crate) fn settings() -> Settings {
         ipv4: mapped(HERE_V4),
         ipv6: HERE_V6,
         port: VXLAN.into(),
+        geneve_port: GENEVE.into(),
         mark: MARK,
-        kernel: 0,
-        zero: 0,
+        kernel: KERNEL_TRACE,
     }
 }

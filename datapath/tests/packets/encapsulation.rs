@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use datapath_common::{Peer, Reason};
 
-use crate::bench::{Bench, Context, Fate, dropped, peer_b4, peer_b6};
+use crate::bench::{Bench, Context, Fate, dropped, peer_b4, peer_b6, too_big};
 use crate::book::{DB, HERE_MAC, HERE_V4, HERE_V6, HOST_B, HOST_B_V4, HOST_B_V6, NEXT_HOP_MAC, RED, UNDERLAY_MTU, WEB};
 use crate::frames::{CE, ECT_0, ECT_1, NOT_ECT, Tunnel, ip4, ip6, tcp4, udp4, udp4_ports, udp6, udp6_ports};
 
@@ -166,8 +166,9 @@ fn the_path_has_a_size() {
         bench.peer(HOST_B, Peer { mtu: 1400, ..peer });
         let fits = inner(1400 - overhead);
         assert_eq!(sent(&bench, what, &fits).frame.len(), 14 + 1400);
-        let fate = bench.fate("from_endpoint", what, &inner(1400 - overhead + 1), Context::default());
-        assert_eq!(fate, dropped(Reason::Mtu), "{what}");
+        let large = inner(1400 - overhead + 1);
+        let fate = bench.fate("from_endpoint", what, &large, Context::default());
+        assert_eq!(fate, too_big(&large, 1400 - overhead), "{what}");
         let padded = [fits, vec![0; 1]].concat();
         let fate = bench.fate(
             "from_endpoint",
@@ -175,7 +176,7 @@ fn the_path_has_a_size() {
             &padded,
             Context::default(),
         );
-        assert_eq!(fate, dropped(Reason::Mtu), "{what}");
+        assert_eq!(fate, too_big(&padded, 1400 - overhead), "{what}");
     }
     bench.peer(
         HOST_B,

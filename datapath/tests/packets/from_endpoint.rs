@@ -2,7 +2,7 @@
 
 use datapath_common::{Port, Reason, Settings};
 
-use crate::bench::{Bench, Context, Fate, dropped, to_host_side, to_namespace};
+use crate::bench::{Bench, Context, Fate, dropped, to_host_side, to_namespace, too_big};
 use crate::book::{
     self, ALL_NODES_MAC, API, BLUE, BLUE_DOMAIN, BLUE_ONLY, BROADCAST, DB, DENIED, DENIED_DOMAIN, HOST_SIDE, LOST, MTU,
     NOBODY, RED, RED_DOMAIN, UNSPECIFIED, UNUSED_VNI, VM, WEB, Workload, link_local,
@@ -187,7 +187,12 @@ fn destinations_that_get_nothing() {
                 udp4(&WEB, &BLUE_ONLY),
                 dropped(Reason::UnknownDestination),
             ),
-            ("itself", udp4(&WEB, &WEB), dropped(Reason::UnknownDestination)),
+            ("itself", udp4(&WEB, &WEB), dropped(Reason::Martian)),
+            (
+                "its own MAC",
+                udp4(&WEB, &Workload { mac: WEB.mac, ..API }),
+                dropped(Reason::UnknownDestination),
+            ),
             ("all, IPv4", udp4(&WEB, &all), dropped(Reason::Multicast)),
             ("a group, IPv6", udp6(&WEB, &group), dropped(Reason::Multicast)),
             ("a host without a route", udp4(&WEB, &LOST), dropped(Reason::NoRoute)),
@@ -258,14 +263,15 @@ fn ports_segments_and_policy() {
 fn sizes() {
     let Some(mut bench) = Bench::new() else { return };
     let sized = |length: u32| udp4_ports(&WEB, &API, (1, 2), &vec![7; length as usize - 28]);
+    let too_big = |frame: &[u8]| too_big(frame, MTU);
     let sized6 = |length: u32| udp6_ports(&WEB, &API, (1, 2), &vec![7; length as usize - 48]);
     bench.table(
         "from_endpoint",
         vec![
             ("IPv4 of the MTU", sized(MTU), to_namespace(&sized(MTU))),
-            ("IPv4 of one byte more", sized(MTU + 1), dropped(Reason::Mtu)),
+            ("IPv4 of one byte more", sized(MTU + 1), too_big(&sized(MTU + 1))),
             ("IPv6 of the MTU", sized6(MTU), to_namespace(&sized6(MTU))),
-            ("IPv6 of one byte more", sized6(MTU + 1), dropped(Reason::Mtu)),
+            ("IPv6 of one byte more", sized6(MTU + 1), too_big(&sized6(MTU + 1))),
         ],
     );
     let large = tcp4(&WEB, &API, &[7; 3000]);
@@ -286,7 +292,7 @@ fn sizes() {
         &large,
         segmented(MTU - 39),
     );
-    assert_eq!(fate, dropped(Reason::Mtu));
+    assert_eq!(fate, too_big(&large));
     bench.settings(Settings {
         mark: 7,
         ..book::settings()
@@ -315,7 +321,7 @@ fn headers_that_contradict_themselves() {
         chain.extend_from_slice(&six[54..]);
         chain
     };
-    let walked = ip6(&WEB, &API, 60, 0, &chain(4));
+    let walked = ip6(&WEB, &API, 60, 0, &chain(8));
     bench.table(
         "from_endpoint",
         vec![
@@ -364,10 +370,10 @@ fn headers_that_contradict_themselves() {
                 ip6(&WEB, &API, 58, 0, &[0; 3]),
                 dropped(Reason::Truncated),
             ),
-            ("four extension headers", walked.clone(), to_namespace(&walked)),
+            ("eight extension headers", walked.clone(), to_namespace(&walked)),
             (
-                "five extension headers",
-                ip6(&WEB, &API, 60, 0, &chain(5)),
+                "nine extension headers",
+                ip6(&WEB, &API, 60, 0, &chain(9)),
                 dropped(Reason::Malformed),
             ),
             (

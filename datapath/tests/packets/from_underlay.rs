@@ -311,11 +311,7 @@ fn inner_frames_that_are_refused() {
                 IN(RED).by_b(&udp4(&DB, &LOST)),
                 red(Reason::NotHere),
             ),
-            (
-                "back to its own host",
-                IN(RED).by_b(&udp4(&DB, &DB)),
-                red(Reason::NotHere),
-            ),
+            ("to itself", IN(RED).by_b(&udp4(&DB, &DB)), red(Reason::Martian)),
             ("to a group", IN(RED).by_b(&udp6(&DB, &group)), red(Reason::Multicast)),
             (
                 "ARP",
@@ -401,4 +397,18 @@ fn congestion_is_copied_inside() {
             ],
         );
     }
+}
+
+#[test]
+fn a_host_that_left_sends_no_tunnels() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.forget_vtep(datapath_common::mapped(book::HOST_B_V4));
+    let inner = udp4(&DB, &API);
+    bench.table(
+        "from_underlay",
+        vec![
+            ("from where it was", IN(RED).by_b(&inner), nobody(Reason::UnknownVtep)),
+            ("from its other address", IN(RED).by_b6(&inner), other_family(&inner)),
+        ],
+    );
 }

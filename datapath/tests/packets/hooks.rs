@@ -9,6 +9,9 @@ use crate::frames::{Tunnel, udp4};
 #[test]
 fn a_stub_without_its_program() {
     let Some(mut bench) = Bench::new() else { return };
+    for slot in [SLOT_FROM_ENDPOINT, SLOT_TO_ENDPOINT, SLOT_FROM_UNDERLAY] {
+        bench.clear_slot(slot);
+    }
     let frame = udp4(&WEB, &API);
     bench.table(
         "stub_from_endpoint",
@@ -30,10 +33,7 @@ fn a_stub_without_its_program() {
 
 #[test]
 fn a_stub_calls_its_program() {
-    let Some(mut bench) = Bench::new() else { return };
-    bench.slot(SLOT_FROM_ENDPOINT, "from_endpoint");
-    bench.slot(SLOT_TO_ENDPOINT, "to_endpoint");
-    bench.slot(SLOT_FROM_UNDERLAY, "from_underlay");
+    let Some(bench) = Bench::new() else { return };
     let frame = udp4(&WEB, &API);
     bench.table(
         "stub_from_endpoint",

@@ -1,12 +1,14 @@
 //! Path probes: requests are answered in place, answers are noted for who asked, all else is dropped by name.
 
+use aya::maps::{Array, HashMap, MapData};
 use datapath_common::probe::{ANSWER_BURST, ECHOES, PROBE_PAYLOAD, PROBE_REPLY, PROBE_VNI, Probed, echoed, request};
 use datapath_common::{Address, Reason, mapped};
 use nix::sys::time::TimeValLike as _;
 
 use crate::bench::{Bench, Context, Fate};
 use crate::book::{
-    BROADCAST, HERE_MAC, HERE_V4, HERE_V6, HOST_B_V4, HOST_B_V6, HOST_C_V4, NEXT_HOP_MAC, STRANGER_V4, UNUSED_VNI,
+    BROADCAST, HERE_MAC, HERE_V4, HERE_V6, HOST_B_V4, HOST_B_V6, HOST_C, HOST_C_V4, NEXT_HOP_MAC, STRANGER_V4,
+    UNUSED_VNI,
 };
 use crate::frames::{CE, Tunnel, ethernet};
 
@@ -17,6 +19,31 @@ const VXLAN: usize = 8;
 const KIND: usize = 14 + 3;
 /// It drops and counts nothing.
 const DROPPED: u32 = 2;
+
+/// A bench on which nobody was probed and nobody has probed.
+fn bench() -> Option<Bench> {
+    let mut bench = Bench::new()?;
+    bench.empty::<Address, Probed>("PROBES");
+    let mut probers = Array::<&mut MapData, u64>::try_from(bench.map("PROBERS")).unwrap();
+    for host in 0..=HOST_C {
+        probers.set(host, 0, 0).unwrap();
+    }
+    Some(bench)
+}
+
+/// Says that a host is probed.
+fn probe(bench: &mut Bench, host: Address, probed: Probed) {
+    let map = bench.map("PROBES");
+    let mut map = HashMap::<&mut MapData, Address, Probed>::try_from(map).unwrap();
+    map.insert(host, probed, 0).unwrap();
+}
+
+/// What is noted of a host.
+fn probed(bench: &mut Bench, host: Address) -> Option<Probed> {
+    let map = bench.map("PROBES");
+    let map = HashMap::<&mut MapData, Address, Probed>::try_from(map).unwrap();
+    map.get(&host, 0).ok()
+}
 
 fn tunnel() -> Tunnel {
     Tunnel::inbound(PROBE_VNI)
@@ -58,7 +85,7 @@ fn unexpected() -> Fate {
 
 #[test]
 fn a_request_is_answered_in_place() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     for padding in [0, 1, 1000, 3000] {
         let (request, reply) = (asked(padding), kind(asked(padding), PROBE_REPLY));
         let label = Tunnel {
@@ -89,7 +116,7 @@ fn a_request_is_answered_in_place() {
 
 #[test]
 fn an_answer_is_as_any_tunnel_packet_of_ours() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let mut frame = Tunnel { ecn: CE, ..tunnel() }.by_b(&asked(10));
     frame[22] = 1;
     frame[15] |= 0xb8;
@@ -107,7 +134,7 @@ fn an_answer_is_as_any_tunnel_packet_of_ours() {
 
 #[test]
 fn what_is_no_probe_is_dropped_by_name() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let changed = |at: usize, byte: u8| {
         let mut inner = asked(0);
         inner[at] ^= byte;
@@ -153,7 +180,7 @@ fn what_is_no_probe_is_dropped_by_name() {
 
 #[test]
 fn only_hosts_of_the_cluster_are_answered() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = bench() else { return };
     let request = asked(0);
     let refused = |reason| Fate::Dropped(reason, 0, 0);
     bench.table(
@@ -202,7 +229,7 @@ fn only_hosts_of_the_cluster_are_answered() {
 
 #[test]
 fn a_host_that_asks_too_much_is_not_answered_for_a_while() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let frame = tunnel().by_b(&asked(0));
     let fates: Vec<Fate> = (0..4 * ANSWER_BURST)
         .map(|_| bench.fate("from_underlay", "one of many", &frame, Context::default()))
@@ -220,7 +247,7 @@ fn a_host_that_asks_too_much_is_not_answered_for_a_while() {
 
 /// Answers that were noted for a host: number of the request and nanoseconds.
 fn noted(bench: &mut Bench, host: Address) -> Vec<(u32, u32)> {
-    let probed = bench.probed(host).expect("it is probed");
+    let probed = probed(bench, host).expect("it is probed");
     assert_eq!(probed.nonce, NONCE, "a program does not touch it");
     let all = probed.echoes.into_iter().map(echoed);
     all.filter(|(sequence, _)| *sequence != 0).collect()
@@ -237,9 +264,10 @@ fn take(bench: &Bench, sequence: u32, sent: u64) {
 
 #[test]
 fn an_answer_is_noted_for_who_asked() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = bench() else { return };
     let b = mapped(HOST_B_V4);
-    bench.probe(
+    probe(
+        &mut bench,
         b,
         Probed {
             nonce: NONCE,
@@ -271,7 +299,7 @@ fn an_answer_is_noted_for_who_asked() {
 
 #[test]
 fn an_answer_that_nobody_asked_for() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = bench() else { return };
     let answer = |nonce| tunnel().by_b(&reply(1, nonce, 0));
     bench.table("from_underlay", vec![("nobody asked", answer(NONCE), unexpected())]);
     let b = mapped(HOST_B_V4);
@@ -279,7 +307,7 @@ fn an_answer_that_nobody_asked_for() {
         nonce: NONCE,
         echoes: [0; ECHOES],
     };
-    bench.probe(b, empty);
+    probe(&mut bench, b, empty);
     bench.table(
         "from_underlay",
         vec![
@@ -297,12 +325,12 @@ fn an_answer_that_nobody_asked_for() {
             ),
         ],
     );
-    assert_eq!(bench.probed(b), Some(empty));
+    assert_eq!(probed(&mut bench, b), Some(empty));
 }
 
 #[test]
 fn a_workload_cannot_reach_the_vni_of_probes() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     let frame = ethernet(crate::book::WEB.mac, crate::book::DB.mac, 0x88b5, &asked(0)[14..]);
     let fate = bench.fate(
         "from_endpoint",

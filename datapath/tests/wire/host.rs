@@ -7,9 +7,8 @@ use aya::programs::tc::{SchedClassifier, TcAttachType, qdisc_add_clsact};
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
 use datapath_common::{
-    Address, Count, DropKey, HERE, KERNEL_DECAP_L3, Neighbour, NeighbourKey, PORT_NAMESPACE, Peer, Port, Reason,
-    SEGMENT_ALLOW, SLOT_FROM_ENDPOINT, SLOT_FROM_UNDERLAY, SLOT_TO_ENDPOINT, Segment, Settings, Station, StationKey,
-    mapped,
+    Address, Count, DOMAIN_ALLOW, Domain, DropKey, HERE, KERNEL_DECAP_L3, Neighbour, NeighbourKey, PORT_NAMESPACE,
+    Peer, Port, Reason, SLOT_PROGRAMS, Segment, Settings, Station, StationKey, mapped, slot,
 };
 
 use crate::namespace::Namespace;
@@ -82,20 +81,39 @@ impl Host {
         }
         let mut host = Self { namespace, ebpf };
         host.settings(ipv4, ipv6);
-        host.slot(SLOT_FROM_ENDPOINT, "from_endpoint");
-        host.slot(SLOT_TO_ENDPOINT, "to_endpoint");
-        host.slot(SLOT_FROM_UNDERLAY, "from_underlay");
+        for (slot, program) in SLOT_PROGRAMS {
+            host.slot(slot, program);
+        }
         host.put(
-            "SEGMENTS",
-            VNI,
-            Segment {
-                domain: DOMAIN,
-                flags: SEGMENT_ALLOW,
-                mtu: MTU,
+            "DOMAINS",
+            DOMAIN,
+            Domain {
+                flags: DOMAIN_ALLOW,
+                slot: slot::domain(DOMAIN),
+                egress: 0,
+                egress_rules: 0,
+                ingress: 0,
+                ingress_rules: 0,
             },
         );
+        host.segment(MTU);
         host.attach(UNDERLAY, "stub_from_underlay", TcAttachType::Ingress);
         host
+    }
+
+    /// Says how large packets of the segment may be.
+    pub(crate) fn segment(&mut self, mtu: u32) {
+        let segment = Segment {
+            domain: DOMAIN,
+            flags: 0,
+            mtu,
+            router: 0,
+            router_mac: [0; 6],
+            zero: [0; 2],
+            gateway4: [0; 16],
+            gateway6: [0; 16],
+        };
+        self.put("SEGMENTS", VNI, segment);
     }
 
     fn settings(&mut self, ipv4: [u8; 4], ipv6: [u8; 16]) {
@@ -104,9 +122,9 @@ impl Host {
             ipv4: mapped(ipv4),
             ipv6,
             port: VXLAN,
+            geneve_port: 0,
             mark: MARK,
             kernel,
-            zero: 0,
         };
         let map = self.ebpf.map_mut("SETTINGS").expect("the map exists");
         Array::<&mut MapData, Settings>::try_from(map)
@@ -199,6 +217,7 @@ impl Host {
                 endpoint,
                 vni: VNI,
                 flags,
+                slot: slot::station(VNI, mac),
                 mac,
                 host_mac,
             },
@@ -210,6 +229,7 @@ impl Host {
                 ifindex,
                 endpoint,
                 flags,
+                slot: slot::station(VNI, mac),
             },
         );
         self.attach(interface, "stub_from_endpoint", TcAttachType::Ingress);
@@ -232,7 +252,11 @@ impl Host {
             self.put(
                 "NEIGHBOURS",
                 NeighbourKey { vni: VNI, address },
-                Neighbour { mac, zero: [0; 2] },
+                Neighbour {
+                    mac,
+                    flags: 0,
+                    groups: [0; 4],
+                },
             );
         }
     }
@@ -246,13 +270,18 @@ impl Host {
                 ifindex: 0,
                 endpoint: 0,
                 flags: 0,
+                slot: slot::station(VNI, identity.mac()),
             },
         );
     }
 
     /// Says how to reach another host, and from where it sends.
     pub(crate) fn peer(&mut self, number: u32, peer: Peer) {
-        self.put("PEERS", number, peer);
+        let map = self.ebpf.map_mut("PEERS").expect("the map exists");
+        Array::<&mut MapData, Peer>::try_from(map)
+            .expect("an array of peers")
+            .set(number, peer, 0)
+            .expect("it is taken");
         self.put::<Address, u32>("VTEPS", peer.remote, number);
     }
 

@@ -1,0 +1,254 @@
+//! Connections: which one a packet belongs to, whether the rules allow it, and what it does to its state.
+
+use datapath_common::connection::{ACK, State};
+use datapath_common::{Connection, ConnectionKey, FLOW_REPLY, Flow, FlowKey, Reason};
+
+use crate::headers::protocol;
+use crate::icmp::{self, Kind};
+use crate::maps::{CONNECTIONS, HALF_OPEN};
+use crate::policy::{self, Ends, Opinion};
+use crate::transport::is_icmp;
+use crate::walk::{IP_LATER, Walk};
+
+/// TCP's flags that open a connection and that end one.
+const SYN_ALONE: u32 = datapath_common::connection::SYN;
+const RST: u32 = datapath_common::connection::RST;
+/// What a rule sees of an ICMP connection that is open already: an echo request, as type << 8 | code.
+const ECHO4: u32 = (icmp::ECHO_REQUEST as u32) << 8;
+const ECHO6: u32 = (icmp::ECHO_REQUEST6 as u32) << 8;
+
+/// Lets the packet through if its connection is allowed, and keeps the connection's state. `tunnel`: it comes from the
+/// host of its source; `here`: it goes to a workload of this host.
+#[inline(always)]
+pub fn permit(walk: &mut Walk, tunnel: bool, here: bool) -> Result<(), Reason> {
+    match icmp::kind(&walk.ip) {
+        Kind::Message => message(walk, tunnel, here),
+        kind => connected(walk, kind, tunnel, here),
+    }
+}
+
+/// What has no connection is asked for by itself.
+#[inline(always)]
+fn message(walk: &mut Walk, tunnel: bool, here: bool) -> Result<(), Reason> {
+    walk.cache = false;
+    name(walk);
+    match policy::ask(walk, walk.ip.icmp, false, ends(false, tunnel, here)) {
+        Opinion::Allowed => Ok(()),
+        _ => Err(Reason::Policy),
+    }
+}
+
+#[inline(always)]
+fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<(), Reason> {
+    name(walk);
+    let (open, reply) = find_either(walk, kind);
+    let state = match open {
+        Some(connection) => State::from_number(connection.state),
+        None => None,
+    };
+    if state.is_none() && (kind == Kind::EchoReply || walk.ip.tcp & RST != 0) {
+        return Err(Reason::Unrelated);
+    }
+    let port = rule_port(walk, state.is_some());
+    match policy::ask(walk, port, reply, ends(reply, tunnel, here)) {
+        Opinion::Allowed => {}
+        opinion => {
+            if opinion == Opinion::Denied && state.is_some() {
+                forget(&walk.tuple);
+            }
+            return Err(Reason::Policy);
+        }
+    }
+    if reply {
+        walk.flow.flags |= FLOW_REPLY;
+    }
+    let next = match state {
+        // What a later fragment of TCP would say is not known.
+        Some(state) => state.step(if walk.ip.is(IP_LATER) { 0 } else { walk.ip.tcp }, reply),
+        None => State::first(walk.tuple.protocol),
+    };
+    keep(walk, state, next);
+    Ok(())
+}
+
+/// Which ends of the connection are here.
+#[inline(always)]
+fn ends(reply: bool, tunnel: bool, here: bool) -> Ends {
+    let (source, destination) = (!tunnel, here);
+    if reply {
+        Ends {
+            initiator: destination,
+            responder: source,
+        }
+    } else {
+        Ends {
+            initiator: source,
+            responder: destination,
+        }
+    }
+}
+
+/// The destination port of the initiator's packets; for ICMP, type << 8 | code.
+#[inline(always)]
+fn rule_port(walk: &Walk, open: bool) -> u32 {
+    match (is_icmp(walk.tuple.protocol, walk.ip.v4()), open) {
+        (false, _) => walk.tuple.ports & 0xffff,
+        (true, false) => walk.ip.icmp,
+        (true, true) if walk.ip.v4() => ECHO4,
+        (true, true) => ECHO6,
+    }
+}
+
+/// The packet's own tuple.
+#[inline(always)]
+fn name(walk: &mut Walk) {
+    let key = &walk.key;
+    let ports = if is_icmp(key.protocol, walk.ip.v4()) {
+        echo(key.ports)
+    } else {
+        key.ports
+    };
+    walk.tuple = ConnectionKey {
+        domain: walk.owner.domain,
+        ports,
+        protocol: key.protocol,
+        source: key.source,
+        destination: key.destination,
+    };
+}
+
+/// The identifier twice.
+#[inline(always)]
+pub fn echo(ports: u32) -> u32 {
+    ports << 16 | ports & 0xffff
+}
+
+/// The tuple of the other direction.
+#[inline(always)]
+fn reverse(tuple: &mut ConnectionKey) {
+    tuple.ports = tuple.ports.rotate_left(16);
+    core::mem::swap(&mut tuple.source, &mut tuple.destination);
+}
+
+/// The live connection of a packet, and whether the packet goes from the responder to the initiator. Leaves the tuple
+/// as the initiator's. An echo says itself which it is: else who is asked could ask back against the rules.
+#[inline(always)]
+fn find_either(walk: &mut Walk, kind: Kind) -> (Option<&'static mut Connection>, bool) {
+    if kind != Kind::EchoReply
+        && let Some(connection) = find(&walk.tuple, walk.now)
+    {
+        return (Some(connection), false);
+    }
+    if kind == Kind::EchoRequest {
+        return (None, false);
+    }
+    reverse(&mut walk.tuple);
+    if let Some(connection) = find(&walk.tuple, walk.now) {
+        let tcp = walk.tuple.protocol == protocol::TCP.into();
+        let syn = tcp && walk.ip.tcp & (SYN_ALONE | ACK) == SYN_ALONE;
+        if !(syn && connection.state == State::Closed as u32) {
+            return (Some(connection), true);
+        }
+        // The responder opens one of its own after the end of the other.
+        forget(&walk.tuple);
+    }
+    reverse(&mut walk.tuple);
+    (None, false)
+}
+
+/// The live connection that an ICMP error quotes a packet of, in either direction; `walk.tuple` is the quoted packet's.
+#[inline(always)]
+pub fn quoted(walk: &mut Walk) -> bool {
+    if find(&walk.tuple, walk.now).is_some() {
+        return true;
+    }
+    reverse(&mut walk.tuple);
+    find(&walk.tuple, walk.now).is_some()
+}
+
+/// The live connection with this tuple.
+#[inline(never)]
+fn find(tuple: &ConnectionKey, now: u32) -> Option<&'static mut Connection> {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(tuple) {
+        // SAFETY: a value may change while it is read or written; each field is valid by itself.
+        let connection = unsafe { &mut *connection };
+        if live(connection, now) {
+            return Some(connection);
+        }
+        // Fails where another CPU was faster.
+        let _ = CONNECTIONS.remove(tuple);
+    }
+    let connection = HALF_OPEN.get_ptr_mut(tuple)?;
+    // SAFETY: as above.
+    let connection = unsafe { &mut *connection };
+    if live(connection, now) { Some(connection) } else { None }
+}
+
+#[inline(always)]
+fn live(connection: &Connection, now: u32) -> bool {
+    match State::from_number(connection.state) {
+        Some(state) => state.live(connection.seen, now),
+        None => false,
+    }
+}
+
+/// Removes a connection, wherever it is.
+#[inline(never)]
+fn forget(tuple: &ConnectionKey) {
+    // Each fails where there is nothing.
+    let _ = CONNECTIONS.remove(tuple);
+    let _ = HALF_OPEN.remove(tuple);
+}
+
+/// Writes the connection with its next state where it belongs.
+#[inline(always)]
+fn keep(walk: &Walk, state: Option<State>, next: State) {
+    let connection = Connection {
+        seen: walk.now,
+        state: next as u32,
+    };
+    let was_permanent = state.is_some_and(State::permanent);
+    if next.permanent() {
+        if CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
+            if !was_permanent {
+                let _ = HALF_OPEN.remove(&walk.tuple);
+            }
+            return;
+        }
+        policy::count_full(walk.ip.end.saturating_sub(walk.ip.start));
+    } else if was_permanent {
+        let _ = CONNECTIONS.remove(&walk.tuple);
+    }
+    // Where it fails, the packets to come are new ones.
+    let _ = HALF_OPEN.insert(&walk.tuple, connection, 0);
+}
+
+/// Tells a flow's connection that it lives; false if it does not, or if that changes its state: the slow path decides.
+#[inline(never)]
+pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool, now: u32) -> bool {
+    let icmp = is_icmp(key.protocol, v4);
+    let mut tuple = ConnectionKey {
+        domain: flow.domain,
+        ports: if icmp { echo(key.ports) } else { key.ports },
+        protocol: key.protocol,
+        source: key.source,
+        destination: key.destination,
+    };
+    let reply = flow.flags & FLOW_REPLY != 0;
+    if reply {
+        reverse(&mut tuple);
+    }
+    let Some(connection) = find(&tuple, now) else {
+        return false;
+    };
+    let flags = if key.protocol == protocol::TCP.into() { ACK } else { 0 };
+    let Some(state) = State::from_number(connection.state) else {
+        return false;
+    };
+    if state.step(flags, reply) as u32 != connection.state {
+        return false;
+    }
+    connection.seen = now;
+    flow.told = now;
+    true
+}

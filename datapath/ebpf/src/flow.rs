@@ -1,0 +1,53 @@
+//! Decisions that were made before: valid while nothing they were made from has changed.
+
+use datapath_common::{Flow, TELL};
+
+use crate::maps::{FLOWS, GENERATIONS};
+use crate::quick::Quick;
+use crate::walk::Walk;
+use crate::{connection, ip};
+
+/// The decision for a packet like this, if there is one that still holds.
+#[inline(always)]
+pub fn find(quick: &Quick, frame: &[u8; 12], outer: &[u8; 16], now: u32) -> Option<&'static Flow> {
+    let flow = FLOWS.get_ptr_mut(&quick.key)?;
+    // SAFETY: a value may change while it is read; whoever writes it decided for the same key, or the checks fail.
+    let flow = unsafe { &mut *flow };
+    if !same(&flow.frame, frame) || !ip::same(&flow.outer, outer) || !current(flow) {
+        return None;
+    }
+    if now.saturating_sub(flow.told) >= TELL && !connection::tell(flow, &quick.key, quick.v4, now) {
+        return None;
+    }
+    Some(flow)
+}
+
+/// Whether the two MAC addresses of two frames are the same.
+#[inline(always)]
+fn same(a: &[u8; 12], b: &[u8; 12]) -> bool {
+    // SAFETY: same size, and any bytes are valid words.
+    let (a, b): ([u32; 3], [u32; 3]) = unsafe { (core::mem::transmute(*a), core::mem::transmute(*b)) };
+    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) == 0
+}
+
+/// Whether nothing it depends on has changed.
+#[inline(always)]
+fn current(flow: &Flow) -> bool {
+    let mut changed = 0;
+    for (slot, generation) in flow.slots.into_iter().zip(flow.generations) {
+        match GENERATIONS.get(slot) {
+            Some(current) => changed |= current ^ generation,
+            None => return false,
+        }
+    }
+    changed == 0
+}
+
+/// Remembers the walk's decision, if packets of the flow may use it.
+#[inline(always)]
+pub fn remember(walk: &Walk) {
+    if walk.cacheable() {
+        // Where it fails, the next packet takes the slow path, too.
+        let _ = FLOWS.insert(&walk.key, &walk.flow, 0);
+    }
+}

@@ -1,0 +1,66 @@
+//! Fragments: table F of the reference model. What the first one says holds for all; none is ever put together here.
+
+use datapath_common::{FragmentState, Reason};
+
+use crate::headers::protocol;
+use crate::maps::FRAGMENTS;
+use crate::transport::is_icmp;
+use crate::walk::{IP_FRAGMENT, IP_LATER, IP_TINY, Walk};
+
+/// Seconds for which the first fragment speaks for the others.
+const LIFE: u32 = 30;
+/// Bytes of a TCP header that no later fragment may overwrite (RFC 3128).
+const TCP: u32 = 20;
+
+/// Refuses what hides the upper layer's header; gives a later fragment the ports of its first.
+#[inline(always)]
+pub fn check(walk: &mut Walk) -> Result<(), Reason> {
+    if !walk.ip.is(IP_FRAGMENT) {
+        return Ok(());
+    }
+    if walk.ip.is(IP_TINY) {
+        return Err(Reason::TinyFragment);
+    }
+    name(walk);
+    if !walk.ip.is(IP_LATER) {
+        return Ok(());
+    }
+    if walk.ip.position < TCP && walk.key.protocol == protocol::TCP.into() {
+        return Err(Reason::TinyFragment);
+    }
+    // SAFETY: a value may change while it is read; each field is valid by itself.
+    let first = unsafe { FRAGMENTS.get(&walk.fragment) }.ok_or(Reason::FragmentState)?;
+    if walk.now.saturating_sub(first.seen) >= LIFE {
+        return Err(Reason::FragmentState);
+    }
+    walk.key.ports = first.ports;
+    walk.key.protocol = first.protocol;
+    if is_icmp(first.protocol, walk.ip.v4()) {
+        walk.ip.icmp = first.ports >> 16;
+    }
+    Ok(())
+}
+
+/// The name of the whole packet.
+#[inline(always)]
+fn name(walk: &mut Walk) {
+    walk.fragment.domain = walk.owner.domain;
+    walk.fragment.ingress = walk.key.ingress;
+    walk.fragment.source = walk.key.source;
+    walk.fragment.destination = walk.key.destination;
+}
+
+/// Remembers a first fragment that was allowed.
+#[inline(always)]
+pub fn remember(walk: &Walk) {
+    if !walk.ip.is(IP_FRAGMENT) || walk.ip.is(IP_LATER) {
+        return;
+    }
+    let state = FragmentState {
+        ports: walk.key.ports,
+        protocol: walk.key.protocol,
+        seen: walk.now,
+    };
+    // Where it fails, later fragments are dropped and counted.
+    let _ = FRAGMENTS.insert(&walk.fragment, state, 0);
+}

@@ -1,0 +1,239 @@
+//! The first packets of a workload's flows, and whatever is out of the ordinary: every check, in the order of table P of
+//! the reference model (`overlay::model`); a decision, which the fast path can use again; and the same way out.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use datapath_common::{
+    FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_NAMESPACE, HERE, PORT_NAMESPACE, Port, ROUTER, Reason, SEGMENT_GENEVE, Segment,
+    Settings, Station, slot,
+};
+
+use crate::drop::Owner;
+use crate::headers::{ETHERNET, Ethernet, MacWords, ether};
+use crate::icmp::{self, Kind};
+use crate::maps::{PORTS, SEGMENTS, SETTINGS};
+use crate::owner::{group, mac_bytes, mac_words, owns, same, station};
+use crate::packet::Packet;
+use crate::send::{self, Load};
+use crate::walk::{IP_FRAGMENT, On, Walk};
+use crate::{
+    TC_ACT_SHOT, Verdict, answer, arp, connection, encap, finish, flow, fragment, ip, martian, nd, related, route,
+    server, transport,
+};
+
+/// Called by `from_endpoint`.
+#[classifier]
+pub fn slow_endpoint(ctx: TcContext) -> i32 {
+    let mut packet = Packet::new(&ctx);
+    let length = packet.len();
+    let Some(walk) = Walk::start() else {
+        return TC_ACT_SHOT;
+    };
+    let result = try_slow_endpoint(&mut packet, walk);
+    finish(&ctx, walk, result, length)
+}
+
+#[inline(always)]
+fn try_slow_endpoint(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Reason> {
+    let port = sender(packet.ifindex(), walk)?;
+    packet.linear(ETHERNET)?;
+    let frame = *packet.at::<Ethernet>(0)?;
+    if !same(frame.source, mac_words(&port.mac)) {
+        return Err(Reason::SourceMac);
+    }
+    let host_mac = mac_words(&port.host_mac);
+    if same(frame.destination, host_mac) && !same(host_mac, [0; 3]) {
+        return Err(Reason::HostLink);
+    }
+    let settings = SETTINGS.get(0).ok_or(Reason::NoProgram)?;
+    // SAFETY: a value may change while it is read; each field is valid by itself.
+    let segment = unsafe { SEGMENTS.get(port.vni) }.ok_or(Reason::UnknownVni)?;
+    if packet.tagged() {
+        return Err(Reason::EtherType);
+    }
+    if frame.ether_type == ether::ARP {
+        return arp::answer(packet, port, settings);
+    }
+    if !ip::parse(packet, walk, frame.ether_type, ETHERNET)? {
+        return Err(Reason::EtherType);
+    }
+    transport::read(packet, walk)?;
+    if let Some(kind) = source(walk, port, &frame)? {
+        return nd::answer(packet, walk, port, settings, kind);
+    }
+    walk.flow.frame = frame.addresses();
+    walk.flow.leaves = walk.flow.frame;
+    forward(packet, walk, port, settings, segment, &frame)
+}
+
+/// Who sends. The generations are read before what they are of, so that no change in between is missed.
+#[inline(always)]
+fn sender(ifindex: u32, walk: &mut Walk) -> Result<&'static Port, Reason> {
+    // SAFETY: a value may change while it is read; each field is valid by itself.
+    let port = unsafe { PORTS.get(ifindex) }.ok_or(Reason::UnknownPort)?;
+    walk.depends(On::Source, port.slot);
+    walk.depends(On::Domain, slot::domain(port.domain));
+    let (slot, domain) = (port.slot, port.domain);
+    // SAFETY: as above.
+    let port = unsafe { PORTS.get(ifindex) }.ok_or(Reason::UnknownPort)?;
+    if port.slot != slot || port.domain != domain {
+        walk.cache = false;
+    }
+    walk.owner = Owner::of(port);
+    walk.key.ingress = port.endpoint;
+    walk.flow.domain = port.domain;
+    Ok(port)
+}
+
+/// Checks that the packet is the sender's own; the type of the message if it is neighbour discovery.
+#[inline(always)]
+fn source(walk: &mut Walk, port: &Port, frame: &Ethernet) -> Result<Option<u8>, Reason> {
+    let kind = icmp::kind6(&walk.ip);
+    walk.source_vni = port.vni;
+    let v4 = walk.ip.v4();
+    if !owns(walk, port.vni, frame.source) {
+        let unspecified = !v4 && ip::words(&walk.key.source) == [0; 4] && group(frame.destination);
+        if !(unspecified && kind.is_some_and(icmp::without_address)) {
+            return Err(Reason::SourceAddress);
+        }
+    }
+    server::check(walk)?;
+    match kind {
+        Some(kind @ (icmp::NEIGHBOUR_SOLICITATION | icmp::NEIGHBOUR_ADVERTISEMENT)) => Ok(Some(kind)),
+        _ => Ok(None),
+    }
+}
+
+#[inline(always)]
+fn forward(
+    packet: &mut Packet,
+    walk: &mut Walk,
+    port: &Port,
+    settings: &Settings,
+    segment: &Segment,
+    frame: &Ethernet,
+) -> Result<Verdict, Reason> {
+    if group(frame.destination) {
+        return Err(Reason::Multicast);
+    }
+    martian::check(walk)?;
+    fragment::check(walk)?;
+    transport::check(walk)?;
+    if same(frame.destination, frame.source) {
+        return Err(Reason::UnknownDestination);
+    }
+    speaker(walk, segment);
+    walk.depends(On::Destination, slot::station(port.vni, mac_bytes(frame.destination)));
+    let station = station(port.vni, frame.destination).ok_or(Reason::UnknownDestination)?;
+    let station = if station.peer == ROUTER {
+        match route::route(walk, port, segment)? {
+            Some(station) => station,
+            None => return Ok(Verdict::Router),
+        }
+    } else {
+        switch(walk, port.vni, frame, segment);
+        station
+    };
+    target(walk, station);
+    let error = icmp::kind(&walk.ip) == Kind::Error;
+    if error {
+        walk.cache = false;
+        related::check(packet, walk)?;
+    } else {
+        connection::permit(walk, false, station.peer == HERE)?;
+        fragment::remember(walk);
+    }
+    let load = load(packet, walk)?;
+    if load.longest > walk.flow.mtu as usize {
+        answer::too_big(walk, walk.flow.mtu);
+        return Err(Reason::Mtu);
+    }
+    if !error {
+        flow::remember(walk);
+    }
+    let result = send::follow(packet, &walk.flow, &load, settings);
+    if let Err(Reason::Mtu) = result {
+        answer::too_big(walk, encap::room(&walk.flow));
+    }
+    result
+}
+
+/// Whom an ICMP error is from: the router, or, without one of the family, who would have got the packet.
+#[inline(always)]
+fn speaker(walk: &mut Walk, segment: &Segment) {
+    walk.gateway = if walk.ip.v4() {
+        segment.gateway4
+    } else {
+        segment.gateway6
+    };
+    if ip::words(&walk.gateway) == [0; 4] {
+        walk.gateway = walk.key.destination;
+    }
+}
+
+/// It stays in its segment.
+#[inline(always)]
+fn switch(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) {
+    walk.flow.vni = vni;
+    segment_of(walk, segment);
+    owned_by(walk, vni, frame.destination);
+}
+
+/// The destination address's groups. It may be anybody's who is reached by this MAC address, but a change of somebody
+/// else's groups would not be seen.
+#[inline(always)]
+pub fn owned_by(walk: &mut Walk, vni: u32, mac: MacWords) {
+    walk.destination_groups = [0; 4];
+    match crate::owner::of(vni, &walk.key.destination, walk.ip.v4()) {
+        Some(owner) => {
+            walk.destination_groups = owner.groups;
+            walk.cache &= same(mac_words(&owner.mac), mac);
+        }
+        None => walk.cache = false,
+    }
+}
+
+/// The segment it leaves in.
+#[inline(always)]
+pub fn segment_of(walk: &mut Walk, segment: &Segment) {
+    walk.flow.mtu = segment.mtu;
+    if segment.flags & SEGMENT_GENEVE != 0 {
+        walk.flow.flags |= FLOW_GENEVE;
+    }
+}
+
+/// The station it goes to.
+#[inline(always)]
+fn target(walk: &mut Walk, station: &Station) {
+    if station.peer == HERE {
+        deliver_to(walk, station);
+    } else {
+        walk.flow.flags |= FLOW_ENCAPSULATE;
+        walk.flow.target = station.peer;
+        walk.flow.endpoint = 0;
+    }
+}
+
+/// A station on this host.
+#[inline(always)]
+pub fn deliver_to(walk: &mut Walk, station: &Station) {
+    walk.flow.target = station.ifindex;
+    walk.flow.endpoint = station.endpoint;
+    if station.flags & PORT_NAMESPACE != 0 {
+        walk.flow.flags |= FLOW_NAMESPACE;
+    }
+}
+
+#[inline(always)]
+fn load(packet: &mut Packet, walk: &Walk) -> Result<Load, Reason> {
+    let ip = &walk.ip;
+    let upper = (ip.upper & ip::FARTHEST) as usize;
+    let number = if ip.is(IP_FRAGMENT) { 0 } else { walk.key.protocol };
+    Ok(Load {
+        v4: ip.v4(),
+        ecn: ip.ecn as u8,
+        entropy: transport::entropy(walk),
+        longest: transport::longest(packet, ETHERNET, upper, ip.end as usize, number)?,
+        fast: false,
+    })
+}

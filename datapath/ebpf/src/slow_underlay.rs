@@ -1,0 +1,165 @@
+//! The first packets of flows from the underlay, and whatever is out of the ordinary: every check, in the order of table T
+//! of the reference model (`overlay::model`). Delivered to a workload here or dropped, never sent on.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use datapath_common::probe::PROBE_VNI;
+use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, HERE, Reason, SEGMENT_GENEVE, Segment, Settings, slot};
+
+use crate::decap::{self, Inner};
+use crate::headers::{ETHERNET, Ethernet};
+use crate::icmp::{self, Kind, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
+use crate::maps::{SEGMENTS, SETTINGS, VTEPS};
+use crate::outer::{Outer, ours};
+use crate::owner::{group, mac_bytes, mac_words, owns, same, station};
+use crate::packet::Packet;
+use crate::slow_endpoint::{deliver_to, owned_by};
+use crate::walk::{On, Walk};
+use crate::{
+    TC_ACT_SHOT, Verdict, connection, finish, flow, fragment, ip, martian, origin, probe, related, server, transport,
+    tunnel,
+};
+
+/// Called by `from_underlay`.
+#[classifier]
+pub fn slow_underlay(ctx: TcContext) -> i32 {
+    let mut packet = Packet::new(&ctx);
+    let length = packet.len();
+    let Some(walk) = Walk::start() else {
+        return TC_ACT_SHOT;
+    };
+    let result = match SETTINGS.get(0) {
+        Some(settings) => match ours(&mut packet, settings) {
+            Some(outer) => try_slow_underlay(&mut packet, walk, &outer, settings),
+            None => Ok(Verdict::Pass),
+        },
+        None => Ok(Verdict::Pass),
+    };
+    finish(&ctx, walk, result, length)
+}
+
+#[inline(always)]
+fn try_slow_underlay(
+    packet: &mut Packet,
+    walk: &mut Walk,
+    outer: &Outer,
+    settings: &Settings,
+) -> Result<Verdict, Reason> {
+    // SAFETY: a value may change while it is read; each field is valid by itself.
+    let host = *unsafe { VTEPS.get(outer.source) }.ok_or(Reason::UnknownVtep)?;
+    if outer.fragment {
+        return Err(Reason::OuterFragment);
+    }
+    let (vni, start) = tunnel::parse(packet, outer)?;
+    if vni == PROBE_VNI && !outer.geneve {
+        return probe::receive(packet, outer, host);
+    }
+    let segment = segment(walk, outer, vni)?;
+    packet.linear(start + ETHERNET)?;
+    let frame = *packet.at::<Ethernet>(start)?;
+    source(packet, walk, segment, &frame, start, host)?;
+    if group(frame.destination) {
+        return Err(Reason::Multicast);
+    }
+    martian::check(walk)?;
+    fragment::check(walk)?;
+    transport::check(walk)?;
+    destination(walk, vni, &frame)?;
+    let error = icmp::kind(&walk.ip) == Kind::Error;
+    if error {
+        related::check(packet, walk)?;
+    } else {
+        connection::permit(walk, true, true)?;
+        fragment::remember(walk);
+        flow::remember(walk);
+    }
+    let inner = Inner {
+        start,
+        v4: walk.ip.v4(),
+        ecn: walk.ip.ecn as u8,
+        outer_ecn: outer.ecn,
+        outer_v4: outer.v4,
+        fast: false,
+    };
+    decap::follow(packet, &walk.flow, &inner, settings)
+}
+
+/// The segment of a VNI. The generation is read before what it is of.
+#[inline(always)]
+fn segment(walk: &mut Walk, outer: &Outer, vni: u32) -> Result<&'static Segment, Reason> {
+    // SAFETY: a value may change while it is read; each field is valid by itself.
+    let segment = unsafe { SEGMENTS.get(vni) }.ok_or(Reason::UnknownVni)?;
+    let domain = segment.domain;
+    walk.depends(On::Domain, slot::domain(domain));
+    // SAFETY: as above.
+    let segment = unsafe { SEGMENTS.get(vni) }.ok_or(Reason::UnknownVni)?;
+    if (segment.flags & SEGMENT_GENEVE != 0) != outer.geneve {
+        return Err(Reason::UnknownVni);
+    }
+    walk.cache &= segment.domain == domain;
+    walk.owner.domain = segment.domain;
+    walk.key.ingress = vni | FLOW_TUNNEL;
+    walk.flow.domain = segment.domain;
+    walk.flow.vni = vni;
+    walk.flow.mtu = segment.mtu;
+    walk.flow.outer = outer.source;
+    if outer.geneve {
+        walk.flow.flags |= FLOW_GENEVE;
+    }
+    Ok(segment)
+}
+
+/// Checks that an inner frame at `start` comes from where its sender lives.
+#[inline(always)]
+fn source(
+    packet: &mut Packet,
+    walk: &mut Walk,
+    segment: &Segment,
+    frame: &Ethernet,
+    start: usize,
+    host: u32,
+) -> Result<(), Reason> {
+    let vni = walk.flow.vni;
+    let routed = segment.router != 0 && same(frame.source, mac_words(&segment.router_mac));
+    walk.depends(On::Source, slot::station(vni, mac_bytes(frame.source)));
+    if !routed {
+        match station(vni, frame.source) {
+            Some(station) if station.peer == host && host != HERE => {}
+            _ => return Err(Reason::WrongVtep),
+        }
+    }
+    if !ip::parse(packet, walk, frame.ether_type, start + ETHERNET)? {
+        return Err(Reason::EtherType);
+    }
+    transport::read(packet, walk)?;
+    walk.source_vni = vni;
+    let his = if routed {
+        origin::lives_at(walk, segment.router, host)
+    } else {
+        owns(walk, vni, frame.source)
+    };
+    if !his {
+        return Err(Reason::WrongVtep);
+    }
+    server::check(walk)?;
+    match icmp::kind6(&walk.ip) {
+        Some(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT) => Err(Reason::NeighbourSpoof),
+        _ => Ok(()),
+    }
+}
+
+/// The workload here that the frame is for.
+#[inline(always)]
+fn destination(walk: &mut Walk, vni: u32, frame: &Ethernet) -> Result<(), Reason> {
+    walk.flow.frame = frame.addresses();
+    walk.flow.leaves = walk.flow.frame;
+    walk.depends(On::Destination, slot::station(vni, mac_bytes(frame.destination)));
+    let station = station(vni, frame.destination).ok_or(Reason::UnknownDestination)?;
+    if station.peer != HERE {
+        return Err(Reason::NotHere);
+    }
+    walk.owner.endpoint = station.endpoint;
+    deliver_to(walk, station);
+    owned_by(walk, vni, frame.destination);
+    Ok(())
+}

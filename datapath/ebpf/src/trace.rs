@@ -1,0 +1,59 @@
+//! Showing decisions to tests.
+
+use datapath_common::{Flow, KERNEL_TRACE, Settings, Trace};
+
+use crate::TC_ACT_REDIRECT;
+use crate::drop::Owner;
+use crate::maps::{SETTINGS, TRACE};
+
+/// Nothing of any packet.
+const BLANK: Trace = Trace {
+    verdict: 0,
+    reason: 0,
+    domain: 0,
+    endpoint: 0,
+    target: 0,
+    vni: 0,
+    flags: 0,
+    fast: 0,
+};
+
+/// That a packet was passed or dropped, or what a redirect that is no flow's returned.
+#[inline(always)]
+pub fn end(owner: Owner, verdict: i32, reason: u32) {
+    let Some(settings) = SETTINGS.get(0) else { return };
+    if settings.kernel & KERNEL_TRACE != 0 {
+        write(Trace {
+            verdict: verdict as u32,
+            reason,
+            domain: owner.domain,
+            endpoint: owner.endpoint,
+            ..BLANK
+        });
+    }
+}
+
+/// That a packet goes where its flow says.
+#[inline(always)]
+pub fn follows(settings: &Settings, flow: &Flow, fast: bool) {
+    if settings.kernel & KERNEL_TRACE != 0 {
+        write(Trace {
+            verdict: TC_ACT_REDIRECT as u32,
+            domain: flow.domain,
+            endpoint: flow.endpoint,
+            target: flow.target,
+            vni: flow.vni,
+            flags: flow.flags,
+            fast: fast.into(),
+            ..BLANK
+        });
+    }
+}
+
+#[inline(always)]
+fn write(trace: Trace) {
+    if let Some(entry) = TRACE.get_ptr_mut(0) {
+        // SAFETY: this CPU's only value, written as a whole.
+        unsafe { *entry = trace };
+    }
+}
