@@ -7,7 +7,7 @@ use nix::sys::time::TimeValLike as _;
 
 use crate::bench::{Bench, Context, Fate};
 use crate::book::{
-    BROADCAST, HERE_MAC, HERE_V4, HERE_V6, HOST_B_V4, HOST_B_V6, HOST_C, HOST_C_V4, NEXT_HOP_MAC, STRANGER_V4,
+    BROADCAST, GENEVE, HERE_MAC, HERE_V4, HERE_V6, HOST_B_V4, HOST_B_V6, HOST_C, HOST_C_V4, NEXT_HOP_MAC, STRANGER_V4,
     UNUSED_VNI,
 };
 use crate::frames::{CE, Tunnel, ethernet};
@@ -194,6 +194,16 @@ fn only_hosts_of_the_cluster_are_answered() {
             (
                 "on another VNI",
                 Tunnel::inbound(UNUSED_VNI).by_b(&request),
+                refused(Reason::UnknownVni),
+            ),
+            (
+                "in Geneve",
+                Tunnel {
+                    destination_port: GENEVE,
+                    ..tunnel()
+                }
+                .with([0, 0, 0x65, 0x58], &[])
+                .by_b(&request),
                 refused(Reason::UnknownVni),
             ),
             (
