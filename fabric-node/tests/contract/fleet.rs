@@ -169,7 +169,7 @@ impl Backend for Fleet {
         self.note(format!("list {kind} {domain:?}"));
         match kind {
             Kind::Endpoint => Ok(vec![endpoint("web-1", true), endpoint("web-2", false)]),
-            Kind::Domain | Kind::Network => Ok(vec![]),
+            Kind::Domain | Kind::Network | Kind::Router | Kind::SecurityPolicy => Ok(vec![]),
         }
     }
 
