@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use datapath_common::probe::{ECHOES, echo, echoed, follows};
+use datapath_common::probe::{ECHOES, PROBE_VNI, echo, echoed, follows};
+use overlay::name::Vni;
 use proptest::prelude::*;
 
 use super::path::{Echoes, least};
@@ -124,6 +125,11 @@ fn good(_: &Request) -> Fate {
 
 fn lost(_: &Request) -> Fate {
     None
+}
+
+#[test]
+fn no_network_can_have_the_vni_of_probes() {
+    assert!(Vni::try_from(u64::from(PROBE_VNI)).is_err());
 }
 
 #[test]
