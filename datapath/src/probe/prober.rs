@@ -65,6 +65,7 @@ impl Prober {
                 ipv4: config.ipv4,
                 ipv6: config.ipv6,
                 port: config.port,
+                geneve_port: config.geneve_port,
             },
             remotes: BTreeMap::new(),
             lets_out: true,

@@ -26,6 +26,7 @@ impl Probing {
             ipv4: host.ipv4.map(Into::into),
             ipv6: host.ipv6,
             port: host.vtep().port,
+            geneve_port: 6081,
         };
         let wanted: BTreeMap<NodeId, Vtep> = others.iter().map(|other| (other.node, other.vtep())).collect();
         let (sender, states) = mpsc::channel();
