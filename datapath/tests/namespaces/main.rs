@@ -6,5 +6,6 @@ mod interference;
 mod kills;
 mod lab;
 mod lifecycle;
+mod probes;
 mod reach;
 mod tap;

@@ -23,6 +23,7 @@ mod geneve;
 mod hooks;
 mod neighbours;
 mod oddities;
+mod probes;
 mod router;
 mod routes;
 mod rules;

@@ -15,6 +15,8 @@ pub struct Status {
     pub cluster: ClusterStatus,
     /// How the other nodes look from it.
     pub peers: PeerCounts,
+    /// Those of which something is gone.
+    pub lost_peers: Vec<LostPeer>,
     /// Every domain of the cluster.
     pub domains: Vec<DomainStatus>,
     /// Its kernel side.
@@ -66,6 +68,47 @@ pub struct PeerCounts {
     pub suspect: usize,
     /// Lost.
     pub dead: usize,
+}
+
+/// A node of which something is gone: its daemon, by gossip, or the path to it, by probes that its kernel answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LostPeer {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// How its daemon looks from here.
+    pub state: PeerState,
+    /// How the path to it looks from here.
+    pub path: Path,
+    /// What that means.
+    pub what: Loss,
+}
+
+/// What is gone of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// The daemon; the path is up and its workloads forward.
+    DaemonGone,
+    /// Daemon and path.
+    HostGone,
+    /// The path; the daemon is heard.
+    PathDown,
+    /// The daemon; the path is not probed, because no domain has endpoints both here and there.
+    NotProbed,
+}
+
+/// Whether the path to a node is up, by probes that its kernel answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// The last two probes were answered.
+    Up,
+    /// The last five probes were lost.
+    Down,
+    /// Not probed, or not long enough. Probed are nodes with endpoints of a domain that has endpoints here.
+    Unknown,
 }
 
 /// A domain as this node has it.
@@ -142,8 +185,15 @@ pub struct Peer {
     pub state: PeerState,
     /// Where its mesh endpoint is reached, best first.
     pub addresses: Vec<String>,
-    /// Smoothed round-trip time of the mesh connection in microseconds; null without one.
+    /// Smoothed round-trip time in microseconds: of the path, if it is probed and up, else of the mesh connection; null
+    /// without either.
     pub rtt_us: Option<u64>,
+    /// Whether the path between the tunnel ends is up.
+    pub path: Path,
+    /// Percent of the last 64 probes that were lost, rounded up; null if none were sent.
+    pub loss_percent: Option<u8>,
+    /// Bytes of the largest IP packet that the path carries both ways; null while it is not known.
+    pub path_mtu: Option<u16>,
 }
 
 /// How a node looks from another one.

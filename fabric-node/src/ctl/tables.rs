@@ -4,7 +4,8 @@ use comfy_table::{Table, presets};
 
 use super::specs;
 use crate::api::types::{
-    Applied, Attached, Condition, Deleted, Detached, Drop, Object, ObjectStatus, Peer, PeerState, Programmed, Status,
+    Applied, Attached, Condition, Deleted, Detached, Drop, Loss, LostPeer, Object, ObjectStatus, Path, Peer, PeerState,
+    Programmed, Status,
 };
 
 /// What stands where nothing is known.
@@ -48,6 +49,25 @@ fn state(state: PeerState) -> &'static str {
     }
 }
 
+fn path(path: Path) -> &'static str {
+    match path {
+        Path::Up => "up",
+        Path::Down => "down",
+        Path::Unknown => "unknown",
+    }
+}
+
+fn lost(peer: &LostPeer) -> Vec<String> {
+    let what = match peer.what {
+        Loss::DaemonGone => "daemon gone, path up",
+        Loss::HostGone => "host gone",
+        Loss::PathDown => "path down",
+        Loss::NotProbed => "daemon gone, path not probed",
+    };
+    let cells = [&peer.name, state(peer.state), path(peer.path), what];
+    cells.map(str::to_owned).to_vec()
+}
+
 fn reasons(conditions: &[Condition]) -> String {
     joined(
         &conditions
@@ -65,10 +85,14 @@ pub(super) fn peers(peers: &[Peer]) -> String {
             peer.name.clone(),
             state(peer.state).to_owned(),
             joined(&peer.addresses),
+            path(peer.path).to_owned(),
             rtt,
+            peer.loss_percent.map_or(NONE.to_owned(), |loss| format!("{loss} %")),
+            peer.path_mtu.map_or(NONE.to_owned(), |mtu| mtu.to_string()),
         ]
     };
-    grid(&["ID", "NAME", "STATE", "ADDRESSES", "RTT"], peers.iter().map(row))
+    let header = ["ID", "NAME", "STATE", "ADDRESSES", "PATH", "RTT", "LOSS", "MTU"];
+    grid(&header, peers.iter().map(row))
 }
 
 fn milliseconds(microseconds: u64) -> String {
@@ -123,6 +147,8 @@ pub(super) fn status(status: &Status) -> String {
         ("Underlay", joined(&underlay.collect::<Vec<_>>())),
         ("Fallbacks", joined(&status.datapath.fallbacks)),
     ]);
+    let lost = status.lost_peers.iter().map(lost);
+    text += &section("Lost peers", &grid(&["NAME", "STATE", "PATH", "WHAT"], lost));
     text += &section("Domains", &domains(status));
     let conditions = status.domains.iter().flat_map(|domain| {
         let row = |it: &Condition| vec![domain.name.clone(), it.reason.clone(), it.message.clone()];

@@ -9,6 +9,7 @@ use overlay::object::Kind;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::paths::Paths;
 use super::programmed::Waiter;
 use super::reconcile::{AskError, Handle};
 use super::seen::Sight;
@@ -28,6 +29,7 @@ pub(super) struct Node {
     pub(super) membership: Membership,
     pub(super) sight: Sight,
     pub(super) reconcile: Handle,
+    pub(super) paths: Paths,
     pub(super) addresses: Addresses,
     pub(super) tunnel_port: u16,
     /// Whom the API over TLS refused.
@@ -69,7 +71,7 @@ impl Backend for Node {
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
-        Ok(report::peers(self.membership.id(), self.membership.members()))
+        Ok(report::all_peers(self))
     }
 
     async fn drops(&self) -> Result<Vec<Drop>, ApiError> {

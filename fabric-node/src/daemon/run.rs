@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use datapath::Datapath;
+use datapath::{Datapath, Prober};
 use membership::service::{CallHandler, Membership, StartError};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,7 +18,7 @@ use super::node::Node;
 use super::programmed::Waiter;
 use super::reconcile::{Handle, Reconciler};
 use super::seen::Sight;
-use super::{Failure, host, notify, setup, wire};
+use super::{Failure, host, notify, paths, setup, wire};
 use crate::api::https::{self, Credentials};
 use crate::api::refusals::Refusals;
 use crate::api::routes::router;
@@ -26,6 +26,8 @@ use crate::api::serve::{self, ServeError};
 use crate::config::Config;
 use crate::exit::Exit;
 
+/// UDP port of Geneve (RFC 8926 section 7).
+const GENEVE_PORT: u16 = 6081;
 /// How long the start waits for what is on disk to be in force.
 const FIRST_PASS_MAX: Duration = Duration::from_secs(60);
 
@@ -77,22 +79,33 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
     let addresses = config.addresses(&host)?;
     let waiter: Arc<OnceLock<Waiter>> = Arc::default();
     let membership = Membership::start(setup::membership_config(config, &host)?, handler(waiter.clone())).await?;
-    let datapath = Datapath::open(datapath::Config {
+    let kernel = datapath::Config {
         bpffs: config.datapath.bpffs.clone(),
         node: membership.id(),
         ipv4: addresses.ipv4,
         ipv6: addresses.ipv6,
         port: config.underlay.port,
-    });
-    let datapath = datapath.await.map_err(Failure::datapath)?;
+        geneve_port: GENEVE_PORT,
+    };
+    let datapath = Datapath::open(kernel.clone()).await.map_err(Failure::datapath)?;
+    let prober = Prober::open(&kernel).map_err(Failure::datapath)?;
+    let (stop_server, stop_reconciler) = (CancellationToken::new(), CancellationToken::new());
+    let (wish, paths) = paths::start(prober, stop_reconciler.clone());
     let sight = Sight::new(membership.clone());
     let port = config.underlay.port;
-    let (reconciler, reconcile) = Reconciler::new(sight.clone(), membership.clone(), datapath, addresses.clone(), port);
+    let (reconciler, reconcile) = Reconciler::new(
+        sight.clone(),
+        membership.clone(),
+        (datapath, wish),
+        addresses.clone(),
+        port,
+    );
     let refusals: Arc<Refusals> = Arc::default();
     let node = Node {
         membership: membership.clone(),
         sight,
         reconcile: reconcile.clone(),
+        paths,
         addresses,
         tunnel_port: port,
         refusals: refusals.clone(),
@@ -101,7 +114,6 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
     };
     // Set once: this function is the only one that does.
     let _first = waiter.set(node.waiter());
-    let (stop_server, stop_reconciler) = (CancellationToken::new(), CancellationToken::new());
     let reconciler = tokio::spawn(reconciler.run(stop_reconciler.clone()));
     first_pass(&reconcile).await;
     let router = router(Arc::new(node));

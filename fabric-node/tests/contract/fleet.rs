@@ -158,6 +158,13 @@ impl Backend for Fleet {
                 suspect: 0,
                 dead: 1,
             },
+            lost_peers: vec![LostPeer {
+                id: text("cccccccccccc"),
+                name: text("h3"),
+                state: PeerState::Dead,
+                path: Path::Up,
+                what: Loss::DaemonGone,
+            }],
             domains: vec![domain()],
             datapath: datapath(),
             alarms: vec![Alarm {
@@ -169,15 +176,21 @@ impl Backend for Fleet {
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
-        let peer = |id: &str, name: &str, state, rtt_us| Peer {
+        let peer = |id: &str, name: &str, state, rtt_us, path, loss_percent| Peer {
             id: text(id),
             name: text(name),
             state,
             addresses: vec![text("192.0.2.2:7790"), text("[2001:db8::2]:7790")],
             rtt_us,
+            path,
+            loss_percent,
+            path_mtu: loss_percent.map(|_| 1500),
         };
-        let live = peer("bbbbbbbbbbbb", "h2", PeerState::Live, Some(1234));
-        Ok(vec![live, peer("cccccccccccc", "h3", PeerState::Dead, None)])
+        let live = peer("bbbbbbbbbbbb", "h2", PeerState::Live, Some(1234), Path::Unknown, None);
+        Ok(vec![
+            live,
+            peer("cccccccccccc", "h3", PeerState::Dead, Some(87), Path::Up, Some(2)),
+        ])
     }
 
     async fn drops(&self) -> Result<Vec<Drop>, ApiError> {
