@@ -1,10 +1,12 @@
 //! The datapath in network namespaces: two hosts with a veth as underlay, workloads as further namespaces, real
 //! packets. Needs root; without it each test says SKIPPED, and fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
 
+mod bench;
 mod interface;
 mod interference;
 mod kills;
 mod lab;
 mod lifecycle;
 mod reach;
+mod routing;
 mod tap;

@@ -23,6 +23,8 @@ use crate::api::serve::{self, ServeError};
 use crate::config::Config;
 use crate::exit::Exit;
 
+/// UDP port of Geneve (RFC 8926).
+const GENEVE_PORT: u16 = 6081;
 /// How long the start waits for what is on disk to be in force.
 const FIRST_PASS_MAX: Duration = Duration::from_secs(60);
 
@@ -76,6 +78,7 @@ async fn start(config: &Config, listener: UnixListener) -> Result<Running, Failu
         ipv4: addresses.ipv4,
         ipv6: addresses.ipv6,
         port: config.underlay.port,
+        geneve_port: GENEVE_PORT,
     });
     let datapath = datapath.await.map_err(Failure::datapath)?;
     let sight = Sight::new(membership.clone());
