@@ -53,7 +53,7 @@ fn stubs_over_maps_that_somebody_removed_do_not_stay_in_force() {
     a.program(&wanted);
     assert!(web.pings("10.0.0.2", 56));
     a.kill();
-    std::fs::remove_dir_all(a.pins().join("v1/maps")).expect("pins can be removed");
+    std::fs::remove_dir_all(a.pins().join("v2/maps")).expect("pins can be removed");
 
     a.open();
     let mut without = wanted.clone();
@@ -87,7 +87,7 @@ fn what_has_no_name_is_removed() {
     let wanted = domain("red", 100, &red, &a, &[&b]);
     a.program(&wanted);
     a.kill();
-    std::fs::remove_file(a.pins().join("v1/maps/NUMBERS")).expect("pins can be removed");
+    std::fs::remove_file(a.pins().join("v2/maps/NUMBERS")).expect("pins can be removed");
     a.open();
     assert!(!web.pings("10.0.0.2", 56), "in force for a domain that nobody knows");
     a.program(&domain("blue", 200, &[], &a, &[&b]));
@@ -115,6 +115,7 @@ fn a_full_map_is_told_and_all_else_is_programmed() {
         let segment = Segment {
             vni: vni(number),
             mtu: 1430,
+            router: None,
         };
         wanted.networks.insert(label(&format!("net-{number}")), segment);
     }
@@ -147,6 +148,7 @@ fn numbers_that_run_out_are_told_and_found_again() {
         vni: vni(200),
         mac: overlay::name::Mac::try_from(absent.mac(200)).expect("a unicast address"),
         addresses: [].into(),
+        gateways: [].into(),
         binding: Binding::Interface { name: "absent".into() },
     };
     crowd.ports = (0..65_536).map(|n| (label(&format!("vm-{n}")), port.clone())).collect();

@@ -9,18 +9,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use datapath::{Applied, Config, Datapath, DropCount, Error, PortState, Status};
+use datapath::{Applied, AuditCount, Config, Datapath, DropCount, Error, PortState, Status};
 use membership::id::NodeId;
 use nix::sched::{CloneFlags, setns};
 use overlay::fact::{Binding, Vtep};
 use overlay::forwarding::{Forwarding, Place, Port, Segment, Station};
-use overlay::name::{DomainName, Mac, Vni};
-use overlay::object::domain::DefaultPolicy;
+use overlay::name::{DomainName, EndpointName, Mac, Vni};
+use overlay::object::domain::{DefaultPolicy, Encapsulation};
 
 /// How long a condition may take to come true.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const BPFFS: &str = "/sys/fs/bpf";
 const VXLAN: u16 = 4789;
+const GENEVE: u16 = 6081;
 
 /// Whether the test can run; says so, or fails where it must.
 pub(crate) fn privileged(test: &str) -> bool {
@@ -156,6 +157,8 @@ enum Order {
     Remove(DomainName, mpsc::Sender<Result<(), Error>>),
     Drops(mpsc::Sender<Vec<DropCount>>),
     Status(mpsc::Sender<Status>),
+    Audits(mpsc::Sender<Vec<AuditCount>>),
+    Check(DomainName, EndpointName, Binding, mpsc::Sender<Option<String>>),
     Domains(mpsc::Sender<Vec<DomainName>>),
     /// How often `changed` resolved.
     Changes(mpsc::Sender<usize>),
@@ -216,6 +219,7 @@ impl Host {
             ipv4: self.ipv4.map(Into::into),
             ipv6: self.ipv6,
             port: VXLAN,
+            geneve_port: GENEVE,
         }
     }
 
@@ -242,6 +246,11 @@ impl Host {
                     Some(Order::Remove(domain, reply)) => drop(reply.send(datapath.remove(&domain).await)),
                     Some(Order::Drops(reply)) => drop(reply.send(datapath.drops().expect("the counters"))),
                     Some(Order::Status(reply)) => drop(reply.send(datapath.status())),
+                    Some(Order::Audits(reply)) => drop(reply.send(datapath.audits().expect("the counters"))),
+                    Some(Order::Check(domain, endpoint, binding, reply)) => {
+                        let told = datapath.check(&domain, &endpoint, &binding).await;
+                        drop(reply.send(told.expect("the kernel tells")));
+                    }
                     Some(Order::Domains(reply)) => drop(reply.send(datapath.domains())),
                     Some(Order::Changes(reply)) => drop(reply.send(changes)),
                 }
@@ -288,6 +297,14 @@ impl Host {
 
     pub(crate) fn status(&self) -> Status {
         self.ask(Order::Status)
+    }
+
+    pub(crate) fn audits(&self) -> Vec<AuditCount> {
+        self.ask(Order::Audits)
+    }
+
+    pub(crate) fn check(&self, domain: &str, endpoint: &str, binding: Binding) -> Option<String> {
+        self.ask(|reply| Order::Check(label(domain), label(endpoint), binding, reply))
     }
 
     pub(crate) fn domains(&self) -> Vec<String> {
@@ -343,7 +360,7 @@ impl Host {
     /// Takes our stubs off an interface behind the daemon's back.
     pub(crate) fn strip(&self, interface: &str) {
         self.namespace.run(&format!("tc qdisc del dev {interface} clsact"));
-        std::fs::remove_dir_all(self.pins().join("v1/hooks")).expect("pins can be removed");
+        std::fs::remove_dir_all(self.pins().join("v2/hooks")).expect("pins can be removed");
     }
 
     pub(crate) fn pins(&self) -> PathBuf {
@@ -452,11 +469,15 @@ pub(crate) fn domain(name: &str, number: u32, workloads: &[&Workload], host: &Ho
     let mut wanted = Forwarding {
         domain: label(name),
         default_policy: DefaultPolicy::Allow,
+        encapsulation: Encapsulation::default(),
+        routers: [].into(),
+        rules: Vec::new(),
         networks: [(
             label("net"),
             Segment {
                 vni: vni(number),
                 mtu: 1430,
+                router: None,
             },
         )]
         .into(),
@@ -477,6 +498,8 @@ pub(crate) fn domain(name: &str, number: u32, workloads: &[&Workload], host: &Ho
                 endpoint: label(workload.endpoint),
                 place,
                 addresses,
+                prefixes: [].into(),
+                groups: [].into(),
             },
         );
         if here {
@@ -485,6 +508,7 @@ pub(crate) fn domain(name: &str, number: u32, workloads: &[&Workload], host: &Ho
                 vni: vni(number),
                 mac,
                 addresses: workload.addresses().into(),
+                gateways: [].into(),
                 binding: workload.binding.clone(),
             };
             wanted.ports.insert(label(workload.endpoint), port);

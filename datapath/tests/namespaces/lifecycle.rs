@@ -2,7 +2,10 @@
 
 use std::process::{Command, Stdio};
 
+use aya::maps::{HashMap, Map, MapData};
 use datapath::PortState;
+use datapath_common::connection::State;
+use datapath_common::{Connection, ConnectionKey};
 
 use crate::lab::{Host, Namespace, Workload, domain, eventually, label, privileged, two_hosts};
 
@@ -123,7 +126,7 @@ fn another_layout_is_replaced() {
     let wanted = domain("red", 100, &all, &a, &[&b]);
     a.program(&wanted);
     a.kill();
-    std::fs::rename(a.pins().join("v1"), a.pins().join("v0")).expect("pins can be renamed");
+    std::fs::rename(a.pins().join("v2"), a.pins().join("v0")).expect("pins can be renamed");
 
     a.open();
     assert!(!a.pins().join("v0").exists());
@@ -161,7 +164,7 @@ fn a_datapath_without_its_address_opens_and_follows() {
     );
     host.namespace.must("ip link del up0");
     eventually("its hook goes with it", || host.status().hooks.is_empty());
-    let pins = host.pins().join("v1/hooks");
+    let pins = host.pins().join("v2/hooks");
     eventually("and its pin", || {
         std::fs::read_dir(&pins).expect("a folder").count() == 0
     });
@@ -255,7 +258,7 @@ fn maps_of_another_shape_under_our_version_are_replaced() {
     let wanted = domain("red", 100, &all, &a, &[&b]);
     a.program(&wanted);
     a.kill();
-    let ports = a.pins().join("v1/maps/PORTS");
+    let ports = a.pins().join("v2/maps/PORTS");
     std::fs::remove_file(&ports).expect("pins can be removed");
     aya::maps::HashMap::<_, u32, u32>::create(1, 0)
         .expect("a map")
@@ -273,4 +276,47 @@ fn maps_of_another_shape_under_our_version_are_replaced() {
     }
     assert_eq!(a.programs("up0"), ["stub_from_under"]);
     assert_eq!(std::fs::read_dir(a.pins()).expect("pins").count(), 1);
+}
+
+#[test]
+fn connections_that_are_over_are_swept_and_those_of_nobody_are_forgotten() {
+    if !privileged("connections_that_are_over_are_swept_and_those_of_nobody_are_forgotten") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let web = Namespace::new("web");
+    let workloads = [&Workload::in_namespace("web", 1, &a, &web)];
+    a.program(&domain("red", 100, &workloads, &a, &[&b]));
+    a.kill();
+    let pin = a.pins().join("v2/maps/CONNECTIONS");
+    let map = MapData::from_pin(pin)
+        .and_then(Map::from_map_data)
+        .expect("it is pinned");
+    let mut map = HashMap::<MapData, ConnectionKey, Connection>::try_from(map).expect("connections");
+    let key = |domain, ports| ConnectionKey {
+        domain,
+        ports,
+        protocol: 6,
+        source: [1; 16],
+        destination: [2; 16],
+    };
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE).expect("a clock");
+    let now = u32::try_from(now.tv_sec()).expect("a machine that is not up for a century");
+    let connection = |state: State, seen| Connection {
+        seen,
+        state: state as u32,
+    };
+    // The only domain has the first number.
+    let over = connection(State::Closed, now.saturating_sub(State::Closed.timeout()));
+    for ports in 0..1000 {
+        map.insert(key(1, ports), over, 0).expect("there is room");
+    }
+    let live = connection(State::Established, now);
+    map.insert(key(1, 2000), live, 0).expect("there is room");
+    map.insert(key(77, 1), live, 0).expect("there is room");
+
+    a.open();
+    let left = || map.keys().map(|key| key.expect("a key")).collect::<Vec<_>>();
+    eventually("what is over is gone", || left() == [key(1, 2000)]);
+    assert_eq!(a.status().counts.connections, 1);
 }

@@ -1,6 +1,7 @@
 //! The datapath in network namespaces: two hosts with a veth as underlay, workloads as further namespaces, real
 //! packets. Needs root; without it each test says SKIPPED, and fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
 
+mod bench;
 mod interface;
 mod interference;
 mod kills;
@@ -8,4 +9,5 @@ mod lab;
 mod lifecycle;
 mod probes;
 mod reach;
+mod routing;
 mod tap;
