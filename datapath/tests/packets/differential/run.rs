@@ -1,5 +1,6 @@
 //! The loop: worlds, flows, changes and jumps of time through the model, and through whoever is compared with it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use overlay::model::Verdict;
@@ -76,8 +77,11 @@ fn world(seed: u64, packets: usize, programs: &mut dyn Programs, statistics: &mu
     while done < packets {
         let flow = flow::random(&mut dice, &world);
         story.retain(|line| !line.starts_with(' '));
-        let flow = flow.iter().filter(|sent| programs.takes(&sent.packet));
-        for sent in flow.take(packets - done).cloned().collect::<Vec<Sent>>() {
+        let mut flow = flow
+            .into_iter()
+            .filter(|sent| programs.takes(&sent.packet))
+            .collect::<VecDeque<Sent>>();
+        while let Some(mut sent) = flow.pop_front().filter(|_| done < packets) {
             if dice.percent(3) {
                 let (domain, what) = world.change(&mut dice);
                 story.push(format!(" domain {domain}: {what}"));
@@ -113,6 +117,10 @@ fn world(seed: u64, packets: usize, programs: &mut dyn Programs, statistics: &mu
                 ),
             }
             done += 1;
+            if sent.again > 0 && matches!(verdict, Verdict::Deliver { .. } | Verdict::Encapsulate { .. }) {
+                sent.again -= 1;
+                flow.push_front(sent);
+            }
         }
     }
 }
