@@ -53,7 +53,7 @@ fn compare(programs: &mut dyn run::Programs) -> statistics::Statistics {
     let seed = number("FABRIC_DIFFERENTIAL_SEED", SEED);
     let packets = number("FABRIC_DIFFERENTIAL_PACKETS", PACKETS as u64) as usize;
     let statistics = run::run(seed, packets, programs);
-    println!("seed {seed}: {statistics}");
+    eprintln!("seed {seed}: {statistics}");
     // Fewer are for looking at one world.
     let rare = if packets < PACKETS {
         vec![]

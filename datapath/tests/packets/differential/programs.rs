@@ -1,6 +1,5 @@
 //! The programs in the kernel, compared with the model.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::bench::{Bench, Context};
 use crate::book;
 
 use super::flow::Sent;
-use super::hosts::{B, C, D, HERE, UNDERLAY_MTU, tunnel_ends};
+use super::hosts::{B, C, HERE, UNDERLAY_MTU, tunnel_ends};
 use super::lowered::{Lowered, address, domain_number, endpoint_number, interface, key, port_flags};
 use super::run::Programs;
 use super::seen::Seen;
@@ -33,7 +32,7 @@ const REFILL: usize = 40;
 
 /// The programs and what is in their maps.
 pub(crate) struct Kernel {
-    bench: RefCell<Bench>,
+    bench: Bench,
     installed: Lowered,
     packets: usize,
 }
@@ -44,16 +43,13 @@ impl Kernel {
         let mut bench = Bench::new()?;
         bench.clear();
         let [v4, v6] = tunnel_ends(HERE).map(address);
-        let settings = Settings {
+        bench.settings(Settings {
             ipv4: v4,
             ipv6: v6,
-            ..book::settings()
-        };
-        // What the kernel can do was found out when the bench was made.
-        bench.settings(Settings {
             kernel: bench.kernel(),
-            ..settings
+            ..book::settings()
         });
+        // D stays absent.
         for (number, family) in [(B, 0), (C, 1)] {
             let peer = Peer {
                 local: [v4, v6][family],
@@ -67,9 +63,8 @@ impl Kernel {
             };
             bench.set_peer(number.into(), peer);
         }
-        assert!(D > C, "nobody says how to reach it");
         Some(Self {
-            bench: RefCell::new(bench),
+            bench,
             installed: Lowered::default(),
             packets: 0,
         })
@@ -79,7 +74,7 @@ impl Kernel {
     fn install(&mut self, world: &World) {
         let wanted = Lowered::of(world);
         let old = std::mem::replace(&mut self.installed, wanted);
-        let (new, bench) = (&self.installed, self.bench.get_mut());
+        let (new, bench) = (&self.installed, &mut self.bench);
         hash(bench, "SEGMENTS", &old.segments, &new.segments);
         hash(bench, "STATIONS", &old.stations, &new.stations);
         hash(bench, "NEIGHBOURS", &old.neighbours, &new.neighbours);
@@ -94,7 +89,7 @@ impl Kernel {
 
     /// Counts up the generations of what changed: of each station whose entries did, of each domain whose others did.
     fn bump(&mut self, old: &Lowered) {
-        let (new, bench) = (&self.installed, self.bench.get_mut());
+        let (new, bench) = (&self.installed, &mut self.bench);
         let stations = changed(&old.stations, &new.stations);
         let mut slots: Vec<u32> = stations.map(|key| slot::station(key.vni, key.mac)).collect();
         for key in changed(&old.neighbours, &new.neighbours) {
@@ -145,7 +140,7 @@ impl Kernel {
             mac,
             host_mac: place.host_mac().map_or([0; 6], |mac| mac.octets()),
         });
-        let bench = self.bench.get_mut();
+        let bench = &mut self.bench;
         let mut ports = HashMap::<&mut MapData, u32, Port>::try_from(bench.map("PORTS")).unwrap();
         match port {
             Some(port) => ports.insert(book::LOOPBACK, port, 0).unwrap(),
@@ -157,7 +152,7 @@ impl Kernel {
 
 impl Programs for Kernel {
     fn begin(&mut self, world: &World) {
-        let bench = self.bench.get_mut();
+        let bench = &mut self.bench;
         bench.empty::<ConnectionKey, Connection>("CONNECTIONS");
         bench.empty::<ConnectionKey, Connection>("HALF_OPEN");
         bench.empty::<FragmentKey, FragmentState>("FRAGMENTS");
@@ -172,7 +167,7 @@ impl Programs for Kernel {
 
     fn age(&mut self, by: Duration) {
         let by = by.as_secs() as u32;
-        let bench = self.bench.get_mut();
+        let bench = &mut self.bench;
         let connection = |mut value: Connection| {
             value.seen = value.seen.checked_sub(by)?;
             Some(value)
@@ -202,7 +197,7 @@ impl Programs for Kernel {
     fn packet(&mut self, world: &World, sent: &Sent, verdict: &Verdict) -> Result<bool, String> {
         self.packets += 1;
         if self.packets.is_multiple_of(REFILL) {
-            self.bench.get_mut().empty::<LimitKey, Bucket>("LIMITS");
+            self.bench.empty::<LimitKey, Bucket>("LIMITS");
         }
         let program = match sent.entrance {
             Entrance::Port(domain, endpoint) => {
@@ -211,7 +206,7 @@ impl Programs for Kernel {
             }
             Entrance::Underlay => "from_underlay",
         };
-        let bench = self.bench.get_mut();
+        let bench = &mut self.bench;
         bench.forget_trace();
         let (returned, out, _) = bench
             .run(program, &sent.packet, Context::default())
