@@ -75,7 +75,7 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
     for (reply, flags) in flow.script(dice) {
         let draft = flow.draft(dice, reply, flags);
         let again = if flags == ACK && flow.is_steady() {
-            dice.between(2, 11)
+            dice.between(3, 13)
         } else {
             dice.below(2)
         };

@@ -31,7 +31,7 @@ const MARTIANS: [[&str; 6]; 2] = [
 /// Changes a field of a frame; what was changed.
 pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &'static str {
     let v4 = draft.source.is_ipv4();
-    match dice.below(37) {
+    match dice.below(42) {
         0 | 27 | 28 | 32..35 => {
             draft.hops = dice.below(3) as u8;
             "TTL"
@@ -56,7 +56,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &
             draft.to = [2, 0xfa, 0, 0, draft.from[4], draft.from[5]];
             "the host's MAC"
         }
-        6 => {
+        6 | 37..40 => {
             draft.to = router_mac().octets();
             "the router's MAC"
         }

@@ -81,6 +81,10 @@ impl Plan {
             routes: BTreeMap::new(),
             rules: rules::random(dice),
         };
+        if dice.percent(20) {
+            plan.rules = rules::one_way();
+            plan.default_policy = DefaultPolicy::Deny;
+        }
         plan.routes = routes::random(dice, &plan);
         plan
     }

@@ -16,7 +16,7 @@ const WORLD: usize = 400;
 /// Between two packets: an endpoint's bucket of ICMP errors never runs dry.
 const STEP: Duration = Duration::from_millis(11);
 /// Jumps of time, in seconds: neither one nor two of them end near a timeout.
-const JUMPS: [u64; 7] = [7, 18, 75, 160, 260, 400, 8000];
+const JUMPS: [u64; 9] = [7, 18, 18, 75, 75, 160, 260, 400, 8000];
 
 /// Who does the same as the model. What is wrong is said as text.
 pub(crate) trait Programs {
@@ -88,7 +88,8 @@ fn world(seed: u64, packets: usize, programs: &mut dyn Programs, statistics: &mu
                 *model.host_mut(node(HERE)).unwrap() = world.host();
                 programs.change(&world);
             }
-            if dice.percent(2) {
+            let ends = sent.odd.is_empty() && sent.again == 0;
+            if dice.percent(if ends { 6 } else { 2 }) {
                 let jump = Duration::from_secs(*dice.pick(&JUMPS));
                 story.push(format!(" {} s later", jump.as_secs()));
                 now += jump;
