@@ -6,7 +6,6 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TcAttachType};
-use datapath_common::{SLOT_FROM_ENDPOINT, SLOT_FROM_UNDERLAY, SLOT_TO_ENDPOINT};
 use membership::id::NodeId;
 use tracing::{info, warn};
 
@@ -55,15 +54,6 @@ impl Hook {
             Self::FromEndpoint => "stub_from_endpoint",
             Self::ToEndpoint => "stub_to_endpoint",
             Self::FromUnderlay => "stub_from_underlay",
-        }
-    }
-
-    /// The slot of `PROGRAMS`.
-    pub(crate) fn slot(self) -> u32 {
-        match self {
-            Self::FromEndpoint => SLOT_FROM_ENDPOINT,
-            Self::ToEndpoint => SLOT_TO_ENDPOINT,
-            Self::FromUnderlay => SLOT_FROM_UNDERLAY,
         }
     }
 
@@ -222,6 +212,7 @@ mod tests {
     use crate::kernel::Kernel;
     use crate::load::load;
     use crate::lower::Local;
+    use crate::privileged::privileged;
 
     const BPFFS: &str = "/sys/fs/bpf";
 
@@ -246,6 +237,7 @@ mod tests {
             ipv4: None,
             ipv6: None,
             port: 4789,
+            geneve_port: 6081,
         };
         let (maps, ebpf) = load(pins, &kernel, local).expect("it loads");
         let mut stubs = Stubs {
@@ -318,19 +310,9 @@ mod tests {
 
     #[test]
     fn filters_of_clsact_outlive_their_daemon_are_replaced_and_purged() {
-        if nix::unistd::geteuid().is_root() {
-            std::thread::spawn(in_a_namespace_of_its_own)
-                .join()
-                .expect("the thread");
-            return;
+        if privileged("filters_of_clsact_outlive_their_daemon_are_replaced_and_purged") {
+            let thread = std::thread::spawn(in_a_namespace_of_its_own);
+            thread.join().expect("the thread");
         }
-        let required = ["CI", "FABRIC_REQUIRE_PRIVILEGED"]
-            .iter()
-            .any(|name| std::env::var_os(name).is_some());
-        assert!(
-            !required,
-            "this test needs root, and privileged tests are required here"
-        );
-        eprintln!("SKIPPED filters_of_clsact_outlive_their_daemon_are_replaced_and_purged: it needs root");
     }
 }

@@ -20,7 +20,7 @@ use crate::attach::{Hook, Mechanism};
 use crate::error::Error;
 
 /// Version of the layouts in `datapath_common`; raised with any change of a key, a value or a meaning.
-pub(crate) const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 2;
 
 /// The pins of one node, of this build's layout.
 #[derive(Debug, Clone)]

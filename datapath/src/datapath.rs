@@ -1,70 +1,78 @@
-//! The datapath of this host: opened once, then told what every domain wants.
+//! The datapath of this host: opened once, then told what every domain wants (`apply`), and let to follow the kernel
+//! (`follow`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use datapath_common::Peer;
 use membership::id::NodeId;
+use overlay::fact::Binding;
 use overlay::forwarding::Forwarding;
 use overlay::name::{DomainName, EndpointName};
 use overlay::object::domain::{DefaultPolicy, Encapsulation};
-use tokio::time::{Interval, MissedTickBehavior};
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, Interval};
+use tracing::{info, warn};
 
-use crate::attach::{Hook, Stubs};
+use crate::Config;
+use crate::attach::Stubs;
+use crate::audits::{AuditCount, Audited};
+use crate::binding::{Surroundings, Waiting};
 use crate::bpffs::{self, Pins};
-use crate::diff::{Entry, Key, Operation, diff};
+use crate::diff::diff;
 use crate::drops::{self, DropCount};
 use crate::error::Error;
 use crate::events::{Events, LINKS, NEIGHBOURS, ROUTES};
+use crate::follow::looks;
+use crate::fresh::Fresh;
+use crate::installed::Installed;
 use crate::kernel::Kernel;
-use crate::links::owner_of;
+use crate::links::Owner;
 use crate::load::load;
-use crate::lower::{Interfaces, Local, Tunnels, keep_tunnels_of, lower, number_tunnels};
-use crate::maps::{Maps, NUMBERS_MAX, compatible};
+use crate::lower::Local;
+use crate::maps::{Maps, compatible};
 use crate::netlink::{Link, Netlink};
-use crate::nexthop::{self, Ends};
-use crate::numbers::{DomainNumbers, Numbers};
-use crate::port::Workbench;
-use crate::status::{self, Status};
-use crate::tables::{Tables, ip};
-use crate::underlay;
+use crate::numbers::{Name, Numbers};
+use crate::port::KeptPorts;
+use crate::status::{self, Counted, Status};
+use crate::sweep::Sweep;
 use crate::watch::Watch;
-use crate::{Applied, Config, PortState};
-
-/// Between two rounds of following the kernel: many changes come in bursts.
-const SETTLE: Duration = Duration::from_millis(50);
-/// How often namespaces of ports and stubs on interfaces are looked at: nothing tells when they change.
-const LOOK: Duration = Duration::from_secs(1);
-/// Besides what events tell: it is time to look at the stubs.
-const HOOKS: u8 = 8;
 
 /// The programs and maps of this host, loaded and attached. Dropping it leaves all in force.
 #[derive(Debug)]
 pub struct Datapath {
-    node: NodeId,
-    local: Local,
+    pub(crate) node: NodeId,
+    pub(crate) local: Local,
     kernel: Kernel,
-    stubs: Stubs,
-    maps: Maps,
-    numbers: Numbers,
-    netlink: Netlink,
-    events: Events,
+    pub(crate) stubs: Stubs,
+    pub(crate) maps: Maps,
+    /// What is in the maps.
+    pub(crate) installed: Installed,
+    /// An operation failed: what is installed has to be read again.
+    pub(crate) unknown: bool,
+    pub(crate) numbers: Numbers,
+    pub(crate) fresh: Fresh,
+    pub(crate) audited: Audited,
+    pub(crate) kept: BTreeMap<DomainName, KeptPorts>,
+    pub(crate) netlink: Netlink,
+    pub(crate) events: Events,
     /// Every interface, as it was seen last.
-    links: BTreeMap<u32, Link>,
-    underlay: BTreeSet<u32>,
-    watch: Watch,
-    /// When to look at the namespaces of ports and at the stubs.
-    looks: Interval,
+    pub(crate) links: BTreeMap<u32, Link>,
+    pub(crate) underlay: BTreeSet<u32>,
+    /// Tunnels that are installed are routed as the kernel says.
+    pub(crate) follows: bool,
+    pub(crate) watch: Watch,
+    /// When to look at the namespaces of ports, at the stubs and at connections.
+    pub(crate) looks: Interval,
+    pub(crate) sweep: Sweep,
+    counted: Counted,
     /// What happened and is not dealt with; kept when `changed` is cancelled.
-    pending: u8,
+    pub(crate) pending: u8,
     /// `changed` has something to tell.
-    changed: bool,
+    pub(crate) changed: bool,
 }
 
 impl Datapath {
-    /// Loads the programs (or takes over what is pinned), reads back what is installed and attaches to the underlay
-    /// interfaces. Call it, and all else, from a tokio runtime in the host's network namespace.
+    /// Loads the programs (or takes over what is pinned), reads back what is installed, ends all decisions that were made
+    /// from it before, and attaches to the underlay interfaces. Call it, and all else, from a tokio runtime in the host's
+    /// network namespace.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let kernel = Kernel::probe()?;
         if bpffs::ensure_mounted(&config.bpffs)? {
@@ -78,12 +86,10 @@ impl Datapath {
             ipv4: config.ipv4,
             ipv6: config.ipv6,
             port: config.port,
+            geneve_port: config.geneve_port,
         };
         let (maps, ebpf) = load(&pins, &kernel, local)?;
-        let numbers = maps.read_numbers()?;
-        let programs = maps.programs_id;
-        let events = Events::subscribe()?;
-        let netlink = Netlink::connect()?;
+        let installed = Installed::new(maps.read()?);
         let mut datapath = Self {
             node: config.node,
             local,
@@ -92,57 +98,34 @@ impl Datapath {
                 node: config.node,
                 pins,
                 mechanism: kernel.mechanism(),
-                programs,
+                programs: maps.programs_id,
                 attached: BTreeSet::new(),
             },
             kernel,
+            numbers: maps.read_numbers()?,
+            fresh: Fresh::above(installed.tables().highest_number()),
             maps,
-            numbers,
-            netlink,
-            events,
+            installed,
+            unknown: false,
+            audited: Audited::default(),
+            kept: BTreeMap::new(),
+            netlink: Netlink::connect()?,
+            events: Events::subscribe()?,
             links: BTreeMap::new(),
             underlay: BTreeSet::new(),
+            follows: false,
             watch: Watch::default(),
             looks: looks(),
+            sweep: Sweep::default(),
+            counted: Counted::default(),
             pending: 0,
             changed: false,
         };
-        datapath.remove_nameless()?;
+        datapath.tidy()?;
         datapath.links = datapath.netlink.links().await?;
         datapath.stubs.replace_other_layouts(&datapath.links)?;
         datapath.follow(LINKS | ROUTES | NEIGHBOURS).await?;
         Ok(datapath)
-    }
-
-    /// Makes one domain on this host what `wanted` says: interfaces first, then the difference between installed and
-    /// wanted tables. Idempotent; applying twice does nothing the second time. A port whose interface is not there
-    /// waits; all else is programmed. [`Error::Full`] comes after all that has room was programmed.
-    pub async fn apply(&mut self, wanted: &Forwarding) -> Result<Applied, Error> {
-        self.reconnect()?;
-        let installed = self.maps.read()?;
-        let numbers = self.assign(wanted, &installed)?;
-        self.links = self.netlink.links().await?;
-        let (interfaces, ports) = self.ready_ports(wanted, numbers.domain, &installed).await;
-
-        let vnis = wanted.networks.values().map(|segment| segment.vni.get()).collect();
-        let (mine, others) = installed.split(numbers.domain, &vnis);
-        let tunnels = self.tunnels(wanted, &mine).await?;
-        let mut tables = lower(wanted, &numbers, &interfaces, &tunnels);
-        keep_tunnels_of(&others, &mine, &mut tables);
-
-        let operations = diff(&mine, &tables);
-        let done = self.obey(&operations);
-        self.shut(wanted, &operations).await?;
-        self.links = self.netlink.links().await?;
-        self.attach_underlay(&tables.peers).await?;
-        let waits = |endpoint: &EndpointName| matches!(ports.get(endpoint), Some(PortState::Waiting(_)));
-        self.watch.set(self.node, wanted, waits, &self.links);
-        done?;
-        debug!(domain = %wanted.domain, operations = operations.len(), "applied");
-        Ok(Applied {
-            operations: operations.len(),
-            ports,
-        })
     }
 
     /// Removes all of a domain.
@@ -150,7 +133,7 @@ impl Datapath {
         let nothing = Forwarding {
             domain: domain.clone(),
             default_policy: DefaultPolicy::Deny,
-            encapsulation: Encapsulation::Vxlan,
+            encapsulation: Encapsulation::default(),
             networks: BTreeMap::new(),
             routers: BTreeMap::new(),
             rules: Vec::new(),
@@ -162,49 +145,51 @@ impl Datapath {
         self.apply(&nothing).await.map(|_| ())
     }
 
+    /// Whether an endpoint's interface or namespace can be used at this moment, without touching it: nothing if it can,
+    /// or why not and what to do. What cannot would wait in `apply`.
+    pub async fn check(
+        &self,
+        domain: &DomainName,
+        endpoint: &EndpointName,
+        binding: &Binding,
+    ) -> Result<Option<String>, Error> {
+        let links = self.netlink.links().await?;
+        let name = Name {
+            domain: domain.clone(),
+            endpoint: Some(endpoint.clone()),
+        };
+        let own = self.numbers.number(&name);
+        let mut taken = self.taken(0);
+        taken.retain(|ifindex, _| {
+            let port = self.installed.tables().ports.get(ifindex);
+            port.map(|port| port.endpoint) != own
+        });
+        let surroundings = Surroundings {
+            links: &links,
+            addresses: self.netlink.addresses().await?,
+            underlay: &self.underlay,
+            taken,
+        };
+        let owner = Owner {
+            node: self.node,
+            domain,
+            endpoint,
+        };
+        let checked = surroundings.check_inside(&self.netlink, owner, binding).await;
+        Ok(checked.err().map(|Waiting(text)| text))
+    }
+
     /// Domains of which something is installed.
     #[must_use]
     pub fn domains(&self) -> Vec<DomainName> {
-        let installed = self
-            .maps
-            .read()
-            .inspect_err(|error| warn!(error = error.words(), "cannot read what is installed"));
-        let installed = installed.unwrap_or_default();
-        let segments = installed.segments.values().map(|segment| segment.domain);
-        let numbers: BTreeSet<u32> = segments
-            .chain(installed.ports.values().map(|port| port.domain))
-            .collect();
+        let tables = self.installed.tables();
+        let segments = tables.segments.values().map(|segment| segment.domain);
+        let numbers: BTreeSet<u32> = segments.chain(tables.ports.values().map(|port| port.domain)).collect();
         numbers
             .iter()
             .filter_map(|number| self.numbers.name(*number))
             .map(|name| name.domain.clone())
             .collect()
-    }
-
-    /// Resolves when an interface or a namespace that a port hangs on came, went or changed: `apply` all domains
-    /// then. Meanwhile it follows routes, next hops and underlay interfaces by itself, so it should always be
-    /// awaited somewhere. Cancel-safe.
-    pub async fn changed(&mut self) {
-        loop {
-            if std::mem::take(&mut self.changed) {
-                return;
-            }
-            self.pending |= self.events.take();
-            if self.pending == 0 {
-                self.wait().await;
-                continue;
-            }
-            if let Err(error) = self.follow(self.pending).await {
-                warn!(
-                    error = error.words(),
-                    "cannot follow the kernel's interfaces and routes: trying again"
-                );
-                tokio::time::sleep(LOOK).await;
-                continue;
-            }
-            self.pending = 0;
-            tokio::time::sleep(SETTLE).await;
-        }
     }
 
     /// The drop counters, summed over CPUs.
@@ -216,11 +201,23 @@ impl Datapath {
             .collect())
     }
 
+    /// What the audit rules counted of the domains that were applied since `open`, summed over CPUs. The counters of a
+    /// domain's direction start from zero when its rules change.
+    pub fn audits(&self) -> Result<Vec<AuditCount>, Error> {
+        let counts = self.maps.audits()?;
+        Ok(self.audited.named(&counts, &self.numbers, self.installed.tables()))
+    }
+
     /// What runs.
     #[must_use]
     pub fn status(&self) -> Status {
         let hooks = status::hooks(&self.stubs.pins, &self.links)
             .inspect_err(|error| warn!(error = error.words(), "cannot read what is attached"))
+            .unwrap_or_default();
+        let counts = self
+            .counted
+            .counts(&self.maps, Instant::now())
+            .inspect_err(|error| warn!(error = error.words(), "cannot count connections"))
             .unwrap_or_default();
         let underlay = self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex));
         Status {
@@ -228,232 +225,20 @@ impl Datapath {
             hooks,
             fallbacks: self.kernel.fallbacks(),
             underlay: underlay.map(|link| (link.name.clone(), link.mtu)).collect(),
+            counts,
         }
     }
 
-    /// Does the operations, also those behind one for which a map has no room: whatever is not there is not reached,
-    /// and nothing can be done for want of it. Returns the first such error, any other at once.
-    fn obey(&mut self, operations: &[Operation]) -> Result<(), Error> {
-        let mut full = Ok(());
-        for operation in operations {
-            match self.maps.apply(*operation) {
-                Err(error @ Error::Full { .. }) => full = full.and(Err(error)),
-                other => other?,
-            }
-        }
-        full
+    /// Removes what nothing refers to or nobody knows; and a daemon may have died between a change and its bump.
+    fn tidy(&mut self) -> Result<(), Error> {
+        let sound = self.installed.tables().sound(&self.numbers);
+        let operations = diff(self.installed.tables(), &sound);
+        self.obey(&operations)?;
+        self.maps.bump_all()?;
+        self.maps.forget_traffic(|domain| self.numbers.name(domain).is_none())?;
+        let sets: BTreeSet<u32> = sound.rules.keys().map(|key| key.set).collect();
+        self.maps.forget_audits_but(&sets)
     }
-
-    /// Removes what is installed for a number without a name: somebody removed the pin of the names. Nobody would
-    /// ever remove it, and the number will be given to another domain.
-    fn remove_nameless(&mut self) -> Result<(), Error> {
-        for key in self.maps.read()?.nameless(&self.numbers) {
-            self.maps.apply(Operation::Remove(key))?;
-        }
-        Ok(())
-    }
-
-    /// Numbers for all names of a domain; written before anything uses them.
-    fn assign(&mut self, wanted: &Forwarding, installed: &Tables) -> Result<DomainNumbers, Error> {
-        if self.numbers.len() + wanted.ports.len() >= NUMBERS_MAX as usize {
-            self.release_numbers(installed)?;
-        }
-        let (numbers, fresh) = self.numbers.assign(wanted);
-        for (at, (number, name)) in fresh.iter().enumerate() {
-            if let Err(error) = self.maps.put_number(*number, name) {
-                fresh
-                    .iter()
-                    .skip(at)
-                    .for_each(|(number, _)| self.numbers.release(*number));
-                return Err(error);
-            }
-        }
-        Ok(numbers)
-    }
-
-    /// Gives up the numbers of what is gone: first their counters, then their names.
-    fn release_numbers(&mut self, installed: &Tables) -> Result<(), Error> {
-        let spare: BTreeSet<u32> = self.numbers.spare(&installed.numbers_in_use()).into_iter().collect();
-        let counts = self.maps.drops()?;
-        let stale: Vec<_> = counts
-            .into_keys()
-            .filter(|k| spare.contains(&k.domain) || spare.contains(&k.endpoint))
-            .collect();
-        self.maps.forget_drops(&stale)?;
-        for number in spare {
-            self.maps.remove_number(number)?;
-            self.numbers.release(number);
-        }
-        Ok(())
-    }
-
-    /// Makes the interfaces of all ports ready, as far as they can be. What other domains have is taken; what ports
-    /// of this one had is not: the tables will say who has it from here on.
-    async fn ready_ports(
-        &mut self,
-        wanted: &Forwarding,
-        domain: u32,
-        installed: &Tables,
-    ) -> (Interfaces, BTreeMap<EndpointName, PortState>) {
-        let others = installed.ports.iter().filter(|(_, port)| port.domain != domain);
-        let taken = others
-            .map(|(ifindex, port)| (*ifindex, self.words_for(port.endpoint)))
-            .collect();
-        let mut workbench = Workbench {
-            node: self.node,
-            netlink: &self.netlink,
-            stubs: &mut self.stubs,
-            maps: &mut self.maps,
-            links: &self.links,
-            underlay: &self.underlay,
-            taken,
-        };
-        workbench.ready_all(wanted).await
-    }
-
-    fn words_for(&self, endpoint: u32) -> String {
-        let name = self.numbers.name(endpoint);
-        name.and_then(|name| {
-            name.endpoint
-                .as_ref()
-                .map(|endpoint| format!("{}/{endpoint}", name.domain))
-        })
-        .unwrap_or_else(|| "another endpoint".into())
-    }
-
-    /// The tunnels to the hosts of a domain, numbered and routed.
-    async fn tunnels(&self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
-        let ends: BTreeMap<NodeId, Ends> = wanted
-            .hosts
-            .iter()
-            .filter_map(|(host, vtep)| Some((*host, self.local.tunnel(vtep)?)))
-            .collect();
-        for host in wanted.hosts.keys().filter(|host| !ends.contains_key(host)) {
-            warn!(%host, "no tunnel: it has no address family or not the port in common with this node");
-        }
-        let numbers = number_tunnels(&installed.peers, ends.values().map(|(_, remote)| *remote));
-        let tunnels = ends
-            .values()
-            .filter_map(|ends| Some((*numbers.get(&ends.1)?, *ends)))
-            .collect();
-        let peers = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
-        let hosts = ends
-            .iter()
-            .filter_map(|(host, (_, remote))| Some((*host, *numbers.get(remote)?)))
-            .collect();
-        Ok(Tunnels { hosts, peers })
-    }
-
-    /// What becomes of interfaces that are no port of the domain any more: a veth of ours is removed, another's
-    /// interface stays, down and with its stubs, which deny.
-    async fn shut(&mut self, wanted: &Forwarding, operations: &[Operation]) -> Result<(), Error> {
-        let is_port = |endpoint: &EndpointName| matches!(wanted.ports.get(endpoint), Some(port) if matches!(port.binding, overlay::fact::Binding::Namespace { .. }));
-        let mut released = false;
-        for link in self.links.values() {
-            match owner_of(link, self.node) {
-                Some((domain, endpoint)) => {
-                    if domain == wanted.domain && !is_port(&endpoint) {
-                        self.netlink.delete(link).await?;
-                        released = true;
-                    }
-                }
-                None => {
-                    let closed = operations.contains(&Operation::Remove(Key::Port(link.ifindex)));
-                    let reopened = |o: &Operation| matches!(o, Operation::Put(Entry::Port(i, _)) if *i == link.ifindex);
-                    if closed && !operations.iter().any(reopened) {
-                        // Another interface may have got the index of one that is gone.
-                        if self.stubs.runs(&self.netlink, link, Hook::FromEndpoint).await? {
-                            self.netlink.down(link).await?;
-                        }
-                        released = true;
-                    }
-                }
-            }
-        }
-        self.changed |= released && self.watch.others_wait(&wanted.domain);
-        Ok(())
-    }
-
-    /// Attaches to every underlay interface, and detaches from what is none any more.
-    async fn attach_underlay(&mut self, peers: &BTreeMap<u32, Peer>) -> Result<(), Error> {
-        let addresses = self.netlink.addresses().await?;
-        self.underlay = underlay::interfaces(&self.local, &self.links, &addresses, peers);
-        for link in self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex)) {
-            self.stubs.attach(link, Hook::FromUnderlay)?;
-        }
-        self.stubs.sweep(&self.links, &self.underlay)
-    }
-
-    /// Follows what happened: underlay interfaces, routes, next hops. The tables of the domains stay.
-    async fn follow(&mut self, happened: u8) -> Result<(), Error> {
-        self.reconnect()?;
-        if happened & LINKS != 0 {
-            self.links = self.netlink.links().await?;
-            self.changed |= self.watch.differs(&self.links);
-        }
-        if happened & HOOKS != 0 {
-            self.stubs.repair(&self.netlink, &self.links).await;
-        }
-        if happened & (LINKS | ROUTES | NEIGHBOURS) == 0 {
-            return Ok(());
-        }
-        let installed = self.maps.read_peers()?;
-        let peers = if happened & (LINKS | ROUTES) != 0 {
-            let tunnels = installed.iter().map(|(n, peer)| (*n, self.ends(peer))).collect();
-            let peers = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
-            self.attach_underlay(&peers).await?;
-            nexthop::release_neighbours(&self.netlink, &peers).await?;
-            peers
-        } else {
-            nexthop::resolve_peers(&installed, &self.links, &self.netlink.neighbours().await?)
-        };
-        for (number, peer) in peers {
-            if installed.get(&number) != Some(&peer) {
-                self.maps.apply(Operation::Put(Entry::Peer(number, peer)))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends of an installed tunnel; ours as it is configured.
-    fn ends(&self, peer: &Peer) -> Ends {
-        let remote = ip(peer.remote);
-        let local = self.local.addresses().find(|local| local.is_ipv4() == remote.is_ipv4());
-        (local.unwrap_or_else(|| ip(peer.local)), remote)
-    }
-
-    /// Netlink connections do not live for ever: a message that cannot be decoded ends one.
-    fn reconnect(&mut self) -> Result<(), Error> {
-        if self.netlink.is_closed() {
-            self.netlink = Netlink::connect()?;
-        }
-        if self.events.is_over() {
-            self.events = Events::subscribe()?;
-        }
-        Ok(())
-    }
-
-    async fn wait(&mut self) {
-        if self.stubs.attached.is_empty() && !self.watch.has_namespaces() {
-            return self.events.wait().await;
-        }
-        // The ticks go on when this is cancelled, as by a daemon that does something else in between.
-        tokio::select! {
-            () = self.events.wait() => {}
-            _ = self.looks.tick() => {
-                self.pending |= HOOKS;
-                if self.watch.namespace_differs() {
-                    self.pending |= LINKS;
-                }
-            }
-        }
-    }
-}
-
-fn looks() -> Interval {
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    looks
 }
 
 #[cfg(test)]
@@ -474,6 +259,7 @@ mod tests {
                 ipv4: None,
                 ipv6: None,
                 port: 1,
+                geneve_port: 2,
             })
         });
         sendable(|_, _| crate::purge("/".as_ref(), NodeId::of_key(&[1; 32])));

@@ -1,27 +1,46 @@
 //! From installed tables to wanted ones, in an order in which nobody can do more at any moment than before or after.
 //!
 //! ```text
-//!  1. permissions that go:   PORTS, VTEPS, SEGMENTS, STATIONS, NEIGHBOURS
-//!  2. ways that come:        PEERS, SEGMENTS, STATIONS, NEIGHBOURS     (each may refer to what stands left of it)
-//!  3. permissions that come: VTEPS, PORTS
-//!  4. ways that go:          PEERS                                     (nothing refers to them)
+//!  1. permissions that go:   PORTS, VTEPS, SEGMENTS, STATIONS, NEIGHBOURS, PREFIXES, ROUTES into a segment that goes over
+//!                            to another domain
+//!  2. sets:                  RULES, HOPS, ROUTES, under numbers that nothing refers to
+//!  3. groups that change:    NEIGHBOURS, PREFIXES of stations that stay                          (see `groups`)
+//!  4. the turn:              DOMAINS, PEERS, SEGMENTS refer to the other sets
+//!  5. ways that come:        STATIONS, NEIGHBOURS, PREFIXES
+//!  6. permissions that come: VTEPS, PORTS
+//!  7. what nothing refers to: DOMAINS, ROUTES, HOPS, RULES, PEERS
+//!  8. generations:           of every station and domain that one of these is about
 //! ```
 //! A value that changes under its key is replaced in one step, except where it would hand a permission to another
-//! owner: that one is removed in 1 and added in 3.
+//! owner: that one is removed in 1 and comes in 5 or 6.
+//! One thing may for a moment be judged by groups and rules that do not belong together: an address that goes over from a
+//! station to the prefix of another one in the same change as the rules.
 
-use std::collections::BTreeMap;
+mod bumps;
+mod groups;
+#[cfg(test)]
+mod steps;
+#[cfg(test)]
+mod tests;
 
-use datapath_common::{Address, Neighbour, NeighbourKey, Peer, Port, Segment, Station, StationKey};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::tables::Tables;
+use datapath_common::{
+    Address, Domain, Hop, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule, Segment,
+    Station, StationKey,
+};
 
-/// One change of one map. Each is idempotent.
+use crate::tables::{Prefix, Tables, vni_of};
+
+/// One change of one map. Each is idempotent, but for a bump, of which one more does no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// Insert or replace.
     Put(Entry),
     /// Remove, if it is there.
     Remove(Key),
+    /// Count up a slot of `GENERATIONS`.
+    Bump(u32),
 }
 
 /// A key of a map.
@@ -32,6 +51,11 @@ pub(crate) enum Key {
     Segment(u32),
     Station(StationKey),
     Neighbour(NeighbourKey),
+    Prefix(Prefix<PrefixKey>),
+    Domain(u32),
+    Rule(MemberKey),
+    Route(Prefix<RouteKey>),
+    Hop(MemberKey),
     Peer(u32),
 }
 
@@ -43,230 +67,161 @@ pub(crate) enum Entry {
     Segment(u32, Segment),
     Station(StationKey, Station),
     Neighbour(NeighbourKey, Neighbour),
+    Prefix(Prefix<PrefixKey>, Neighbour),
+    Domain(u32, Domain),
+    Rule(MemberKey, Rule),
+    Route(Prefix<RouteKey>, Route),
+    Hop(MemberKey, Hop),
     Peer(u32, Peer),
 }
 
 /// The operations that make `installed` into `wanted`, in the order in which to apply them.
 pub(crate) fn diff(installed: &Tables, wanted: &Tables) -> Vec<Operation> {
-    let handed_on = |old: &Port, new: &Port| (old.domain, old.endpoint, old.vni) != (new.domain, new.endpoint, new.vni);
+    let change = Change::new(installed, wanted);
     let mut operations = Vec::new();
-    operations.extend(gone(&installed.ports, &wanted.ports, handed_on).map(|k| Operation::Remove(Key::Port(k))));
-    operations.extend(gone(&installed.vteps, &wanted.vteps, |a, b| a != b).map(|k| Operation::Remove(Key::Vtep(k))));
-    let moved = |old: &Segment, new: &Segment| old.domain != new.domain;
-    operations.extend(gone(&installed.segments, &wanted.segments, moved).map(|k| Operation::Remove(Key::Segment(k))));
-    let stays = |_: &_, _: &_| false;
-    operations.extend(gone(&installed.stations, &wanted.stations, stays).map(|k| Operation::Remove(Key::Station(k))));
-    let stays = |_: &_, _: &_| false;
+    change.permissions_go(&mut operations);
+    change.sets_come(&mut operations);
+    groups::come(&change, &mut operations);
+    change.turn(&mut operations);
+    change.ways_come(&mut operations);
+    change.leftovers_go(&mut operations);
+    operations.extend(bumps::of(&change, &operations).into_iter().map(Operation::Bump));
     operations
-        .extend(gone(&installed.neighbours, &wanted.neighbours, stays).map(|k| Operation::Remove(Key::Neighbour(k))));
+}
 
-    let put = Operation::Put;
-    operations.extend(come(&installed.peers, &wanted.peers).map(|(k, v)| put(Entry::Peer(k, v))));
-    operations.extend(come(&installed.segments, &wanted.segments).map(|(k, v)| put(Entry::Segment(k, v))));
-    operations.extend(come(&installed.stations, &wanted.stations).map(|(k, v)| put(Entry::Station(k, v))));
-    operations.extend(come(&installed.neighbours, &wanted.neighbours).map(|(k, v)| put(Entry::Neighbour(k, v))));
+/// Two tables, and what of them is about the same segments.
+struct Change<'a> {
+    installed: &'a Tables,
+    wanted: &'a Tables,
+    /// Segments that stay in their domain.
+    stay: BTreeSet<u32>,
+    /// How groups change, by domain.
+    ways: BTreeMap<u32, groups::Way>,
+}
 
-    operations.extend(come(&installed.vteps, &wanted.vteps).map(|(k, v)| put(Entry::Vtep(k, v))));
-    operations.extend(come(&installed.ports, &wanted.ports).map(|(k, v)| put(Entry::Port(k, v))));
+impl<'a> Change<'a> {
+    fn new(installed: &'a Tables, wanted: &'a Tables) -> Self {
+        let stays = |(vni, old): (&u32, &Segment)| {
+            let new = wanted.segments.get(vni)?;
+            (new.domain == old.domain).then_some(*vni)
+        };
+        let mut change = Self {
+            installed,
+            wanted,
+            stay: installed.segments.iter().filter_map(stays).collect(),
+            ways: BTreeMap::new(),
+        };
+        change.ways = groups::ways(&change);
+        change
+    }
 
-    let stays = |_: &_, _: &_| false;
-    operations.extend(gone(&installed.peers, &wanted.peers, stays).map(|k| Operation::Remove(Key::Peer(k))));
-    operations
+    /// Whether an entry of a segment goes over to another owner: another station or another domain.
+    fn is_handed_on(&self, vni: u32, old: &Neighbour, new: &Neighbour) -> bool {
+        !self.stay.contains(&vni) || (old.mac, old.flags) != (new.mac, new.flags)
+    }
+
+    fn permissions_go(&self, operations: &mut Vec<Operation>) {
+        let (old, new) = (self.installed, self.wanted);
+        let remove = Operation::Remove;
+        let handed_on = |_: &u32, a: &Port, b: &Port| (a.domain, a.endpoint, a.vni) != (b.domain, b.endpoint, b.vni);
+        operations.extend(gone(&old.ports, &new.ports, handed_on).map(|k| remove(Key::Port(k))));
+        operations.extend(gone(&old.vteps, &new.vteps, |_, a, b| a != b).map(|k| remove(Key::Vtep(k))));
+        let moved = |vni: &u32, _: &Segment, _: &Segment| !self.stay.contains(vni);
+        operations.extend(gone(&old.segments, &new.segments, moved).map(|k| remove(Key::Segment(k))));
+        let moved = |key: &StationKey, _: &Station, _: &Station| !self.stay.contains(&key.vni);
+        operations.extend(gone(&old.stations, &new.stations, moved).map(|k| remove(Key::Station(k))));
+        let moved = |key: &NeighbourKey, a: &Neighbour, b: &Neighbour| self.is_handed_on(key.vni, a, b);
+        operations.extend(gone(&old.neighbours, &new.neighbours, moved).map(|k| remove(Key::Neighbour(k))));
+        let moved = |key: &Prefix<PrefixKey>, a: &Neighbour, b: &Neighbour| self.is_handed_on(vni_of(key), a, b);
+        operations.extend(gone(&old.prefixes, &new.prefixes, moved).map(|k| remove(Key::Prefix(k))));
+        let stale = self.stale_routes(|route| self.leads_astray(route));
+        operations.extend(stale.map(|k| remove(Key::Route(k))));
+    }
+
+    fn sets_come(&self, operations: &mut Vec<Operation>) {
+        let (old, new) = (self.installed, self.wanted);
+        let put = Operation::Put;
+        operations.extend(come(&old.rules, &new.rules, never).map(|(k, v)| put(Entry::Rule(k, v))));
+        operations.extend(come(&old.hops, &new.hops, never).map(|(k, v)| put(Entry::Hop(k, v))));
+        operations.extend(come(&old.routes, &new.routes, never).map(|(k, v)| put(Entry::Route(k, v))));
+    }
+
+    fn turn(&self, operations: &mut Vec<Operation>) {
+        let (old, new) = (self.installed, self.wanted);
+        let put = Operation::Put;
+        let closed = |number: &u32, _: &Domain, _: &Domain| self.ways.get(number) == Some(&groups::Way::Closed);
+        operations.extend(come(&old.domains, &new.domains, closed).map(|(k, v)| put(Entry::Domain(k, v))));
+        operations.extend(come(&old.peers, &new.peers, never).map(|(k, v)| put(Entry::Peer(k, v))));
+        let moved = |vni: &u32, _: &Segment, _: &Segment| !self.stay.contains(vni);
+        operations.extend(come(&old.segments, &new.segments, moved).map(|(k, v)| put(Entry::Segment(k, v))));
+    }
+
+    fn ways_come(&self, operations: &mut Vec<Operation>) {
+        let (old, new) = (self.installed, self.wanted);
+        let put = Operation::Put;
+        let moved = |key: &StationKey, _: &Station, _: &Station| !self.stay.contains(&key.vni);
+        operations.extend(come(&old.stations, &new.stations, moved).map(|(k, v)| put(Entry::Station(k, v))));
+        let moved = |key: &NeighbourKey, a: &Neighbour, b: &Neighbour| self.is_handed_on(key.vni, a, b);
+        let others = come(&old.neighbours, &new.neighbours, moved)
+            .filter(|(key, value)| !groups::has_come(self, key.vni, old.neighbours.get(key), value));
+        operations.extend(others.map(|(k, v)| put(Entry::Neighbour(k, v))));
+        let moved = |key: &Prefix<PrefixKey>, a: &Neighbour, b: &Neighbour| self.is_handed_on(vni_of(key), a, b);
+        let others = come(&old.prefixes, &new.prefixes, moved)
+            .filter(|(key, value)| !groups::has_come(self, vni_of(key), old.prefixes.get(key), value));
+        operations.extend(others.map(|(k, v)| put(Entry::Prefix(k, v))));
+        operations.extend(come(&old.vteps, &new.vteps, never).map(|(k, v)| put(Entry::Vtep(k, v))));
+        let handed_on = |_: &u32, a: &Port, b: &Port| (a.domain, a.endpoint, a.vni) != (b.domain, b.endpoint, b.vni);
+        operations.extend(come(&old.ports, &new.ports, handed_on).map(|(k, v)| put(Entry::Port(k, v))));
+    }
+
+    fn leftovers_go(&self, operations: &mut Vec<Operation>) {
+        let (old, new) = (self.installed, self.wanted);
+        let remove = Operation::Remove;
+        operations.extend(gone(&old.domains, &new.domains, never).map(|k| remove(Key::Domain(k))));
+        let stale = self.stale_routes(|route| !self.leads_astray(route));
+        operations.extend(stale.map(|k| remove(Key::Route(k))));
+        operations.extend(gone(&old.hops, &new.hops, never).map(|k| remove(Key::Hop(k))));
+        operations.extend(gone(&old.rules, &new.rules, never).map(|k| remove(Key::Rule(k))));
+        operations.extend(gone(&old.peers, &new.peers, never).map(|k| remove(Key::Peer(k))));
+    }
+
+    /// Installed routes that are not wanted.
+    fn stale_routes(&self, which: impl Fn(&Route) -> bool) -> impl Iterator<Item = Prefix<RouteKey>> {
+        let routes = self.installed.routes.iter();
+        let stale = routes.filter(move |(key, route)| !self.wanted.routes.contains_key(key) && which(route));
+        stale.map(|(key, _)| *key)
+    }
+
+    /// Whether a route leads into a segment that does not stay in its domain.
+    fn leads_astray(&self, route: &Route) -> bool {
+        !self.installed.leads_to(route).is_subset(&self.stay)
+    }
+}
+
+fn never<K, V>(_: &K, _: &V, _: &V) -> bool {
+    false
 }
 
 /// Keys that are not wanted, or whose value changes in a way that `apart` does not let happen in one step.
 fn gone<'a, K: Ord + Copy, V>(
     installed: &'a BTreeMap<K, V>,
     wanted: &'a BTreeMap<K, V>,
-    apart: impl Fn(&V, &V) -> bool + 'a,
+    apart: impl Fn(&K, &V, &V) -> bool + 'a,
 ) -> impl Iterator<Item = K> + 'a {
     installed
         .iter()
-        .filter(move |(key, old)| wanted.get(key).is_none_or(|new| apart(old, new)))
+        .filter(move |(key, old)| wanted.get(key).is_none_or(|new| apart(key, old, new)))
         .map(|(key, _)| *key)
 }
 
-/// Entries that are not installed as they are wanted.
+/// Entries that are not installed as they are wanted, or that were removed because of `apart`.
 fn come<'a, K: Ord + Copy, V: Copy + PartialEq>(
     installed: &'a BTreeMap<K, V>,
     wanted: &'a BTreeMap<K, V>,
+    apart: impl Fn(&K, &V, &V) -> bool + 'a,
 ) -> impl Iterator<Item = (K, V)> + 'a {
     wanted
         .iter()
-        .filter(|(key, new)| installed.get(key) != Some(new))
+        .filter(move |(key, new)| installed.get(key).is_none_or(|old| old != *new || apart(key, old, new)))
         .map(|(key, new)| (*key, *new))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    const STATION: StationKey = StationKey {
-        vni: 10,
-        mac: MAC,
-        zero: [0; 2],
-    };
-    const NEIGHBOUR: NeighbourKey = NeighbourKey {
-        vni: 10,
-        address: [9; 16],
-    };
-    const VTEP: Address = [4; 16];
-
-    fn port(endpoint: u32) -> Port {
-        Port {
-            domain: 1,
-            endpoint,
-            vni: 10,
-            flags: 0,
-            mac: MAC,
-            host_mac: [0; 6],
-        }
-    }
-
-    fn peer(ifindex: u32) -> Peer {
-        Peer {
-            local: [1; 16],
-            remote: VTEP,
-            next_hop: VTEP,
-            ifindex,
-            mtu: 1500,
-            flags: 0,
-            source_mac: [0; 6],
-            next_hop_mac: [0; 6],
-        }
-    }
-
-    fn full() -> Tables {
-        Tables {
-            ports: [(3, port(5))].into(),
-            stations: [(
-                STATION,
-                Station {
-                    peer: 7,
-                    ifindex: 0,
-                    endpoint: 0,
-                    flags: 0,
-                },
-            )]
-            .into(),
-            neighbours: [(NEIGHBOUR, Neighbour { mac: MAC, zero: [0; 2] })].into(),
-            segments: [(
-                10,
-                Segment {
-                    domain: 1,
-                    flags: 1,
-                    mtu: 1400,
-                },
-            )]
-            .into(),
-            peers: [(7, peer(2))].into(),
-            vteps: [(VTEP, 7)].into(),
-        }
-    }
-
-    /// What a list of operations makes of tables.
-    fn applied(mut tables: Tables, operations: &[Operation]) -> Tables {
-        for operation in operations {
-            match *operation {
-                Operation::Put(Entry::Port(k, v)) => drop(tables.ports.insert(k, v)),
-                Operation::Put(Entry::Vtep(k, v)) => drop(tables.vteps.insert(k, v)),
-                Operation::Put(Entry::Segment(k, v)) => drop(tables.segments.insert(k, v)),
-                Operation::Put(Entry::Station(k, v)) => drop(tables.stations.insert(k, v)),
-                Operation::Put(Entry::Neighbour(k, v)) => drop(tables.neighbours.insert(k, v)),
-                Operation::Put(Entry::Peer(k, v)) => drop(tables.peers.insert(k, v)),
-                Operation::Remove(Key::Port(k)) => drop(tables.ports.remove(&k)),
-                Operation::Remove(Key::Vtep(k)) => drop(tables.vteps.remove(&k)),
-                Operation::Remove(Key::Segment(k)) => drop(tables.segments.remove(&k)),
-                Operation::Remove(Key::Station(k)) => drop(tables.stations.remove(&k)),
-                Operation::Remove(Key::Neighbour(k)) => drop(tables.neighbours.remove(&k)),
-                Operation::Remove(Key::Peer(k)) => drop(tables.peers.remove(&k)),
-            }
-        }
-        tables
-    }
-
-    #[test]
-    fn senders_come_last() {
-        use Operation::Put;
-        let operations = diff(&Tables::default(), &full());
-        assert!(
-            matches!(
-                operations[..],
-                [
-                    Put(Entry::Peer(..)),
-                    Put(Entry::Segment(..)),
-                    Put(Entry::Station(..)),
-                    Put(Entry::Neighbour(..)),
-                    Put(Entry::Vtep(..)),
-                    Put(Entry::Port(..))
-                ]
-            ),
-            "{operations:?}"
-        );
-    }
-
-    #[test]
-    fn senders_go_first_and_hosts_last() {
-        use Operation::Remove;
-        let operations = diff(&full(), &Tables::default());
-        assert_eq!(
-            operations,
-            [
-                Remove(Key::Port(3)),
-                Remove(Key::Vtep(VTEP)),
-                Remove(Key::Segment(10)),
-                Remove(Key::Station(STATION)),
-                Remove(Key::Neighbour(NEIGHBOUR)),
-                Remove(Key::Peer(7)),
-            ]
-        );
-    }
-
-    #[test]
-    fn nothing_to_do_is_nothing() {
-        assert_eq!(diff(&full(), &full()), []);
-    }
-
-    #[test]
-    fn a_port_that_changes_hands_is_closed_in_between() {
-        let mut wanted = full();
-        wanted.ports.insert(3, port(6));
-        assert_eq!(
-            diff(&full(), &wanted),
-            [Operation::Remove(Key::Port(3)), Operation::Put(Entry::Port(3, port(6)))]
-        );
-    }
-
-    #[test]
-    fn a_next_hop_changes_in_one_step() {
-        let mut wanted = full();
-        wanted.peers.insert(7, peer(4));
-        assert_eq!(diff(&full(), &wanted), [Operation::Put(Entry::Peer(7, peer(4)))]);
-    }
-
-    #[test]
-    fn the_operations_lead_to_what_is_wanted() {
-        let mut other = full();
-        other.ports.insert(4, port(8));
-        other.segments.insert(
-            10,
-            Segment {
-                domain: 2,
-                flags: 0,
-                mtu: 1300,
-            },
-        );
-        other.vteps.insert(VTEP, 9);
-        other.stations.clear();
-        let cases = [
-            (Tables::default(), full()),
-            (full(), Tables::default()),
-            (full(), other.clone()),
-            (other, full()),
-        ];
-        for (installed, wanted) in cases {
-            assert_eq!(applied(installed.clone(), &diff(&installed, &wanted)), wanted);
-        }
-    }
 }

@@ -5,29 +5,40 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | `datapath` | what `open`, `apply` and `changed` do, step by step |
-//! | `numbers` | the numbers of domains and endpoints, and their names |
-//! | `port`, `veth`, `netns`, `links` | a port's binding becomes an interface: attached, quiet, up |
+//! | `datapath`, `apply`, `follow` | what `open`, `apply` and `changed` do, step by step |
+//! | `numbers`, `fresh` | the numbers of domains and endpoints, and their names; of sets and routers |
+//! | `binding`, `port` | a port's binding becomes an interface: attached, quiet, up |
+//! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
 //! | `underlay`, `nexthop` | where tunnels arrive, and the way to their far ends |
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
-//! | `diff` | installed and wanted tables become operations, in a safe order |
-//! | `maps`, `bpffs` | the pinned maps: read back, operations applied |
+//! | `part`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
+//! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
-//! | `drops`, `status` | what an operator sees |
+//! | `sweep` | connections that are over go |
+//! | `drops`, `audits`, `status` | what an operator sees |
 //! | `purge` | nothing left |
 //!
 //! All of it works in the network namespace of the calling thread: open a [`Datapath`] and use it on a runtime whose
 //! threads are in the host's namespace.
 
+mod apply;
 mod attach;
+mod audits;
+mod batch;
+mod binding;
 mod bpffs;
 mod clsact;
 mod datapath;
+mod defaults;
 mod diff;
 mod drops;
 mod error;
 mod events;
+mod follow;
+mod fresh;
+mod inside;
+mod installed;
 mod kernel;
 mod links;
 mod load;
@@ -38,9 +49,13 @@ mod netns;
 mod nexthop;
 mod numbers;
 pub mod object;
+mod part;
 mod port;
+#[cfg(test)]
+mod privileged;
 mod purge;
 mod status;
+mod sweep;
 mod tables;
 mod tcx;
 mod underlay;
@@ -54,11 +69,12 @@ use std::path::PathBuf;
 use membership::id::NodeId;
 use overlay::name::EndpointName;
 
+pub use audits::AuditCount;
 pub use datapath::Datapath;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
 pub use purge::purge;
-pub use status::{Hook, Status};
+pub use status::{COUNTED_FOR, Counts, Hook, Status};
 
 /// Where the datapath lives.
 #[derive(Debug, Clone)]
@@ -73,6 +89,8 @@ pub struct Config {
     pub ipv6: Option<Ipv6Addr>,
     /// UDP port of VXLAN, the same on all hosts: there is no tunnel to a host with another one.
     pub port: u16,
+    /// UDP port of Geneve, the same on all hosts (IANA: 6081).
+    pub geneve_port: u16,
 }
 
 /// What became of a port of a [`overlay::forwarding::Forwarding`].

@@ -28,15 +28,14 @@ pub(crate) fn load(pins: &Pins, kernel: &Kernel, local: Local) -> Result<(Maps, 
     let mut ebpf = loader.load(OBJECT)?;
     for hook in Hook::ALL {
         load_program(&mut ebpf, hook.stub())?;
-        load_program(&mut ebpf, hook.program())?;
     }
-    for (_, name) in &SLOT_PROGRAMS[..3] {
-        load_program(&mut ebpf, name)?;
+    for (_, program) in SLOT_PROGRAMS {
+        load_program(&mut ebpf, program)?;
     }
     let mut maps = Maps::take(&mut ebpf, pins)?;
     write_settings(&mut maps, kernel, local)?;
-    for (slot, name) in SLOT_PROGRAMS {
-        fill_slot(&ebpf, &mut maps, slot, name)?;
+    for (slot, program) in SLOT_PROGRAMS {
+        fill_slot(&ebpf, &mut maps, slot, program)?;
     }
     Ok((maps, ebpf))
 }
@@ -56,16 +55,16 @@ fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, slot: u32, name: &'static str) -> Res
 
 /// The mark stays as long as the pins do, so that packets in flight over a restart are known.
 fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), Error> {
-    let mark = match maps.settings()?.mark {
-        0 => random_mark()?,
-        mark => mark,
+    let mark = match maps.settings()?.map(|settings| settings.mark) {
+        None | Some(0) => random_mark()?,
+        Some(mark) => mark,
     };
     maps.set_settings(Settings {
         ipv4: local.ipv4.map_or([0; 16], |v4| address(v4.into())),
         ipv6: local.ipv6.map_or([0; 16], |v6| address(v6.into())),
         port: local.port.into(),
+        geneve_port: local.geneve_port.into(),
         mark,
-        geneve_port: 6081,
         kernel: kernel.flags(),
     })
 }

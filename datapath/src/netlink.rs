@@ -134,11 +134,23 @@ impl Netlink {
             .collect())
     }
 
+    /// One interface; `None` if it is gone.
+    pub(crate) async fn link(&self, ifindex: u32) -> Result<Option<Link>, Error> {
+        let get = self.handle.link().get().match_index(ifindex);
+        one(get.execute().try_next().await).map_err(Error::netlink("look at a link"))
+    }
+
+    /// The interface with a name; `None` if there is none.
+    pub(crate) async fn link_named(&self, name: &str) -> Result<Option<Link>, Error> {
+        let get = self.handle.link().get().match_name(name.to_owned());
+        one(get.execute().try_next().await).map_err(Error::netlink(format!("look at {name}")))
+    }
+
     /// Waits until the kernel sends by an interface that was set up: it notices a carrier up to a second late, and drops
     /// until then. Gives up after [`CARRIER`] in silence: the other end may be down for good.
     pub(crate) async fn operational(&self, ifindex: u32) -> Result<(), Error> {
         for _ in 0..CARRIER.as_millis() / CARRIER_STEP.as_millis() {
-            if self.links().await?.get(&ifindex).is_none_or(|link| link.operational) {
+            if self.link(ifindex).await?.is_none_or(|link| link.operational) {
                 break;
             }
             tokio::time::sleep(CARRIER_STEP).await;
@@ -236,6 +248,14 @@ impl Netlink {
             }
         }
         Ok(number)
+    }
+}
+
+fn one(answer: Result<Option<LinkMessage>, rtnetlink::Error>) -> Result<Option<Link>, rtnetlink::Error> {
+    match answer {
+        Ok(message) => Ok(message.as_ref().map(parse_link)),
+        Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::ENODEV => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

@@ -82,6 +82,11 @@ impl Numbers {
         self.names.get(&number)
     }
 
+    /// The number of a name.
+    pub(crate) fn number(&self, name: &Name) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
     /// How many are given out.
     pub(crate) fn len(&self) -> usize {
         self.names.len()

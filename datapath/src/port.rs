@@ -1,8 +1,6 @@
 //! From a port's binding to an interface whose stubs are attached, quiet and up; or the reason why it has to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 
 use membership::id::NodeId;
@@ -12,24 +10,35 @@ use overlay::name::EndpointName;
 
 use crate::PortState;
 use crate::attach::{Hook, Stubs};
+use crate::binding::{Bound, Surroundings, Waiting, name_is_taken};
 use crate::diff::{Key, Operation};
-use crate::error::Error;
-use crate::links::{Owner, is_ours};
+use crate::inside::{self, Inside};
+use crate::installed::Installed;
+use crate::links::Owner;
 use crate::lower::{Interface, Interfaces};
 use crate::maps::Maps;
 use crate::netlink::{Kind, Link, Netlink};
-use crate::netns::{self, Namespace};
-use crate::veth::{self, Inside};
+use crate::netns::{Identity, Namespace};
+use crate::veth;
 
-/// Why a port waits, in words that say what to do.
-#[derive(Debug)]
-struct Waiting(String);
-
-impl From<Error> for Waiting {
-    fn from(error: Error) -> Self {
-        Self(error.words())
-    }
+/// A port that was made ready, and all that can be seen of it from outside its namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    port: Port,
+    mtu: u32,
+    ready: Ready,
+    link: Link,
+    namespace: Option<Identity>,
+    /// When it was made ready, counted in changes of its domain.
+    turn: u64,
 }
+
+/// Ports that were made ready, of one domain.
+pub(crate) type KeptPorts = BTreeMap<EndpointName, Kept>;
+
+/// In each change, so many ports of the domain are made ready again though nothing of them seems to have changed: what
+/// was taken from inside a namespace comes back. Those of longest ago come first.
+const AGAIN: usize = 4;
 
 /// What it takes to make ports ready.
 #[derive(Debug)]
@@ -38,39 +47,82 @@ pub(crate) struct Workbench<'a> {
     pub(crate) netlink: &'a Netlink,
     pub(crate) stubs: &'a mut Stubs,
     pub(crate) maps: &'a mut Maps,
-    /// Every interface of the host.
-    pub(crate) links: &'a BTreeMap<u32, Link>,
-    /// Interfaces that carry tunnels.
-    pub(crate) underlay: &'a BTreeSet<u32>,
-    /// Interfaces of other endpoints, with a word for whose.
-    pub(crate) taken: BTreeMap<u32, String>,
+    pub(crate) installed: &'a mut Installed,
+    pub(crate) surroundings: Surroundings<'a>,
 }
 
 impl Workbench<'_> {
-    /// Makes the interfaces of a domain's ports ready, as far as they can be, and says what became of each port.
-    pub(crate) async fn ready_all(&mut self, wanted: &Forwarding) -> (Interfaces, BTreeMap<EndpointName, PortState>) {
+    /// Makes the interfaces of a domain's ports ready, as far as they can be, and says what became of each port. All are
+    /// checked before the first one is touched.
+    pub(crate) async fn ready_all(
+        &mut self,
+        wanted: &Forwarding,
+        kept: &mut KeptPorts,
+    ) -> (Interfaces, BTreeMap<EndpointName, PortState>) {
+        let mut checked = Vec::new();
+        for (endpoint, port) in &wanted.ports {
+            let check = self.surroundings.check(&port.binding);
+            if let (Ok(Bound::Interface(link)), Binding::Interface { .. }) = (&check, &port.binding) {
+                let whose = format!("{}/{endpoint}", wanted.domain);
+                self.surroundings.taken.insert(link.ifindex, whose);
+            }
+            checked.push((endpoint, port, check));
+        }
+        kept.retain(|endpoint, _| wanted.ports.contains_key(endpoint));
+        let again = oldest(kept);
+        let turn = 1 + kept.values().map(|kept| kept.turn).max().unwrap_or_default();
         let mut interfaces = Interfaces::new();
         let mut states = BTreeMap::new();
-        for (endpoint, port) in &wanted.ports {
-            let state = match self.ready(wanted, endpoint, port).await {
+        for (endpoint, port, check) in checked {
+            let as_it_was = kept.get(endpoint).filter(|kept| {
+                !again.contains(endpoint)
+                    && check
+                        .as_ref()
+                        .is_ok_and(|bound| self.is_as_it_was(kept, wanted, port, bound))
+            });
+            let ready = match (as_it_was, check) {
+                (Some(kept), _) => Ok(kept.ready.clone()),
+                (None, Err(waiting)) => Err(waiting),
+                (None, Ok(bound)) => self.ready(wanted, endpoint, port, bound, turn, kept).await,
+            };
+            let state = match ready {
                 Ok(Ready { interface, name }) => {
                     interfaces.insert(endpoint.clone(), interface);
-                    self.taken
-                        .insert(interface.ifindex, format!("{}/{endpoint}", wanted.domain));
                     PortState::Programmed {
                         ifindex: interface.ifindex,
                         name,
                     }
                 }
-                Err(Waiting(text)) => PortState::Waiting(text),
+                Err(Waiting(text)) => {
+                    kept.remove(endpoint);
+                    PortState::Waiting(text)
+                }
             };
             states.insert(endpoint.clone(), state);
         }
         (interfaces, states)
     }
 
+    fn is_as_it_was(&self, kept: &Kept, wanted: &Forwarding, port: &Port, bound: &Bound) -> bool {
+        let link = self.surroundings.links.get(&kept.link.ifindex).map(outline);
+        let mtu = wanted.networks.get(&port.network).map(|segment| segment.mtu.into());
+        let namespace = match bound {
+            Bound::Interface(_) => None,
+            Bound::Namespace(_, identity) => Some(*identity),
+        };
+        link.as_ref() == Some(&kept.link) && mtu == Some(kept.mtu) && namespace == kept.namespace && *port == kept.port
+    }
+
     /// Makes the interface of a port ready: attached, then quiet, then up.
-    async fn ready(&mut self, wanted: &Forwarding, endpoint: &EndpointName, port: &Port) -> Result<Ready, Waiting> {
+    async fn ready(
+        &mut self,
+        wanted: &Forwarding,
+        endpoint: &EndpointName,
+        port: &Port,
+        bound: Bound,
+        turn: u64,
+        kept: &mut KeptPorts,
+    ) -> Result<Ready, Waiting> {
         let network = &port.network;
         let segment = wanted.networks.get(network).ok_or_else(|| {
             Waiting(format!(
@@ -78,24 +130,37 @@ impl Workbench<'_> {
             ))
         })?;
         let mtu = segment.mtu.into();
-        match &port.binding {
-            Binding::Interface { name } => self.existing(name, mtu).await,
-            Binding::Namespace { path, interface } => {
+        let (ready, namespace) = match (&port.binding, bound) {
+            (Binding::Namespace { path, interface }, Bound::Namespace(namespace, identity)) => {
                 let inside = Inside::of(port, interface, mtu);
                 let owner = Owner {
                     node: self.node,
                     domain: &wanted.domain,
                     endpoint,
                 };
-                self.namespace(owner, path, inside).await
+                (self.namespace(owner, path, &namespace, inside).await?, Some(identity))
             }
+            (_, Bound::Interface(link)) => (self.existing(&link, mtu).await?, None),
+            (Binding::Interface { name }, Bound::Namespace(..)) => {
+                return Err(Waiting(format!("{name} is no interface")));
+            }
+        };
+        // As it is from here on; what changes it later is told by an event, and compared with this.
+        if let Some(link) = self.netlink.link(ready.interface.ifindex).await? {
+            let made = Kept {
+                port: port.clone(),
+                mtu,
+                ready: ready.clone(),
+                link: outline(&link),
+                namespace,
+                turn,
+            };
+            kept.insert(endpoint.clone(), made);
         }
+        Ok(ready)
     }
 
-    async fn existing(&mut self, name: &str, mtu: u32) -> Result<Ready, Waiting> {
-        let link = self.links.values().find(|link| link.name == name);
-        let link = link.ok_or_else(|| Waiting(format!("there is no interface {name}: it attaches when there is")))?;
-        self.usable(link).await?;
+    async fn existing(&mut self, link: &Link, mtu: u32) -> Result<Ready, Waiting> {
         self.attach_quiet_up(link, mtu).await?;
         let namespace = link.kind == Kind::Veth && link.peer.1.is_some();
         let mac = if link.kind == Kind::Tun { [0; 6] } else { link.mac };
@@ -110,63 +175,28 @@ impl Workbench<'_> {
         })
     }
 
-    /// Refuses an interface that somebody else uses.
-    async fn usable(&self, link: &Link) -> Result<(), Waiting> {
-        let name = &link.name;
-        if let Some(owner) = self.taken.get(&link.ifindex) {
-            return Err(Waiting(format!(
-                "the interface {name} is already attached as {owner}: detach that first"
-            )));
-        }
-        if is_ours(link) {
-            return Err(Waiting(format!(
-                "the fabric made {name} for a workload in a namespace: attach that namespace instead"
-            )));
-        }
-        if link.kind == Kind::Loopback {
-            return Err(Waiting(format!(
-                "{name} is the loopback interface: name a tap or a veth"
-            )));
-        }
-        if link.master.is_some() {
-            let text = format!("the interface {name} is a port of a bridge or bond: `ip link set {name} nomaster`");
-            return Err(Waiting(text));
-        }
-        if self.underlay.contains(&link.ifindex) {
-            return Err(Waiting(format!(
-                "the interface {name} carries the tunnels: name a tap or a veth"
-            )));
-        }
-        let addresses = self.netlink.addresses().await?;
-        let own = addresses
-            .iter()
-            .find(|a| a.ifindex == link.ifindex && !is_link_local(a.ip));
-        match own {
-            Some(own) => Err(Waiting(format!(
-                "the interface {name} has the host's address {}: remove it with `ip address flush dev {name}`",
-                own.ip
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    async fn namespace(&mut self, owner: Owner<'_>, path: &Path, inside: Inside) -> Result<Ready, Waiting> {
-        let namespace = open(path)?;
+    async fn namespace(
+        &mut self,
+        owner: Owner<'_>,
+        path: &Path,
+        namespace: &Namespace,
+        inside: Inside,
+    ) -> Result<Ready, Waiting> {
         let name = owner.interface();
-        let kept = match self.links.values().find(|link| link.name == name) {
-            Some(link) => self.take_over(owner, link, &namespace, &inside.interface).await?,
+        let kept = match self.surroundings.named(&name).cloned() {
+            Some(link) => self.take_over(owner, &link, namespace, &inside.interface).await?,
             None => None,
         };
         let link = match kept {
             Some(link) => link,
-            None => self.create(owner, path, &namespace, &inside).await?,
+            None => self.create(owner, path, namespace, &inside).await?,
         };
         if link.alias != owner.alias() {
             self.netlink.set_alias(&link, &owner.alias()).await?;
         }
         self.attach_quiet_up(&link, inside.mtu).await?;
         if let Some(inner) = link.peer.0 {
-            veth::set_up(&namespace, inner, inside).await?;
+            inside::set_up(namespace, inner, inside).await?;
             self.netlink.operational(link.ifindex).await?;
         }
         let interface = Interface {
@@ -195,7 +225,13 @@ impl Workbench<'_> {
         if veth::leads_to(self.netlink, link, namespace, interface).await? {
             return Ok(Some(link.clone()));
         }
-        self.maps.apply(Operation::Remove(Key::Port(link.ifindex)))?;
+        let port = self.installed.tables().ports.get(&link.ifindex);
+        let bump = port.map(|port| Operation::Bump(port.slot));
+        let close: Vec<_> = [Operation::Remove(Key::Port(link.ifindex))]
+            .into_iter()
+            .chain(bump)
+            .collect();
+        self.maps.obey(&close, self.installed)?;
         self.netlink.delete(link).await?;
         Ok(None)
     }
@@ -211,11 +247,7 @@ impl Workbench<'_> {
         veth::create(self.netlink, owner, namespace, inside)
             .await
             .map_err(|e| match e.errno() {
-                Some(nix::libc::EEXIST) => Waiting(format!(
-                    "{} already has an interface {}: attach with another --ifname or remove it",
-                    path.display(),
-                    inside.interface
-                )),
+                Some(nix::libc::EEXIST) => name_is_taken(path, &inside.interface),
                 Some(nix::libc::EINVAL) => Waiting(format!(
                     "{} is not a network namespace, or {}",
                     path.display(),
@@ -223,8 +255,7 @@ impl Workbench<'_> {
                 )),
                 _ => e.into(),
             })?;
-        let links = self.netlink.links().await?;
-        let made = links.into_values().find(|link| link.name == name);
+        let made = self.netlink.link_named(&name).await?;
         made.ok_or_else(|| Waiting(format!("{name} vanished while it was set up: is its namespace gone?")))
     }
 
@@ -242,36 +273,27 @@ impl Workbench<'_> {
 }
 
 /// A port whose interface is ready.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Ready {
     interface: Interface,
     /// Name of the host side.
     name: String,
 }
 
-fn open(path: &Path) -> Result<Namespace, Waiting> {
-    let words = |e: io::Error| match e.kind() {
-        io::ErrorKind::NotFound => Waiting(format!(
-            "there is no network namespace {}: it attaches when there is",
-            path.display()
-        )),
-        _ => Waiting(format!("cannot open the network namespace {}: {e}", path.display())),
-    };
-    let namespace = Namespace::open(path).map_err(words)?;
-    let identity = namespace.identity().map_err(words)?;
-    if Some(identity) == netns::own() {
-        let text = format!(
-            "{} is the host's own network namespace: attach an interface instead",
-            path.display()
-        );
-        return Err(Waiting(text));
+/// What counts of a link: a carrier that comes and goes, as when a virtual machine starts, is nothing to act on.
+fn outline(link: &Link) -> Link {
+    Link {
+        operational: false,
+        ..link.clone()
     }
-    Ok(namespace)
 }
 
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
+fn oldest(kept: &KeptPorts) -> BTreeSet<EndpointName> {
+    let mut turns: Vec<_> = kept.iter().map(|(endpoint, kept)| (kept.turn, endpoint)).collect();
+    turns.sort_unstable();
+    turns
+        .into_iter()
+        .take(AGAIN)
+        .map(|(_, endpoint)| endpoint.clone())
+        .collect()
 }

@@ -1,10 +1,17 @@
 //! What runs, for an operator to see.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use datapath_common::{AUDIT_CONNECTIONS_FULL, Connection};
+use tokio::time::Instant;
 
 use crate::bpffs::{Pins, entries, parse_hook};
 use crate::error::Error;
+use crate::maps::Maps;
 use crate::netlink::Link;
+use crate::sweep;
 
 /// What runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +24,58 @@ pub struct Status {
     pub fallbacks: Vec<String>,
     /// Underlay interfaces with their MTU.
     pub underlay: Vec<(String, u32)>,
+    /// How full the tables of traffic are.
+    pub counts: Counts,
+}
+
+/// How full the tables of traffic are; up to [`COUNTED_FOR`] old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections in which both ends were heard.
+    pub connections: usize,
+    /// All other connections.
+    pub half_open: usize,
+    /// Decisions that are remembered.
+    pub flows: usize,
+    /// Connections since the maps were made that found the table of connections full and went on among the half-open.
+    pub connections_full: u64,
+}
+
+/// Counting copies whole tables, so it is not done more often.
+pub const COUNTED_FOR: Duration = Duration::from_secs(10);
+
+/// What was counted last, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(Mutex<Option<(Instant, Counts)>>);
+
+impl Counted {
+    /// What was counted last if it is young enough, or else what is counted at `now`.
+    pub(crate) fn counts(&self, maps: &Maps, now: Instant) -> Result<Counts, Error> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, counts)) = *last
+            && now.duration_since(at) < COUNTED_FOR
+        {
+            return Ok(counts);
+        }
+        let counts = maps.count_traffic(sweep::seconds())?;
+        *last = Some((now, counts));
+        Ok(counts)
+    }
+}
+
+impl Maps {
+    fn count_traffic(&self, now: u32) -> Result<Counts, Error> {
+        let is_live = |connection: &Connection| !sweep::is_over(*connection, now);
+        Ok(Counts {
+            connections: self.connections.count(is_live)?,
+            half_open: self.half_open.count(is_live)?,
+            flows: self.flows.count(|_| true)?,
+            connections_full: self
+                .audits()?
+                .get(&AUDIT_CONNECTIONS_FULL)
+                .map_or(0, |count| count.packets),
+        })
+    }
 }
 
 /// A program on an interface.

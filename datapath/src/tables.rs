@@ -4,9 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::diff::Key;
-use crate::numbers::Numbers;
-use datapath_common::{Address, Neighbour, NeighbourKey, Peer, Port, Segment, Station, StationKey, mapped};
+use datapath_common::{
+    Address, Domain, Hop, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED, Route, RouteKey,
+    Rule, Segment, Station, StationKey, mapped,
+};
+
+/// A key of a trie. Ordered by its data first, so that what shares the first field lies together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Prefix<K> {
+    pub(crate) data: K,
+    /// How many leading bits of `data` count.
+    pub(crate) length: u32,
+}
+
+/// Bits of a trie's key before the address: VNI or router, and family.
+pub(crate) const PREFIX_HEAD: u32 = 64;
 
 /// The content of the maps, key by key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +29,18 @@ pub(crate) struct Tables {
     pub(crate) stations: BTreeMap<StationKey, Station>,
     /// `NEIGHBOURS`: whose an IP address is.
     pub(crate) neighbours: BTreeMap<NeighbourKey, Neighbour>,
+    /// `PREFIXES`: who else may use an IP address as a source.
+    pub(crate) prefixes: BTreeMap<Prefix<PrefixKey>, Neighbour>,
     /// `SEGMENTS`: what a VNI is.
     pub(crate) segments: BTreeMap<u32, Segment>,
+    /// `DOMAINS`: what a domain allows.
+    pub(crate) domains: BTreeMap<u32, Domain>,
+    /// `RULES`, set by set.
+    pub(crate) rules: BTreeMap<MemberKey, Rule>,
+    /// `ROUTES`, router by router.
+    pub(crate) routes: BTreeMap<Prefix<RouteKey>, Route>,
+    /// `HOPS`, set by set.
+    pub(crate) hops: BTreeMap<MemberKey, Hop>,
     /// `PEERS`: how to get to a host. Shared by all domains.
     pub(crate) peers: BTreeMap<u32, Peer>,
     /// `VTEPS`: who may send tunnels to us. Shared by all domains.
@@ -26,77 +48,127 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Splits off what a change of one domain may touch: what has its number or one of `vnis`, what has a VNI that no
-    /// segment knows (left by a run that ended half way), and the hosts, which all domains share. Ports of another
-    /// domain in one of `vnis` are among it: that domain lost the VNI and they must not send into it. Returns that
-    /// and the rest.
-    pub(crate) fn split(self, domain: u32, vnis: &BTreeSet<u32>) -> (Self, Self) {
-        let foreign: BTreeSet<u32> = self
-            .segments
-            .iter()
-            .filter(|(vni, s)| s.domain != domain && !vnis.contains(vni))
-            .map(|(v, _)| *v)
-            .collect();
-        let (ports, other_ports) = self
-            .ports
-            .into_iter()
-            .partition(|(_, port)| port.domain == domain || vnis.contains(&port.vni));
-        let (stations, other_stations) = self
-            .stations
-            .into_iter()
-            .partition(|(key, _)| !foreign.contains(&key.vni));
-        let (neighbours, other_neighbours) = self
-            .neighbours
-            .into_iter()
-            .partition(|(key, _)| !foreign.contains(&key.vni));
-        let (segments, other_segments) = self.segments.into_iter().partition(|(vni, _)| !foreign.contains(vni));
-        let mine = Self {
-            ports,
-            stations,
-            neighbours,
-            segments,
-            peers: self.peers,
-            vteps: self.vteps,
-        };
-        let rest = Self {
-            ports: other_ports,
-            stations: other_stations,
-            neighbours: other_neighbours,
-            segments: other_segments,
-            ..Self::default()
-        };
-        (mine, rest)
-    }
-
-    /// Hosts that stations refer to.
-    pub(crate) fn hosts_in_use(&self) -> BTreeSet<u32> {
-        self.stations
-            .values()
-            .map(|s| s.peer)
-            .filter(|peer| *peer != datapath_common::HERE)
-            .collect()
-    }
-
-    /// What has the number of a domain that has no name. Stations and neighbours are found by their segment's absence.
-    pub(crate) fn nameless(&self, numbers: &Numbers) -> Vec<Key> {
-        let is_nameless = |number: &u32| numbers.name(*number).is_none();
-        let ports = self.ports.iter().filter(|(_, port)| is_nameless(&port.domain));
-        let segments = self.segments.iter().filter(|(_, segment)| is_nameless(&segment.domain));
-        ports
-            .map(|(ifindex, _)| Key::Port(*ifindex))
-            .chain(segments.map(|(vni, _)| Key::Segment(*vni)))
-            .collect()
-    }
-
     /// Numbers of domains and endpoints that entries refer to.
     pub(crate) fn numbers_in_use(&self) -> BTreeSet<u32> {
         let ports = self.ports.values().flat_map(|port| [port.domain, port.endpoint]);
         let segments = self.segments.values().map(|segment| segment.domain);
         ports
             .chain(segments)
+            .chain(self.domains.keys().copied())
             .chain(self.stations.values().map(|station| station.endpoint))
             .collect()
     }
+
+    /// The rules of a set, in their order.
+    pub(crate) fn rules_of(&self, set: u32) -> Vec<Rule> {
+        members(&self.rules, set).map(|(_, rule)| *rule).collect()
+    }
+
+    /// The next hops of a set, in their order.
+    pub(crate) fn hops_of(&self, set: u32) -> Vec<Hop> {
+        members(&self.hops, set).map(|(_, hop)| *hop).collect()
+    }
+
+    /// The routes of a router.
+    pub(crate) fn routes_of(&self, router: u32) -> impl Iterator<Item = (&Prefix<RouteKey>, &Route)> {
+        let first = |router: u32| Prefix {
+            data: RouteKey {
+                router: router.to_be_bytes(),
+                family: [0; 4],
+                address: [0; 16],
+            },
+            length: 0,
+        };
+        self.routes
+            .range(first(router)..)
+            .take_while(move |(key, _)| key.data.router == router.to_be_bytes())
+    }
+
+    /// The segments into which a route leads.
+    pub(crate) fn leads_to(&self, route: &Route) -> BTreeSet<u32> {
+        match route.kind {
+            ROUTE_CONNECTED => [route.vni].into(),
+            _ => self.hops_of(route.set).iter().map(|hop| hop.vni).collect(),
+        }
+    }
+
+    /// Whether a set or a router has this number.
+    pub(crate) fn has_number(&self, number: u32) -> bool {
+        members(&self.rules, number).next().is_some()
+            || members(&self.hops, number).next().is_some()
+            || self.routes_of(number).next().is_some()
+            || self.segments.values().any(|segment| segment.router == number)
+            || self.domains.values().any(|d| [d.egress, d.ingress].contains(&number))
+    }
+
+    /// The highest number of a set or a router.
+    pub(crate) fn highest_number(&self) -> u32 {
+        let sets = [
+            self.rules.last_key_value().map(|(key, _)| key.set),
+            self.hops.last_key_value().map(|(k, _)| k.set),
+        ];
+        let routes = self
+            .routes
+            .last_key_value()
+            .map(|(key, _)| u32::from_be_bytes(key.data.router));
+        let domains = self.domains.values().flat_map(|domain| [domain.egress, domain.ingress]);
+        let segments = self.segments.values().map(|segment| segment.router);
+        let stored = sets.into_iter().flatten().chain(routes);
+        stored.chain(domains).chain(segments).max().unwrap_or_default()
+    }
+
+    /// MAC addresses of the owners of prefixes of a segment that cover another one (or an address: 128 bits).
+    pub(crate) fn covering(&self, vni: u32, inner: Prefix<Address>) -> impl Iterator<Item = [u8; 6]> {
+        let of_segment = self
+            .prefixes
+            .range(first_prefix(vni)..)
+            .take_while(move |(key, _)| vni_of(key) == vni);
+        of_segment
+            .filter(move |(outer, _)| {
+                let length = outer.length.saturating_sub(PREFIX_HEAD);
+                length <= inner.length && starts_alike(&outer.data.address, &inner.data, length)
+            })
+            .map(|(_, owner)| owner.mac)
+    }
+}
+
+/// The segment of a prefix.
+pub(crate) fn vni_of(prefix: &Prefix<PrefixKey>) -> u32 {
+    u32::from_be_bytes(prefix.data.vni)
+}
+
+/// Not above any prefix of a segment.
+pub(crate) fn first_prefix(vni: u32) -> Prefix<PrefixKey> {
+    Prefix {
+        data: PrefixKey {
+            vni: vni.to_be_bytes(),
+            family: [0; 4],
+            address: [0; 16],
+        },
+        length: 0,
+    }
+}
+
+/// The members of a set, in their order.
+pub(crate) fn members<V>(sets: &BTreeMap<MemberKey, V>, set: u32) -> impl Iterator<Item = (&MemberKey, &V)> {
+    sets.range(MemberKey { set, index: 0 }..=MemberKey { set, index: u32::MAX })
+}
+
+/// 4 or 6, as tries have it.
+pub(crate) fn family(ip: IpAddr) -> [u8; 4] {
+    let family: u32 = if ip.is_ipv4() { 4 } else { 6 };
+    family.to_be_bytes()
+}
+
+/// Of a prefix's length, how many bits of a trie's key that is.
+pub(crate) fn trie_length(ip: IpAddr, length: u8) -> u32 {
+    let mapping = if ip.is_ipv4() { 96 } else { 0 };
+    PREFIX_HEAD + mapping + u32::from(length)
+}
+
+fn starts_alike(a: &Address, b: &Address, length: u32) -> bool {
+    let differ = u128::from_be_bytes(*a) ^ u128::from_be_bytes(*b);
+    differ.leading_zeros() >= length.min(128)
 }
 
 /// The form in which maps hold an address.
@@ -116,31 +188,6 @@ pub(crate) fn ip(address: Address) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn segment(domain: u32) -> Segment {
-        Segment {
-            domain,
-            flags: 0,
-            mtu: 1400,
-        }
-    }
-
-    fn station(vni: u32, peer: u32) -> (StationKey, Station) {
-        let key = StationKey {
-            vni,
-            mac: [2, 0, 0, 0, 0, 1],
-            zero: [0; 2],
-        };
-        (
-            key,
-            Station {
-                peer,
-                ifindex: 0,
-                endpoint: 0,
-                flags: 0,
-            },
-        )
-    }
-
     #[test]
     fn addresses_survive_the_way_through_a_map() {
         for text in ["192.0.2.1", "2001:db8::1", "::1"] {
@@ -150,18 +197,49 @@ mod tests {
     }
 
     #[test]
-    fn a_split_takes_the_domain_its_vnis_orphans_and_all_hosts() {
+    fn a_prefix_covers_what_starts_with_it() {
+        let prefix = |text: &str, length| {
+            let ip: IpAddr = text.parse().expect("an address");
+            let data = PrefixKey {
+                vni: 7_u32.to_be_bytes(),
+                family: family(ip),
+                address: address(ip),
+            };
+            Prefix {
+                data,
+                length: trie_length(ip, length),
+            }
+        };
+        let owner = |last| Neighbour {
+            mac: [2, 0, 0, 0, 0, last],
+            flags: 0,
+            groups: [0; 4],
+        };
         let tables = Tables {
-            segments: [(10, segment(1)), (20, segment(2)), (30, segment(3))].into(),
-            stations: [station(10, 7), station(20, 8), station(30, 9), station(99, 7)].into(),
-            vteps: [([1; 16], 7)].into(),
+            prefixes: [
+                (prefix("0.0.0.0", 0), owner(1)),
+                (prefix("10.1.0.0", 16), owner(2)),
+                (prefix("10.1.2.3", 32), owner(3)),
+                (prefix("fd00::", 8), owner(4)),
+            ]
+            .into(),
             ..Tables::default()
         };
-        let (mine, rest) = tables.split(1, &[30].into());
-        assert_eq!(mine.stations.keys().map(|k| k.vni).collect::<Vec<_>>(), [10, 30, 99]);
-        assert_eq!(mine.segments.keys().copied().collect::<Vec<_>>(), [10, 30]);
-        assert_eq!(mine.vteps.len(), 1);
-        assert_eq!(rest.stations.keys().map(|k| k.vni).collect::<Vec<_>>(), [20]);
-        assert_eq!(rest.hosts_in_use(), [8].into());
+        let table = [
+            (7, "10.1.2.3", 128, vec![1, 2, 3]),
+            (7, "10.1.2.0", 96 + 24, vec![1, 2]),
+            (7, "10.0.0.0", 96 + 8, vec![1]),
+            (7, "fd00::1", 128, vec![4]),
+            (7, "fe80::1", 128, vec![]),
+            (8, "10.1.2.3", 128, vec![]),
+        ];
+        for (vni, text, length, expected) in table {
+            let data = address(text.parse().expect("an address"));
+            let owners: Vec<u8> = tables
+                .covering(vni, Prefix { data, length })
+                .map(|mac| mac[5])
+                .collect();
+            assert_eq!(owners, expected, "{text}/{length} of {vni}");
+        }
     }
 }

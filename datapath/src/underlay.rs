@@ -90,6 +90,7 @@ mod tests {
             ipv4: Some([192, 0, 2, 1].into()),
             ipv6: None,
             port: 4789,
+            geneve_port: 6081,
         };
         assert_eq!(interfaces(&local, &links, &addresses, &peers), [2, 3].into());
     }

@@ -13,8 +13,17 @@ state() {
     printf '%s/%s' "$STATE_ROOT" "$lab_id"
 }
 
+# How to call lab.sh for this lab, as messages say it.
+script() {
+    if [[ $lab_id == lab ]]; then
+        printf '%s' "$0"
+    else
+        printf '%s --id %s' "$0" "$lab_id"
+    fi
+}
+
 need_lab() {
-    [[ -d $(state) ]] || die "there is no lab '$lab_id'; make it with: deploy/lab.sh --id $lab_id up"
+    [[ -d $(state) ]] || die "there is no lab '$lab_id'; make it with: $(script) up"
 }
 
 # Everything of lab.sh that asks for a host passes here.

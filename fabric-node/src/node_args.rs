@@ -20,7 +20,7 @@ use crate::config::{API_PORT, Address, Config};
   first host:   fabric-node init && systemctl start fabric-node && fabricctl token create
   other hosts:  fabric-node join TOKEN && systemctl start fabric-node
 
-Ports: UDP 7790 (mesh: QUIC) and UDP 4789 (VXLAN) between all hosts; TCP 7791 (API) where it is set.
+Ports: UDP 7790 (mesh: QUIC), UDP 4789 (VXLAN) and UDP 6081 (Geneve) between all hosts; TCP 7791 (API) where it is set.
 
 Exit codes:
   0 done, 1 refused, 2 wrong usage or configuration, 75 try again later, 77 no permission")]

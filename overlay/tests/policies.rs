@@ -176,25 +176,35 @@ fn policies(versions: usize) -> impl Strategy<Value = Vec<Vec<String>>> {
     prop::collection::vec(prop::collection::vec(policy(), 1..=versions), 0..4)
 }
 
-fn connection() -> impl Strategy<Value = (usize, Connection)> {
-    let far = prop::sample::select(vec![
+/// Every endpoint with every connection that the rules above tell apart.
+fn connections() -> impl Iterator<Item = (usize, Connection)> {
+    let fars = [
         "10.0.0.2",
         "10.0.0.3",
         "10.0.0.4",
         "10.0.0.5",
         "192.0.2.9",
         "198.51.100.1",
-    ]);
-    let direction = prop::sample::select(vec![Direction::Ingress, Direction::Egress]);
-    let protocol = prop::sample::select(vec![1u8, 6, 17, 47, 132]);
-    let port = prop::sample::select(vec![0u16, 80, 95, 443]);
-    let connection = (direction, far, protocol, port).prop_map(|(direction, far, protocol, port)| Connection {
-        direction,
-        far: far.parse().unwrap(),
-        protocol,
-        port,
-    });
-    (0..ENDPOINTS.len(), connection)
+    ];
+    let spoken = [(1, 0), (6, 80), (6, 95), (6, 443), (17, 80), (47, 0), (132, 0)];
+    let ends = (0..ENDPOINTS.len()).flat_map(move |n| fars.into_iter().map(move |far| (n, far)));
+    ends.flat_map(move |(n, far)| {
+        let directed = [Direction::Ingress, Direction::Egress].into_iter();
+        directed.flat_map(move |direction| {
+            spoken.into_iter().map(move |(protocol, port)| {
+                let far = far.parse().unwrap();
+                (
+                    n,
+                    Connection {
+                        direction,
+                        far,
+                        protocol,
+                        port,
+                    },
+                )
+            })
+        })
+    })
 }
 
 fn view(allow: bool, policies: &[Vec<String>]) -> View {
@@ -253,48 +263,93 @@ fn local<'a>(view: &'a View, forwarding: &'a Forwarding, n: usize) -> (&'a Stati
 
 proptest! {
     #[test]
-    fn rules_decide_as_their_policies_say(allow: bool, policies in policies(1), (n, connection) in connection()) {
+    fn rules_decide_as_their_policies_say(allow: bool, policies in policies(1)) {
         let view = view(allow, &policies);
         let forwarding = overlay::compile(&view, lab::node("alpha"));
-        let (station, labels) = local(&view, &forwarding, n);
-        let expected = naive(&view, &chosen(&view, 0), labels, connection);
-        prop_assert_eq!(decide(&forwarding, station, connection), expected);
+        let chosen = chosen(&view, 0);
+        for (n, connection) in connections() {
+            let (station, labels) = local(&view, &forwarding, n);
+            let expected = naive(&view, &chosen, labels, connection);
+            prop_assert_eq!(decide(&forwarding, station, connection), expected, "{:?}", connection);
+        }
     }
 
     #[test]
-    fn versions_let_through_only_what_each_would(allow: bool, policies in policies(3), (n, connection) in connection()) {
+    fn versions_let_through_only_what_each_would(allow: bool, policies in policies(3)) {
         let view = view(allow, &policies);
         let forwarding = overlay::compile(&view, lab::node("alpha"));
-        let (station, labels) = local(&view, &forwarding, n);
-        if decide(&forwarding, station, connection) {
-            // 0..6 meets every version of lists of one, two and three.
-            for choice in 0..6 {
-                prop_assert!(naive(&view, &chosen(&view, choice), labels, connection), "choice {}", choice);
+        // 0..6 meets every version of lists of one, two and three.
+        let choices: Vec<_> = (0..6).map(|choice| chosen(&view, choice)).collect();
+        for (n, connection) in connections() {
+            let (station, labels) = local(&view, &forwarding, n);
+            if decide(&forwarding, station, connection) {
+                let all = choices.iter().all(|chosen| naive(&view, chosen, labels, connection));
+                prop_assert!(all, "{:?}", connection);
             }
         }
     }
 
     #[test]
-    fn equal_versions_decide_as_one(allow: bool, policies in policies(1), (n, connection) in connection()) {
+    fn equal_versions_decide_as_one(allow: bool, policies in policies(1)) {
         let twice: Vec<Vec<String>> = policies.iter().map(|versions| [&versions[..], &versions[..]].concat()).collect();
-        let (one, two) = (view(allow, &policies), view(allow, &twice));
-        let decision = |view: &View| {
-            let forwarding = overlay::compile(view, lab::node("alpha"));
-            decide(&forwarding, local(view, &forwarding, n).0, connection)
-        };
-        prop_assert_eq!(decision(&one), decision(&two));
-    }
-
-    #[test]
-    fn an_empty_list_of_peers_is_nobody(action in prop::sample::select(vec!["allow", "deny"]), (n, connection) in connection()) {
-        let spec = format!("{{appliesTo: {{}}, ingress: [{{action: {action}, from: {{cidrs: []}}}}], egress: [{{action: {action}, to: {{cidrs: []}}}}]}}");
-        for default in [false, true] {
-            let view = view(default, &[vec![spec.clone()]]);
-            let forwarding = overlay::compile(&view, lab::node("alpha"));
-            let station = local(&view, &forwarding, n).0;
-            prop_assert_eq!(decide(&forwarding, station, connection), default);
+        let views = [view(allow, &policies), view(allow, &twice)];
+        let [one, two] = views.each_ref().map(|view| overlay::compile(view, lab::node("alpha")));
+        for (n, connection) in connections() {
+            let [one, two] = [(&views[0], &one), (&views[1], &two)]
+                .map(|(view, forwarding)| decide(forwarding, local(view, forwarding, n).0, connection));
+            prop_assert_eq!(one, two, "{:?}", connection);
         }
     }
+}
+
+#[test]
+fn an_empty_list_of_peers_is_nobody() {
+    for (default, action) in [(false, "allow"), (true, "deny"), (false, "deny"), (true, "allow")] {
+        let rules = |side| format!("[{{action: {action}, {side}: {{cidrs: []}}}}]");
+        let spec = format!(
+            "{{appliesTo: {{}}, ingress: {}, egress: {}}}",
+            rules("from"),
+            rules("to")
+        );
+        let view = view(default, &[vec![spec]]);
+        let forwarding = overlay::compile(&view, lab::node("alpha"));
+        for (n, connection) in connections() {
+            let station = local(&view, &forwarding, n).0;
+            assert_eq!(decide(&forwarding, station, connection), default, "{connection:?}");
+        }
+    }
+}
+
+#[test]
+fn a_version_denies_at_its_own_priority() {
+    let deny = "{priority: 30, appliesTo: {}, ingress: [{action: allow, protocol: tcp, ports: [80]}, {action: deny, protocol: tcp}]}";
+    let allow = "{priority: 10, appliesTo: {}, ingress: [{action: allow}]}";
+    let between = "{priority: 20, appliesTo: {}, ingress: [{action: allow, protocol: tcp}]}";
+    let view = view(
+        false,
+        &[vec![deny.to_owned(), allow.to_owned()], vec![between.to_owned()]],
+    );
+    let forwarding = overlay::compile(&view, lab::node("alpha"));
+    let station = local(&view, &forwarding, 0).0;
+    let decided = |protocol, port| {
+        let (direction, far) = (Direction::Ingress, "192.0.2.9".parse().unwrap());
+        decide(
+            &forwarding,
+            station,
+            Connection {
+                direction,
+                far,
+                protocol,
+                port,
+            },
+        )
+    };
+    assert!(decided(6, 80), "no version denies it, and the policy between allows it");
+    assert!(
+        !decided(6, 443),
+        "one version denies it before the policy between is asked"
+    );
+    assert!(!decided(17, 53), "one version says nothing of it");
 }
 
 #[test]
@@ -335,4 +390,79 @@ fn a_policy_of_a_later_release_lets_nothing_through() {
     let conditions = &forwarding.conditions[&(overlay::object::Kind::SecurityPolicy, "p".to_owned())];
     let reasons: Vec<&str> = conditions.iter().map(|condition| condition.reason).collect();
     assert_eq!(reasons, ["DeniesAll", "Unreadable"]);
+}
+
+/// The example as it would be stored, with each endpoint on alpha.
+fn example() -> View {
+    let text = include_str!("../../deploy/examples/routed.yaml");
+    let documents = overlay::manifest::parse("routed.yaml", text).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    let objects: Vec<_> = documents.into_iter().map(|document| document.object).collect();
+    let verdicts = overlay::admission::admit(&overlay::catalogue::Catalogue::default(), &objects);
+    let changes = verdicts
+        .into_values()
+        .next()
+        .unwrap()
+        .unwrap_or_else(|refusals| panic!("{}", refusals[0]));
+    let mut text = "domain: shop\nhosts: {alpha: {ipv4: 192.0.2.1}}\nattachments:\n".to_owned();
+    for (n, change) in changes.iter().enumerate() {
+        if change.object.kind() == overlay::object::Kind::Endpoint {
+            text += &format!(
+                "- {{endpoint: {}, host: alpha, interface: tap{n}}}\n",
+                change.object.name
+            );
+        }
+    }
+    text += "objects:\n";
+    for change in changes {
+        let manifest = serde_norway::to_value(&change.object).unwrap();
+        let indented = serde_norway::to_string(&manifest).unwrap().replace('\n', "\n  ");
+        text += &format!("- stamp: 1\n  {}\n", indented.trim_end());
+    }
+    seen(&lab::Input::read(&text))
+}
+
+#[test]
+fn the_example_lets_through_what_it_says() {
+    let view = example();
+    let forwarding = overlay::compile(&view, lab::node("alpha"));
+    assert_eq!(forwarding.conditions, Default::default());
+    let station = |name: &str| {
+        forwarding
+            .stations
+            .values()
+            .find(|it| it.endpoint.as_str() == name)
+            .unwrap()
+    };
+    let table = [
+        ("client-2", "web-1", 6, 80, true),
+        ("db-3", "web-1", 6, 80, true),
+        ("web-1", "db-3", 6, 5432, true),
+        ("client-2", "db-3", 6, 5432, false),
+        ("web-1", "db-3", 6, 80, false),
+        ("web-1", "db-3", 17, 5432, false),
+        ("client-2", "web-1", 6, 443, false),
+        ("client-2", "web-1", 1, 0, false),
+        ("web-1", "client-2", 6, 80, false),
+    ];
+    for (from, to, protocol, port, expected) in table {
+        let (from, to) = (station(from), station(to));
+        for v4 in [true, false] {
+            let far = |station: &Station| *station.addresses.iter().find(|a| a.is_ipv4() == v4).unwrap();
+            let connection = |direction, far| Connection {
+                direction,
+                far,
+                protocol,
+                port,
+            };
+            let egress = decide(&forwarding, from, connection(Direction::Egress, far(to)));
+            let ingress = decide(&forwarding, to, connection(Direction::Ingress, far(from)));
+            assert_eq!(
+                egress && ingress,
+                expected,
+                "{} to {} {protocol} {port}",
+                from.endpoint,
+                to.endpoint
+            );
+        }
+    }
 }

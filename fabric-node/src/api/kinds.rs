@@ -32,7 +32,11 @@ pub fn all() -> Vec<KindInfo> {
 /// The kind that a person means: singular, plural or short, in any case. The error names the nearest one.
 pub fn parse(text: &str) -> Result<Kind, String> {
     let lower = text.to_ascii_lowercase();
-    let lower = if lower == "policies" { short(Kind::SecurityPolicy) } else { &lower };
+    let lower = if lower == "policies" {
+        short(Kind::SecurityPolicy)
+    } else {
+        &lower
+    };
     match Kind::ALL.into_iter().find(|kind| short(*kind) == lower) {
         Some(kind) => Ok(kind),
         None => text

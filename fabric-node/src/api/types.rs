@@ -176,7 +176,7 @@ pub struct Drop {
 /// An object with what is known of it. Without `status` it is a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Object {
-    /// `Domain`, `Network` or `Endpoint`.
+    /// `Domain`, `Network`, `Endpoint`, `Router` or `SecurityPolicy`.
     pub kind: String,
     /// The domain it belongs to.
     pub domain: String,

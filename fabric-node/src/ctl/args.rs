@@ -78,12 +78,14 @@ A manifest is YAML or JSON with any number of documents:
 
     /// Lists objects of a kind
     #[command(
-        after_help = "Examples:\n  fabricctl get domains\n  fabricctl get endpoints -d red\n  fabricctl get network front -d red -o yaml\n\nKinds: Domain, Network, Endpoint; also in the plural, and as dom, net, ep."
+        after_help = "Examples:\n  fabricctl get domains\n  fabricctl get endpoints -d red\n  fabricctl get network front -d red -o yaml\n  fabricctl get policies -d red\n\nKinds: Domain, Network, Endpoint, Router, SecurityPolicy; also in the plural, and as dom, net, ep, rt, policy."
     )]
     Get(GetArgs),
 
     /// Shows one object with its conditions and the hosts on which it is in force
-    #[command(after_help = "Examples:\n  fabricctl describe endpoint web-1 -d red")]
+    #[command(
+        after_help = "Examples:\n  fabricctl describe endpoint web-1 -d red\n  fabricctl describe policy web -d red"
+    )]
     Describe(NamedArgs),
 
     /// Deletes an object; refused while others depend on it
@@ -138,7 +140,7 @@ pub struct ApplyArgs {
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// Domain, Network or Endpoint
+    /// Domain, Network, Endpoint, Router or SecurityPolicy
     #[arg(value_parser = kinds::parse)]
     pub kind: Kind,
 
@@ -153,7 +155,7 @@ pub struct GetArgs {
 /// Names one object.
 #[derive(Debug, Args)]
 pub struct NamedArgs {
-    /// Domain, Network or Endpoint
+    /// Domain, Network, Endpoint, Router or SecurityPolicy
     #[arg(value_parser = kinds::parse)]
     pub kind: Kind,
 

@@ -1,5 +1,6 @@
-//! `fabricctl`: arguments ([`args`]), the way to a daemon ([`client`] over [`stream`], as an [`identity`]), one function per command ([`run`]), and how
-//! answers look ([`show`], [`tables`], [`problem`]). It holds no state and decides nothing: the daemon does.
+//! `fabricctl`: arguments ([`args`]), the way to a daemon ([`client`] over [`stream`], as an [`identity`]), one function
+//! per command ([`run`]), and how answers look ([`show`], [`tables`], [`specs`], [`problem`]). It holds no state and decides
+//! nothing: the daemon does.
 
 pub mod args;
 mod client;
@@ -10,6 +11,7 @@ mod place;
 mod problem;
 mod run;
 mod show;
+mod specs;
 mod stream;
 mod tables;
 mod user;

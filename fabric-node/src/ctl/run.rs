@@ -175,7 +175,7 @@ fn object_path(object: &NamedArgs) -> Result<String, Problem> {
     let domain = match (&object.domain, object.kind) {
         (Some(domain), _) => domain,
         (None, Kind::Domain) => &object.name,
-        (None, Kind::Network | Kind::Endpoint) => return Err(Problem::NoDomain),
+        (None, Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy) => return Err(Problem::NoDomain),
     };
     Ok(format!("/v1/domains/{domain}/{}/{}", object.kind, object.name))
 }

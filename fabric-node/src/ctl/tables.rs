@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 
+use super::specs;
 use crate::api::types::{
     Applied, Attached, Condition, Deleted, Detached, Drop, Object, ObjectStatus, Peer, PeerState, Programmed, Status,
 };
@@ -221,11 +222,41 @@ pub(super) fn objects(objects: &[Object]) -> String {
             let header = ["DOMAIN", "NAME", "NETWORK", "MAC", "ADDRESSES", "HOST", "CONDITIONS"];
             grid(&header, objects.iter().map(endpoint_row))
         }
+        Some("Router") => grid(
+            &["DOMAIN", "NAME", "NETWORKS", "ROUTES", "CONDITIONS"],
+            objects
+                .iter()
+                .map(|router| row(router, specs::router_cells(&router.spec))),
+        ),
+        Some("SecurityPolicy") => {
+            let header = [
+                "DOMAIN",
+                "NAME",
+                "PRIORITY",
+                "APPLIES TO",
+                "INGRESS",
+                "EGRESS",
+                "CONDITIONS",
+            ];
+            let rows = objects.iter();
+            grid(
+                &header,
+                rows.map(|policy| row(policy, specs::policy_cells(&policy.spec))),
+            )
+        }
         Some(_) | None => {
             let row = |object: &Object| vec![object.kind.clone(), object.domain.clone(), object.name.clone()];
             grid(&["KIND", "DOMAIN", "NAME"], objects.iter().map(row))
         }
     }
+}
+
+/// Names, what the spec says (nothing is known of one that cannot be read), conditions.
+fn row<const N: usize>(object: &Object, cells: Option<[String; N]>) -> Vec<String> {
+    let mut row = vec![object.domain.clone(), object.name.clone()];
+    row.extend(cells.unwrap_or_else(|| std::array::from_fn(|_| NONE.to_owned())));
+    row.push(reasons(&object.status.conditions));
+    row
 }
 
 fn domain_row(object: &Object) -> Vec<String> {
@@ -310,13 +341,18 @@ pub(super) fn object(object: &Object) -> String {
     if let Some(programmed) = &status.programmed {
         lines.push(("In force", in_force(programmed)));
     }
-    let spec = serde_norway::to_string(&object.spec).unwrap_or_default();
     let conditions = status
         .conditions
         .iter()
         .map(|c| vec![c.reason.clone(), c.message.clone()]);
+    let spec = specs::described(&object.kind, &object.spec).unwrap_or_else(|| manifest(&object.spec));
+    fields(&lines) + &spec + &section("Conditions", &grid(&["REASON", "MESSAGE"], conditions))
+}
+
+fn manifest(spec: &serde_json::Value) -> String {
+    let spec = serde_norway::to_string(spec).unwrap_or_default();
     let spec: String = spec.lines().map(|line| printable(line) + "\n").collect();
-    fields(&lines) + &section("Spec", &spec) + &section("Conditions", &grid(&["REASON", "MESSAGE"], conditions))
+    section("Spec", &spec)
 }
 
 fn in_force(programmed: &Programmed) -> String {
@@ -330,14 +366,14 @@ fn in_force(programmed: &Programmed) -> String {
     parts.join("; ")
 }
 
-fn fields(lines: &[(&str, String)]) -> String {
+pub(super) fn fields(lines: &[(&str, String)]) -> String {
     lines
         .iter()
         .map(|(name, value)| format!("{:<11}{}\n", format!("{name}:"), printable(value)))
         .collect()
 }
 
-fn section(title: &str, body: &str) -> String {
+pub(super) fn section(title: &str, body: &str) -> String {
     let indented: String = body.lines().map(|line| format!("  {line}\n")).collect();
     format!("{title}:\n{indented}")
 }

@@ -169,7 +169,9 @@ fn refused(refusal: &Refusal, documents: &[Document]) -> Detail {
 fn title(object: &Object) -> String {
     match object.kind() {
         Kind::Domain => format!("Domain {}", object.name),
-        kind @ (Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy) => format!("{kind} {}/{}", object.domain, object.name),
+        kind @ (Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy) => {
+            format!("{kind} {}/{}", object.domain, object.name)
+        }
     }
 }
 

@@ -59,6 +59,45 @@ pub(crate) fn endpoint(name: &str, attached: bool) -> Object {
     }
 }
 
+/// A router of domain red.
+fn router(name: &str) -> Object {
+    let routes = serde_json::json!([
+        {"prefix": "0.0.0.0/0", "via": ["10.0.0.8", "10.0.0.9"]},
+        {"prefix": "10.9.0.0/16", "blackhole": true},
+    ]);
+    Object {
+        kind: text("Router"),
+        spec: serde_json::json!({"networks": ["dmz", "lan"], "routes": routes}),
+        ..bare(name)
+    }
+}
+
+/// A policy of domain red.
+fn policy(name: &str) -> Object {
+    let ingress = serde_json::json!([
+        {"action": "allow", "protocol": "tcp", "ports": ["80", "8000-8999"], "description": "the world"},
+        {"action": "deny", "from": {"selector": {"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}}},
+    ]);
+    let egress = serde_json::json!([{"action": "audit", "to": {"cidrs": ["192.0.2.0/24", "2001:db8::/32"]}, "protocol": "icmp"}]);
+    let selector = serde_json::json!({"matchLabels": {"app": "web"}});
+    Object {
+        kind: text("SecurityPolicy"),
+        spec: serde_json::json!({"priority": 1000, "appliesTo": selector, "ingress": ingress, "egress": egress}),
+        ..bare(name)
+    }
+}
+
+/// An object of which nothing odd is known.
+fn bare(name: &str) -> Object {
+    let object = endpoint(name, true);
+    let status = ObjectStatus {
+        addresses: vec![],
+        attachment: None,
+        ..object.status.clone()
+    };
+    Object { status, ..object }
+}
+
 fn node() -> NodeStatus {
     NodeStatus {
         id: text("aaaaaaaaaaaa"),
@@ -156,6 +195,8 @@ impl Backend for Fleet {
         self.note(format!("list {kind} {domain:?}"));
         match kind {
             Kind::Endpoint => Ok(vec![endpoint("web-1", true), endpoint("web-2", false)]),
+            Kind::Router => Ok(vec![router("core")]),
+            Kind::SecurityPolicy => Ok(vec![policy("web")]),
             Kind::Domain | Kind::Network => Ok(vec![]),
         }
     }
@@ -165,7 +206,11 @@ impl Backend for Fleet {
         if name.as_str() == "nobody" {
             return Err(ApiError::not_found("there is no Endpoint nobody in domain red"));
         }
-        let mut object = endpoint(name.as_str(), true);
+        let mut object = match kind {
+            Kind::Router => router(name.as_str()),
+            Kind::SecurityPolicy => policy(name.as_str()),
+            Kind::Domain | Kind::Network | Kind::Endpoint => endpoint(name.as_str(), true),
+        };
         object.status.programmed = programmed.then(|| Programmed {
             hosts: vec![text("h1")],
             pending: vec![text("h2")],

@@ -163,4 +163,6 @@ fn change(index: usize, given: &Object, before: &Contents, after: &Contents) -> 
 }
 
 #[cfg(test)]
+mod routing_tests;
+#[cfg(test)]
 mod tests;

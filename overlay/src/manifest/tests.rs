@@ -81,7 +81,8 @@ fn documents_become_objects() {
         ]
     );
     let lines: Vec<_> = documents.iter().map(|d| (d.place.document, d.place.line)).collect();
-    assert_eq!(lines, [(Some(1), Some(1)), (Some(2), Some(7)), (Some(3), Some(13))]);
+    let expected = [(1, 1), (2, 7), (3, 13), (4, 22), (5, 31)].map(|(document, line)| (Some(document), Some(line)));
+    assert_eq!(lines, expected);
     let spread = "[\n  {\"kind\": \"Domain\", \"name\": \"red\"},\n\n  {\"kind\": \"Domain\",\n  \"name\": \"blue\"}]";
     let lines: Vec<_> = parse("a", spread).unwrap().iter().map(|d| d.place.line).collect();
     assert_eq!(lines, [Some(2), Some(4)]);

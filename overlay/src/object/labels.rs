@@ -91,6 +91,14 @@ impl From<LabelKey> for String {
 #[serde(try_from = "String", into = "String")]
 pub struct LabelValue(String);
 
+impl LabelValue {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for LabelValue {
     type Error = SpecError;
 

@@ -1,0 +1,538 @@
+//! Random domains that become other ones: what is permitted at each step between them, and which slots that concerns.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use datapath_common::{ACTION_ALLOW, ACTION_DENY, ANY, DOMAIN_ALLOW, Groups, HERE, PREFIX4, slot};
+use membership::id::NodeId;
+use overlay::fact::Binding;
+use overlay::forwarding::{self, Action, Direction, Forwarding, Place, Protocol};
+use overlay::name::{DomainName, EndpointName, Mac, Vni};
+use overlay::object::domain::{DefaultPolicy, Encapsulation};
+use proptest::prelude::*;
+
+use super::*;
+use crate::fresh::Fresh;
+use crate::installed::Installed;
+use crate::lower::{Ground, Interface, Interfaces, Tunnels, keep_tunnels_of, lower};
+use crate::numbers::DomainNumbers;
+use crate::tables::{address, trie_length};
+
+const VNIS: [u32; 2] = [100, 200];
+const STATIONS: u8 = 4;
+const PORTS: [u16; 2] = [80, 443];
+
+/// A station: in which segment, here or elsewhere, which shared address, whether it has a prefix, which groups.
+type Sketch = (Option<usize>, bool, Option<u8>, bool, u8);
+/// A rule: policy, version, is ingress, subject, peer, port, action.
+type RuleSketch = (u8, u16, bool, Option<u16>, u8, usize, u8);
+
+#[derive(Debug, Clone)]
+struct Domains {
+    allow: bool,
+    networks: [bool; 2],
+    stations: Vec<Sketch>,
+    rules: Vec<RuleSketch>,
+    route: u8,
+}
+
+fn domains() -> impl Strategy<Value = Domains> {
+    let station = (
+        proptest::option::weighted(0.8, 0..2_usize),
+        any::<bool>(),
+        proptest::option::of(0..2_u8),
+        any::<bool>(),
+        0..16_u8,
+    );
+    let rule = (
+        0..3_u8,
+        0..2_u16,
+        any::<bool>(),
+        proptest::option::of(0..4_u16),
+        0..6_u8,
+        0..2_usize,
+        0..5_u8,
+    );
+    (
+        any::<bool>(),
+        any::<[bool; 2]>(),
+        proptest::collection::vec(station, usize::from(STATIONS)),
+        proptest::collection::vec(rule, 0..6),
+        0..3_u8,
+    )
+        .prop_map(|(allow, networks, stations, rules, route)| Domains {
+            allow,
+            networks,
+            stations,
+            rules,
+            route,
+        })
+}
+
+/// Some of the one and some of the other, so that most stays as it was.
+fn mixed(a: &Domains, b: &Domains, mask: u16) -> Domains {
+    let pick = |bit: usize| mask >> bit & 1 == 1;
+    let stations = a.stations.iter().zip(&b.stations).enumerate();
+    Domains {
+        allow: if pick(0) { b.allow } else { a.allow },
+        networks: if pick(1) { b.networks } else { a.networks },
+        stations: stations
+            .map(|(at, (a, b))| if pick(2 + at) { *b } else { *a })
+            .collect(),
+        rules: if pick(8) { b.rules.clone() } else { a.rules.clone() },
+        route: if pick(9) { b.route } else { a.route },
+    }
+}
+
+fn label(text: &str) -> EndpointName {
+    text.parse().expect("a label")
+}
+
+fn mac(domain: u8, number: u8) -> Mac {
+    // Shared by both domains for the first two.
+    let domain = if number < 2 { 0 } else { domain };
+    Mac::try_from([2, 0, 0, 0, domain, number]).expect("a MAC address")
+}
+
+fn forwarding(name: &str, domain: u8, sketch: &Domains) -> Forwarding {
+    let vni = |index: usize| Vni::try_from(u64::from(VNIS[index])).expect("a VNI");
+    let mut wanted = Forwarding {
+        domain: label(name),
+        default_policy: if sketch.allow {
+            DefaultPolicy::Allow
+        } else {
+            DefaultPolicy::Deny
+        },
+        encapsulation: Encapsulation::default(),
+        networks: BTreeMap::new(),
+        routers: BTreeMap::new(),
+        rules: rules(&sketch.rules),
+        ports: BTreeMap::new(),
+        stations: BTreeMap::new(),
+        hosts: BTreeMap::new(),
+        conditions: BTreeMap::new(),
+    };
+    for index in (0..2).filter(|index| sketch.networks[*index]) {
+        let segment = forwarding::Segment {
+            vni: vni(index),
+            mtu: 1400,
+            router: Some(label("gw")),
+        };
+        wanted.networks.insert(label(&format!("net-{index}")), segment);
+    }
+    let routes = |networks: &BTreeMap<EndpointName, forwarding::Segment>| {
+        let prefix = |at: usize| format!("10.{at}.0.0/{}", 24 - sketch.route).parse().expect("a prefix");
+        let connected = networks.keys().enumerate();
+        connected
+            .map(|(at, name)| (prefix(at), forwarding::Route::Connected(name.clone())))
+            .collect()
+    };
+    let router = forwarding::Router {
+        mac: mac(domain, 99),
+        addresses: BTreeMap::new(),
+        routes: routes(&wanted.networks),
+    };
+    wanted.routers.insert(label("gw"), router);
+    for (number, (network, here, shared, has_prefix, groups)) in (0..).zip(&sketch.stations) {
+        let Some(index) = network.filter(|index| sketch.networks[*index]) else {
+            continue;
+        };
+        add_station(
+            &mut wanted,
+            domain,
+            (number, index),
+            (*here, *shared, *has_prefix, *groups),
+        );
+    }
+    wanted
+}
+
+fn add_station(
+    wanted: &mut Forwarding,
+    domain: u8,
+    (number, index): (u8, usize),
+    (here, shared, has_prefix, groups): (bool, Option<u8>, bool, u8),
+) {
+    let vni = Vni::try_from(u64::from(VNIS[index])).expect("a VNI");
+    let endpoint = label(&format!("vm-{number}"));
+    let mut addresses: BTreeSet<IpAddr> = [IpAddr::from([10, 0, 0, number])].into();
+    addresses.extend(shared.map(|shared| IpAddr::from([10, 0, 1, shared])));
+    let prefix = format!("10.50.{number}.0/24").parse().expect("a prefix");
+    let station = forwarding::Station {
+        endpoint: endpoint.clone(),
+        place: if here {
+            Place::Here
+        } else {
+            Place::Host(NodeId::of_key(&[7; 32]))
+        },
+        addresses,
+        prefixes: has_prefix.then_some(prefix).into_iter().collect(),
+        groups: (0..4).filter(|group| groups >> group & 1 == 1).collect(),
+    };
+    wanted.stations.insert((vni, mac(domain, number)), station);
+    if here {
+        let port = forwarding::Port {
+            network: label(&format!("net-{index}")),
+            vni,
+            mac: mac(domain, number),
+            addresses: BTreeMap::new(),
+            gateways: BTreeSet::new(),
+            binding: Binding::Namespace {
+                path: PathBuf::from("/"),
+                interface: "eth0".into(),
+            },
+        };
+        wanted.ports.insert(endpoint, port);
+    }
+}
+
+fn rules(sketches: &[RuleSketch]) -> Vec<forwarding::Rule> {
+    let mut sketches = sketches.to_vec();
+    sketches.sort_by_key(|(policy, version, ..)| (*policy, *version));
+    let versions = |policy| {
+        1 + sketches
+            .iter()
+            .filter(|s| s.0 == policy)
+            .map(|s| s.1)
+            .max()
+            .unwrap_or(0)
+    };
+    let rule = |(policy, version, ingress, subject, peer, port, action): &RuleSketch| forwarding::Rule {
+        policy: label(&format!("p{policy}")),
+        number: 0,
+        version: *version,
+        versions: versions(*policy),
+        direction: if *ingress {
+            Direction::Ingress
+        } else {
+            Direction::Egress
+        },
+        subject: *subject,
+        peer: match peer {
+            0..=3 => forwarding::Peer::Group((*peer).into()),
+            4 => forwarding::Peer::Prefix("10.0.0.0/30".parse().expect("a prefix")),
+            _ => forwarding::Peer::Any,
+        },
+        protocol: Protocol::Tcp(PORTS[*port]..=PORTS[*port]),
+        action: match action {
+            0 | 1 => Action::Allow,
+            2 | 3 => Action::Deny,
+            _ => Action::Audit,
+        },
+    };
+    sketches.iter().map(rule).collect()
+}
+
+/// Everything of a host: two domains that fight for the same VNIs.
+struct Machine {
+    installed: Installed,
+    fresh: Fresh,
+}
+
+impl Machine {
+    /// The operations of a change of one domain, and the part of the tables that it makes.
+    fn change(&mut self, domain: u8, name: &str, sketch: &Domains) -> (Vec<Operation>, Tables) {
+        let wanted = forwarding(name, domain, sketch);
+        let first = u32::from(domain) * 100;
+        let endpoints = (0..STATIONS).map(|n| (label(&format!("vm-{n}")), first + 1 + u32::from(n)));
+        let numbers = DomainNumbers {
+            domain: first,
+            endpoints: endpoints.collect(),
+        };
+        let interface = |(name, number): (&EndpointName, &u32)| {
+            let interface = Interface {
+                ifindex: *number,
+                mac: [6; 6],
+                namespace: true,
+            };
+            (name.clone(), interface)
+        };
+        let interfaces: Interfaces = numbers.endpoints.iter().map(interface).collect();
+        let vnis = wanted.networks.values().map(|segment| segment.vni.get()).collect();
+        let mine = self.installed.tables().part(first, &vnis);
+        let tunnels = Tunnels {
+            hosts: [(NodeId::of_key(&[7; 32]), first)].into(),
+            peers: [(first, peer(domain))].into(),
+        };
+        let ground = Ground {
+            numbers: &numbers,
+            interfaces: &interfaces,
+            tunnels: &tunnels,
+            installed: &mine,
+            everything: self.installed.tables(),
+            fresh: &mut self.fresh,
+        };
+        let mut tables = lower(&wanted, ground);
+        keep_tunnels_of(&self.installed.tunnels_of_others(&mine), &mine, &mut tables);
+        (diff(&mine, &tables), tables)
+    }
+}
+
+/// Each domain has a host of its own.
+fn peer(domain: u8) -> Peer {
+    Peer {
+        local: [9; 16],
+        remote: [domain; 16],
+        next_hop: [domain; 16],
+        ifindex: 1,
+        mtu: 1500,
+        flags: 0,
+        source_mac: [0; 6],
+        next_hop_mac: [0; 6],
+    }
+}
+
+/// Every address that a station may have.
+fn universe() -> Vec<Address> {
+    let own = (0..STATIONS).map(|number| [10, 0, 0, number]);
+    let shared = (0..2).map(|number| [10, 0, 1, number]);
+    let prefixes = (0..STATIONS).map(|number| [10, 50, number, 9]);
+    own.chain(shared)
+        .chain(prefixes)
+        .map(|v4| address(IpAddr::from(v4)))
+        .collect()
+}
+
+/// Whose an address of a segment is, by the longest match.
+fn owner<'a>(tables: &'a Tables, vni: u32, ip: &Address) -> Option<&'a Neighbour> {
+    let exact = tables.neighbours.get(&NeighbourKey { vni, address: *ip });
+    let length = trie_length(IpAddr::from([0, 0, 0, 0]), 24);
+    exact.or_else(|| {
+        let prefixes = tables.prefixes.iter();
+        let mut matching = prefixes.filter(|(key, _)| {
+            key.data.vni == vni.to_be_bytes() && key.length == length && key.data.address[..15] == ip[..15]
+        });
+        matching.next().map(|(_, owner)| owner)
+    })
+}
+
+/// An end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    /// Of its segment.
+    domain: u32,
+    /// Whose workload it is in truth.
+    owner: u32,
+    vni: u32,
+    mac: [u8; 6],
+    address: Address,
+}
+
+fn ends(tables: &Tables) -> Vec<(End, Groups)> {
+    let mut ends = Vec::new();
+    for (vni, segment) in &tables.segments {
+        for address in universe() {
+            let Some(owner) = owner(tables, *vni, &address) else {
+                continue;
+            };
+            let key = StationKey {
+                vni: *vni,
+                mac: owner.mac,
+                zero: [0; 2],
+            };
+            if let Some(station) = tables.stations.get(&key) {
+                let end = End {
+                    domain: segment.domain,
+                    owner: if station.peer == HERE {
+                        station.endpoint / 100 * 100
+                    } else {
+                        station.peer
+                    },
+                    vni: *vni,
+                    mac: owner.mac,
+                    address,
+                };
+                ends.push((end, owner.groups));
+            }
+        }
+    }
+    ends
+}
+
+/// Whether an end can send at all.
+fn sends(tables: &Tables, end: &End) -> bool {
+    let key = StationKey {
+        vni: end.vni,
+        mac: end.mac,
+        zero: [0; 2],
+    };
+    let station = tables.stations[&key];
+    if station.peer != HERE {
+        return tables.vteps.values().any(|peer| *peer == station.peer);
+    }
+    let port = tables.ports.get(&station.ifindex);
+    port.is_some_and(|port| (port.domain, port.vni, port.mac) == (end.domain, end.vni, end.mac))
+}
+
+fn permitted(tables: &Tables) -> BTreeSet<(End, End, u16)> {
+    let mut permitted = BTreeSet::new();
+    let ends = ends(tables);
+    for (source, source_groups) in &ends {
+        if !sends(tables, source) {
+            continue;
+        }
+        for (destination, groups) in &ends {
+            let one_station = (source.vni, source.mac) == (destination.vni, destination.mac);
+            if one_station || source.domain != destination.domain {
+                continue;
+            }
+            let Some(domain) = tables.domains.get(&source.domain) else {
+                continue;
+            };
+            for port in PORTS {
+                let leaves = evaluate(
+                    tables,
+                    domain,
+                    domain.egress,
+                    (source_groups, groups, &destination.address),
+                    port,
+                );
+                let enters = evaluate(
+                    tables,
+                    domain,
+                    domain.ingress,
+                    (groups, source_groups, &source.address),
+                    port,
+                );
+                if leaves && enters {
+                    permitted.insert((*source, *destination, port));
+                }
+            }
+        }
+    }
+    permitted
+}
+
+/// Whether a list allows: subject's groups, far end's groups and address.
+fn evaluate(tables: &Tables, domain: &Domain, set: u32, ends: (&Groups, &Groups, &Address), port: u16) -> bool {
+    let is_in = |groups: &Groups, group: u16| groups[usize::from(group / 64)] >> (group % 64) & 1 == 1;
+    let matches = |rule: &Rule| {
+        let subject = rule.subject == ANY || is_in(ends.0, rule.subject);
+        let peer = match rule.peer {
+            ANY => true,
+            PREFIX4 => ends.2[..15] == rule.address[..15] && ends.2[15] < 4,
+            group => is_in(ends.1, group),
+        };
+        subject && peer && (rule.port_low..=rule.port_high).contains(&port)
+    };
+    let rules = tables.rules_of(set);
+    for run in rules.chunk_by(|a, b| a.policy == b.policy) {
+        let first = |version| {
+            run.iter()
+                .find(|r| r.version == version && matches(r) && [ACTION_ALLOW, ACTION_DENY].contains(&r.action))
+        };
+        let found: Vec<_> = (0..run[0].versions)
+            .map(|version| first(version).map(|rule| rule.action))
+            .collect();
+        if found.contains(&Some(ACTION_DENY)) {
+            return false;
+        }
+        if found.iter().all(|action| *action == Some(ACTION_ALLOW)) {
+            return true;
+        }
+    }
+    domain.flags & DOMAIN_ALLOW != 0
+}
+
+/// The slots of whatever decides otherwise after than before.
+fn concerned(before: &Tables, after: &Tables) -> BTreeSet<u32> {
+    let mut slots = BTreeSet::new();
+    for vni in VNIS {
+        for ip in universe() {
+            let (old, new) = (owner(before, vni, &ip), owner(after, vni, &ip));
+            if old != new {
+                slots.extend([old, new].iter().flatten().map(|owner| slot::station(vni, owner.mac)));
+            }
+        }
+        let (old, new) = (before.segments.get(&vni), after.segments.get(&vni));
+        let routes = |tables: &Tables, s: Option<&Segment>| -> Vec<_> {
+            let routes = s.into_iter().flat_map(|s| tables.routes_of(s.router));
+            routes
+                .map(|(key, route)| (key.data.address, key.length, route.kind, route.vni))
+                .collect()
+        };
+        if old != new || routes(before, old) != routes(after, new) {
+            slots.extend([old, new].iter().flatten().map(|segment| slot::domain(segment.domain)));
+        }
+    }
+    let stations = before.stations.keys().chain(after.stations.keys());
+    let changed = stations.filter(|key| before.stations.get(key) != after.stations.get(key));
+    slots.extend(changed.map(|key| slot::station(key.vni, key.mac)));
+    for ifindex in before.ports.keys().chain(after.ports.keys()) {
+        let ports = [before, after].map(|tables| tables.ports.get(ifindex));
+        if ports[0] != ports[1] {
+            slots.extend(ports.iter().flatten().map(|port| slot::station(port.vni, port.mac)));
+        }
+    }
+    let policy = |tables: &Tables, number| {
+        let domain = tables.domains.get(number)?;
+        Some((
+            domain.flags,
+            tables.rules_of(domain.egress),
+            tables.rules_of(domain.ingress),
+        ))
+    };
+    let numbers = before.domains.keys().chain(after.domains.keys());
+    slots.extend(
+        numbers
+            .filter(|n| policy(before, n) != policy(after, n))
+            .map(|n| slot::domain(*n)),
+    );
+    slots
+}
+
+fn names() -> [(u8, DomainName); 2] {
+    [(1, label("red")), (2, label("blue"))]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_step_permits_what_neither_end_permits_and_every_slot_is_bumped(
+        first in domains(), second in domains(), third in domains(), mask in any::<u16>(), who in 0..2_usize,
+    ) {
+        let mut machine = Machine { installed: Installed::default(), fresh: Fresh::above(0) };
+        for ((number, name), sketch) in names().iter().zip([&first, &second]) {
+            let (operations, _) = machine.change(*number, name.as_str(), sketch);
+            operations.iter().for_each(|operation| machine.installed.note(operation));
+        }
+        let base = [&first, &second][who];
+        let (number, name) = &names()[who];
+        let sketch = mixed(base, &third, mask);
+        let before = machine.installed.tables().clone();
+        let numbers_before: BTreeSet<u32> = before.rules.keys().chain(before.hops.keys()).map(|key| key.set).collect();
+        let (operations, wanted) = machine.change(*number, name.as_str(), &sketch);
+
+        let mut steps = Vec::new();
+        for operation in &operations {
+            machine.installed.note(operation);
+            if !matches!(operation, Operation::Bump(_)) {
+                steps.push((operation, permitted(machine.installed.tables())));
+            }
+            if let Operation::Put(Entry::Rule(key, value)) = operation {
+                prop_assert!(before.rules.get(key).is_none_or(|old| old == value) && !numbers_before.contains(&key.set));
+            }
+        }
+        let after = machine.installed.tables();
+        let ends: BTreeSet<_> = permitted(&before).union(&permitted(after)).copied().collect();
+        for (operation, permitted) in steps {
+            let more: Vec<_> = permitted.difference(&ends).collect();
+            prop_assert!(more.is_empty(), "{operation:?} of {operations:?} permits {more:?}");
+        }
+
+        let vnis = wanted.segments.keys().copied().collect();
+        prop_assert_eq!(&after.part(u32::from(*number) * 100, &vnis), &wanted);
+        let (again, _) = machine.change(*number, name.as_str(), &sketch);
+        prop_assert_eq!(again, vec![]);
+
+        let bumped: BTreeSet<u32> = operations.iter().filter_map(|o| match o {
+            Operation::Bump(slot) => Some(*slot),
+            _ => None,
+        }).collect();
+        let needed = concerned(&before, machine.installed.tables());
+        prop_assert!(needed.is_subset(&bumped), "{needed:?} {bumped:?}");
+        let bumps_last = operations.iter().skip_while(|o| !matches!(o, Operation::Bump(_)));
+        prop_assert!(bumps_last.into_iter().all(|o| matches!(o, Operation::Bump(_))));
+    }
+}

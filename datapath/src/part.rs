@@ -1,0 +1,158 @@
+//! What a change of one domain may touch of all that is installed, and what nothing refers to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datapath_common::{MemberKey, NeighbourKey, ROUTE_VIA, StationKey};
+
+use crate::numbers::Numbers;
+use crate::tables::{Prefix, Tables, first_prefix, members, vni_of};
+
+impl Tables {
+    /// What has the domain's number or one of `vnis`, routes of others into one of `vnis`, what nothing refers to (left
+    /// by a change that ended half way), and the hosts, which all domains share. Ports of another domain in one of
+    /// `vnis` are among it: that domain lost the VNI and they must not send into it.
+    pub(crate) fn part(&self, domain: u32, vnis: &BTreeSet<u32>) -> Self {
+        let mut mine = self.orphans();
+        let (own, taken): (BTreeSet<_>, BTreeSet<_>) = {
+            let touched = self
+                .segments
+                .iter()
+                .filter(|(vni, s)| s.domain == domain || vnis.contains(vni));
+            let (own, taken): (Vec<_>, Vec<_>) = touched.partition(|(_, segment)| segment.domain == domain);
+            let keys = |list: Vec<(&u32, _)>| list.into_iter().map(|(vni, _)| *vni).collect();
+            (keys(own), keys(taken))
+        };
+        let touched: BTreeSet<u32> = own.union(&taken).copied().chain(vnis.iter().copied()).collect();
+        let ports = self
+            .ports
+            .iter()
+            .filter(|(_, p)| p.domain == domain || touched.contains(&p.vni));
+        mine.ports.extend(ports);
+        for vni in touched {
+            self.copy_segment(vni, &mut mine);
+        }
+        if let Some(value) = self.domains.get(&domain) {
+            mine.domains.insert(domain, *value);
+            for set in [value.egress, value.ingress] {
+                mine.rules.extend(members(&self.rules, set));
+            }
+        }
+        let routers: BTreeSet<u32> = own
+            .iter()
+            .filter_map(|vni| self.segments.get(vni))
+            .map(|s| s.router)
+            .collect();
+        for router in routers {
+            mine.routes.extend(self.routes_of(router));
+        }
+        if !taken.is_empty() {
+            let leads_there = |route| !self.leads_to(route).is_disjoint(&taken);
+            mine.routes
+                .extend(self.routes.iter().filter(|(_, route)| leads_there(route)));
+        }
+        let sets: BTreeSet<u32> = mine
+            .routes
+            .values()
+            .filter(|r| r.kind == ROUTE_VIA)
+            .map(|r| r.set)
+            .collect();
+        for set in sets {
+            mine.hops.extend(members(&self.hops, set));
+        }
+        mine.peers.clone_from(&self.peers);
+        mine.vteps.clone_from(&self.vteps);
+        mine
+    }
+
+    /// All but what nothing refers to and what has the number of a domain without a name: somebody removed the pin of
+    /// the names. Nobody would ever remove it, and the number will be given to another domain.
+    pub(crate) fn sound(&self, numbers: &Numbers) -> Self {
+        let is_named = |number: u32| numbers.name(number).is_some();
+        let mut sound = self.clone();
+        sound.segments.retain(|_, segment| is_named(segment.domain));
+        sound.domains.retain(|number, _| is_named(*number));
+        let segments = &sound.segments;
+        sound.ports.retain(|_, port| {
+            segments
+                .get(&port.vni)
+                .is_some_and(|segment| segment.domain == port.domain)
+        });
+        // What referred to something is gone: what it referred to is left.
+        loop {
+            let orphans = sound.orphans();
+            if orphans == Self::default() {
+                return sound;
+            }
+            sound.stations.retain(|key, _| !orphans.stations.contains_key(key));
+            sound.neighbours.retain(|key, _| !orphans.neighbours.contains_key(key));
+            sound.prefixes.retain(|key, _| !orphans.prefixes.contains_key(key));
+            sound.rules.retain(|key, _| !orphans.rules.contains_key(key));
+            sound.routes.retain(|key, _| !orphans.routes.contains_key(key));
+            sound.hops.retain(|key, _| !orphans.hops.contains_key(key));
+        }
+    }
+
+    fn copy_segment(&self, vni: u32, to: &mut Self) {
+        to.segments.extend(self.segments.get_key_value(&vni));
+        let station = |vni| StationKey {
+            vni,
+            mac: [0; 6],
+            zero: [0; 2],
+        };
+        to.stations.extend(self.stations.range(station(vni)..station(vni + 1)));
+        let neighbour = |vni| NeighbourKey { vni, address: [0; 16] };
+        to.neighbours
+            .extend(self.neighbours.range(neighbour(vni)..neighbour(vni + 1)));
+        to.prefixes
+            .extend(self.prefixes.range(first_prefix(vni)..first_prefix(vni + 1)));
+    }
+
+    /// Entries of segments that are none, sets and routes that nothing refers to.
+    fn orphans(&self) -> Self {
+        let mut orphans = Self::default();
+        let station = |vni| StationKey {
+            vni,
+            mac: [0; 6],
+            zero: [0; 2],
+        };
+        let neighbour = |vni| NeighbourKey { vni, address: [0; 16] };
+        let vnis = firsts(&self.stations, |key| key.vni, station)
+            .chain(firsts(&self.neighbours, |key| key.vni, neighbour))
+            .chain(firsts(&self.prefixes, vni_of, first_prefix));
+        for vni in vnis.filter(|vni| !self.segments.contains_key(vni)) {
+            self.copy_segment(vni, &mut orphans);
+        }
+        let member = |set| MemberKey { set, index: 0 };
+        let used: BTreeSet<u32> = self.domains.values().flat_map(|d| [d.egress, d.ingress]).collect();
+        for set in firsts(&self.rules, |key| key.set, member).filter(|set| !used.contains(set)) {
+            orphans.rules.extend(members(&self.rules, set));
+        }
+        let used: BTreeSet<u32> = self.segments.values().map(|segment| segment.router).collect();
+        let router = |key: &Prefix<datapath_common::RouteKey>| u32::from_be_bytes(key.data.router);
+        for (key, route) in &self.routes {
+            if !used.contains(&router(key)) {
+                orphans.routes.insert(*key, *route);
+            }
+        }
+        let used: BTreeSet<u32> = self.routes.values().map(|route| route.set).collect();
+        for set in firsts(&self.hops, |key| key.set, member).filter(|set| !used.contains(set)) {
+            orphans.hops.extend(members(&self.hops, set));
+        }
+        orphans
+    }
+}
+
+/// The values that the first field of a map's keys has, without a look at every key.
+fn firsts<K: Ord, V>(
+    map: &BTreeMap<K, V>,
+    first: impl Fn(&K) -> u32,
+    lowest: impl Fn(u32) -> K,
+) -> impl Iterator<Item = u32> {
+    let mut from = Some(0);
+    std::iter::from_fn(move || {
+        let (key, _) = map.range(lowest(from?)..).next()?;
+        let found = first(key);
+        from = found.checked_add(1);
+        Some(found)
+    })
+}
