@@ -13,7 +13,11 @@ pub(crate) fn one(dice: &mut Dice, plan: &mut Plan) -> &'static str {
     let (network, number) = (plan.endpoints[endpoint].network, plan.endpoints[endpoint].number);
     match dice.below(9) {
         0 => {
-            plan.rules = rules::random(dice);
+            plan.rules = if dice.percent(30) {
+                rules::one_way()
+            } else {
+                rules::random(dice)
+            };
             "other rules"
         }
         1 => {

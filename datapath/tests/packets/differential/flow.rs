@@ -22,6 +22,10 @@ pub(crate) struct Sent {
     pub(crate) packet: Vec<u8>,
     /// What was changed in it.
     pub(crate) odd: &'static str,
+    /// Whether it may begin a TCP connection.
+    pub(crate) syn: bool,
+    /// How often it is sent again while it is forwarded: most packets of a flow are like the ones before.
+    pub(crate) again: usize,
 }
 
 /// Who speaks with whom about what.
@@ -64,19 +68,24 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
             entrance: Entrance::Port(domain, endpoint),
             packet,
             odd: "neighbours",
+            syn: false,
+            again: 0,
         });
     }
     for (reply, flags) in flow.script(dice) {
         let draft = flow.draft(dice, reply, flags);
-        for _ in 0..dice.between(1, 6) {
-            sent.extend(flow.send(dice, reply, &draft, ""));
-        }
-        if dice.percent(60) {
+        let again = if flags == ACK && flow.is_steady() {
+            dice.between(3, 13)
+        } else {
+            dice.below(2)
+        };
+        sent.extend(flow.send(dice, reply, &draft, "").map(|sent| Sent { again, ..sent }));
+        for _ in 0..dice.below(3) {
             let mut draft = draft.clone();
             let odd = odd::field(dice, &mut draft, &flow.ends.map(|end| end.address));
             sent.extend(flow.send_odd(dice, reply, &draft, odd));
         }
-        if dice.percent(80) {
+        for _ in 0..dice.between(1, 2) {
             sent.extend(flow.send_by_odd_tunnel(dice, reply, &draft));
         }
         if dice.percent(6) {
@@ -198,7 +207,22 @@ impl<'a> Flow<'a> {
         let (entrance, tunnel) = self.way(dice, reply)?;
         let frame = draft.bytes();
         let packet = tunnel.map_or_else(|| frame.clone(), |tunnel| tunnel.around(&frame));
-        Some(Sent { entrance, packet, odd })
+        let syn = draft.is_syn();
+        Some(Sent {
+            entrance,
+            packet,
+            odd,
+            syn,
+            again: 0,
+        })
+    }
+
+    /// Whether all its packets are alike.
+    fn is_steady(&self) -> bool {
+        matches!(
+            self.spoken,
+            Spoken::Tcp(..) | Spoken::Udp(..) | Spoken::Sctp(..) | Spoken::Echo(_) | Spoken::Number(_)
+        )
     }
 
     /// With bytes changed, now and then.
@@ -206,6 +230,7 @@ impl<'a> Flow<'a> {
         let mut sent = self.send(dice, reply, draft, odd)?;
         if dice.percent(20) {
             sent.odd = odd::bytes(dice, &mut sent.packet);
+            sent.syn = true;
         }
         Some(sent)
     }
@@ -216,7 +241,14 @@ impl<'a> Flow<'a> {
         let mut tunnel = tunnel?;
         let odd = odd::tunnel(dice, &mut tunnel);
         let packet = odd::outside(dice, &tunnel, tunnel.around(&draft.bytes()), odd);
-        Some(Sent { entrance, packet, odd })
+        let syn = draft.is_syn();
+        Some(Sent {
+            entrance,
+            packet,
+            odd,
+            syn,
+            again: 0,
+        })
     }
 
     /// Where packets of an end come in, and in which tunnel; none if nobody sends them.
@@ -301,7 +333,7 @@ fn remote(dice: &mut Dice, world: &World, domain: usize, v4: bool, here: End) ->
     match dice.below(40) {
         0 => nobody(addresses(network, 1)[usize::from(!v4)]),
         1 => nobody(addresses(network, 99)[usize::from(!v4)]),
-        2..5 => {
+        2..8 => {
             let outside: Vec<&&str> = OUTSIDE.iter().filter(|text| text.contains(':') != v4).collect();
             let prefix: IpNet = dice.pick(&outside).parse().unwrap();
             nobody(next(prefix.addr(), dice.below(9)))

@@ -71,7 +71,9 @@ impl Lowered {
             let gateway = |v4: bool| {
                 let addresses = router.and_then(|router| router.addresses.get(name));
                 let of_family = |address: &&IpAddr| address.is_ipv4() == v4 && !link_local(**address);
-                addresses.and_then(|all| all.keys().find(of_family)).map_or([0; 16], |own| address(*own))
+                addresses
+                    .and_then(|all| all.keys().find(of_family))
+                    .map_or([0; 16], |own| address(*own))
             };
             let geneve = domain.encapsulation == Encapsulation::Geneve;
             let value = Segment {
@@ -94,18 +96,14 @@ impl Lowered {
         }
         self.stations(world, number, domain);
         for (host, vtep) in &domain.hosts {
-            let addresses = vtep.addresses().map(|end| (address(end), peer_number(Place::Host(*host))));
+            let addresses = vtep
+                .addresses()
+                .map(|end| (address(end), peer_number(Place::Host(*host))));
             self.vteps.extend(addresses);
         }
     }
 
-    fn router(
-        &mut self,
-        domain: u32,
-        vni: Vni,
-        router: &forwarding::Router,
-        addresses: Option<&BTreeMap<IpAddr, u8>>,
-    ) {
+    fn router(&mut self, domain: u32, vni: Vni, router: &forwarding::Router, addresses: Option<&BTreeMap<IpAddr, u8>>) {
         let (vni, mac) = (vni.get(), router.mac.octets());
         let station = Station {
             peer: ROUTER,
@@ -146,7 +144,13 @@ impl Lowered {
                             set,
                             index: index as u32,
                         };
-                        self.hops.insert(key, Hop { vni, address: address(*hop) });
+                        self.hops.insert(
+                            key,
+                            Hop {
+                                vni,
+                                address: address(*hop),
+                            },
+                        );
                     }
                     Route {
                         kind: ROUTE_VIA,
@@ -174,7 +178,10 @@ impl Lowered {
     fn stations(&mut self, world: &World, number: usize, domain: &Forwarding) {
         for ((vni, mac), station) in &domain.stations {
             let endpoints = &world.plans[number].endpoints;
-            let index = endpoints.iter().position(|endpoint| endpoint.name() == station.endpoint).unwrap();
+            let index = endpoints
+                .iter()
+                .position(|endpoint| endpoint.name() == station.endpoint)
+                .unwrap();
             let endpoint = endpoint_number(number, index);
             let here = station.place == Place::Here;
             let (vni, mac) = (vni.get(), mac.octets());
@@ -213,7 +220,9 @@ impl Lowered {
         let mut set = |direction, set: u32| {
             let rules: Vec<_> = domain.rules.iter().filter(|rule| rule.direction == direction).collect();
             let runs = rules.chunk_by(|a, b| a.policy == b.policy);
-            let numbered = runs.enumerate().flat_map(|(run, rules)| rules.iter().map(move |of| (run as u32, *of)));
+            let numbered = runs
+                .enumerate()
+                .flat_map(|(run, rules)| rules.iter().map(move |of| (run as u32, *of)));
             for (index, (run, of)) in numbered.enumerate() {
                 let index = index as u32;
                 self.rules.insert(MemberKey { set, index }, rule(run, of));
@@ -221,7 +230,11 @@ impl Lowered {
             rules.len() as u32
         };
         let value = Domain {
-            flags: if domain.default_policy == DefaultPolicy::Allow { DOMAIN_ALLOW } else { 0 },
+            flags: if domain.default_policy == DefaultPolicy::Allow {
+                DOMAIN_ALLOW
+            } else {
+                0
+            },
             slot: slot::domain(own),
             egress: own * 2,
             egress_rules: set(Direction::Egress, own * 2),

@@ -31,7 +31,7 @@ const MARTIANS: [[&str; 6]; 2] = [
 /// Changes a field of a frame; what was changed.
 pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &'static str {
     let v4 = draft.source.is_ipv4();
-    match dice.below(35) {
+    match dice.below(42) {
         0 | 27 | 28 | 32..35 => {
             draft.hops = dice.below(3) as u8;
             "TTL"
@@ -52,11 +52,11 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &
             draft.to = *dice.pick(&[[0xff; 6], [0x33, 0x33, 0, 0, 0, 1], [1, 0, 0x5e, 0, 0, 1]]);
             "group MAC"
         }
-        5 => {
+        5 | 35 | 36 => {
             draft.to = [2, 0xfa, 0, 0, draft.from[4], draft.from[5]];
             "the host's MAC"
         }
-        6 => {
+        6 | 37..40 => {
             draft.to = router_mac().octets();
             "the router's MAC"
         }
@@ -210,7 +210,7 @@ pub(crate) fn tunnel(dice: &mut Dice, tunnel: &mut Tunnel) -> &'static str {
     let family = usize::from(!tunnel.source.is_ipv4());
     let arms: &[u8] = if tunnel.is_geneve() {
         &[
-            0, 1, 2, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 8, 8, 9, 9, 9,
+            0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 8, 8, 8, 9, 9, 9,
         ]
     } else {
         &[0, 1, 2, 3, 4, 4, 4, 5, 5, 5, 5, 6]

@@ -81,6 +81,10 @@ impl Plan {
             routes: BTreeMap::new(),
             rules: rules::random(dice),
         };
+        if dice.percent(20) {
+            plan.rules = rules::one_way();
+            plan.default_policy = DefaultPolicy::Deny;
+        }
         plan.routes = routes::random(dice, &plan);
         plan
     }
@@ -211,7 +215,7 @@ impl Endpoint {
     /// MAC of the host side of its link; every other one is a tap.
     pub(crate) fn host_mac(&self) -> Option<Mac> {
         let mac = Mac::try_from([2, 0xfa, 0, 0, self.network as u8, self.last()]).unwrap();
-        (self.number % 2 == 0).then_some(mac)
+        self.number.is_multiple_of(2).then_some(mac)
     }
 }
 

@@ -33,6 +33,22 @@ pub(crate) fn random(dice: &mut Dice) -> Vec<Rule> {
     rules
 }
 
+/// Group 0 may open connections to group 1, and nobody else any: all else passes as an answer or not at all.
+pub(crate) fn one_way() -> Vec<Rule> {
+    let rule = |direction, subject, peer| Rule {
+        policy: "one-way".parse().unwrap(),
+        number: 0,
+        version: 0,
+        versions: 1,
+        direction,
+        subject: Some(subject),
+        peer: Peer::Group(peer),
+        protocol: Protocol::Any,
+        action: Action::Allow,
+    };
+    vec![rule(Direction::Egress, 0, 1), rule(Direction::Ingress, 1, 0)]
+}
+
 fn action(dice: &mut Dice) -> Action {
     match dice.below(10) {
         0..7 => Action::Allow,

@@ -1,5 +1,6 @@
 //! The loop: worlds, flows, changes and jumps of time through the model, and through whoever is compared with it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use overlay::model::Verdict;
@@ -15,7 +16,7 @@ const WORLD: usize = 400;
 /// Between two packets: an endpoint's bucket of ICMP errors never runs dry.
 const STEP: Duration = Duration::from_millis(11);
 /// Jumps of time, in seconds: neither one nor two of them end near a timeout.
-const JUMPS: [u64; 7] = [7, 18, 75, 160, 260, 400, 8000];
+const JUMPS: [u64; 9] = [7, 18, 18, 75, 75, 160, 260, 400, 8000];
 
 /// Who does the same as the model. What is wrong is said as text.
 pub(crate) trait Programs {
@@ -76,15 +77,19 @@ fn world(seed: u64, packets: usize, programs: &mut dyn Programs, statistics: &mu
     while done < packets {
         let flow = flow::random(&mut dice, &world);
         story.retain(|line| !line.starts_with(' '));
-        let flow = flow.iter().filter(|sent| programs.takes(&sent.packet));
-        for sent in flow.take(packets - done).cloned().collect::<Vec<Sent>>() {
+        let mut flow = flow
+            .into_iter()
+            .filter(|sent| programs.takes(&sent.packet))
+            .collect::<VecDeque<Sent>>();
+        while let Some(mut sent) = flow.pop_front().filter(|_| done < packets) {
             if dice.percent(3) {
                 let (domain, what) = world.change(&mut dice);
                 story.push(format!(" domain {domain}: {what}"));
                 *model.host_mut(node(HERE)).unwrap() = world.host();
                 programs.change(&world);
             }
-            if dice.percent(2) {
+            let ends = sent.odd.is_empty() && sent.again == 0;
+            if dice.percent(if ends { 6 } else { 2 }) {
                 let jump = Duration::from_secs(*dice.pick(&JUMPS));
                 story.push(format!(" {} s later", jump.as_secs()));
                 now += jump;
@@ -113,6 +118,10 @@ fn world(seed: u64, packets: usize, programs: &mut dyn Programs, statistics: &mu
                 ),
             }
             done += 1;
+            if sent.again > 0 && matches!(verdict, Verdict::Deliver { .. } | Verdict::Encapsulate { .. }) {
+                sent.again -= 1;
+                flow.push_front(sent);
+            }
         }
     }
 }

@@ -35,9 +35,11 @@ impl Seen {
     pub(crate) fn agrees(&self, world: &World, sent: &Sent, verdict: &Verdict) -> Result<(), String> {
         let right = match verdict {
             Verdict::Pass => self.passed && self.out == sent.packet,
-            Verdict::Deliver { domain, endpoint, frame } => {
-                self.delivered(world, &domain.to_string(), &endpoint.to_string(), frame)
-            }
+            Verdict::Deliver {
+                domain,
+                endpoint,
+                frame,
+            } => self.delivered(world, &domain.to_string(), &endpoint.to_string(), frame),
             Verdict::Encapsulate { .. } => return self.encapsulated(verdict),
             Verdict::Reply(frame) => self.sent_on() && self.out.starts_with(frame) && self.is_of(sent),
             Verdict::Drop { reason, error: None } => self.dropped && self.reason(reason.name()) && self.is_of(sent),
@@ -110,7 +112,11 @@ impl Seen {
         if !self.sent_on() || trace.flags & FLOW_ENCAPSULATE == 0 || !target {
             return Err(self.describe(verdict));
         }
-        let class = if frame[12..14] == [0x08, 0] { frame[15] } else { frame[15] >> 4 };
+        let class = if frame[12..14] == [0x08, 0] {
+            frame[15]
+        } else {
+            frame[15] >> 4
+        };
         let outer = outer(&self.out).ok_or_else(|| format!("no tunnel: {}", self.describe(verdict)))?;
         let (ends, ecn, port, header, inner) = outer;
         let [_, a, b, c] = vni.get().to_be_bytes();
@@ -119,14 +125,19 @@ impl Seen {
             Encapsulation::Geneve => (6081, [0, 0, 0x65, 0x58, a, b, c, 0]),
         };
         let right = ends == (*source, *destination) && ecn == class & 3 && port == expected_port && header == expected;
-        if right && same(frame, inner) { Ok(()) } else { Err(self.describe(verdict)) }
+        if right && same(frame, inner) {
+            Ok(())
+        } else {
+            Err(self.describe(verdict))
+        }
     }
 }
 
 /// The frame, or the frame filled up with zeros to the shortest of a wire.
 fn same(frame: &[u8], out: &[u8]) -> bool {
     let padding = out.strip_prefix(frame);
-    padding.is_some_and(|padding| padding.is_empty() || (out.len() == SHORTEST && padding.iter().all(|byte| *byte == 0)))
+    padding
+        .is_some_and(|padding| padding.is_empty() || (out.len() == SHORTEST && padding.iter().all(|byte| *byte == 0)))
 }
 
 type Outer<'a> = ((IpAddr, IpAddr), u8, u16, [u8; 8], &'a [u8]);
