@@ -122,6 +122,36 @@ fn init_twice_says_so_and_a_bad_token_is_wrong_usage() {
 }
 
 #[test]
+fn run_goes_by_what_init_was_given() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (file, data, taken) = (config(dir.path(), ""), at("data"), at("taken"));
+    std::fs::write(&taken, "not a socket").expect("written");
+    let place = ["--config", &file, "--data", &data];
+    let given = ["--listen", "127.0.0.1:1", "--name", "h1", "--api", &taken];
+    let made = node(&[&["init"], &place[..], &given[..]].concat());
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    let kept = std::fs::read_to_string(dir.path().join("data/settings.toml")).expect("kept");
+    assert!(
+        kept.contains("version = 1") && kept.contains("listen = \"127.0.0.1:1\""),
+        "{kept}"
+    );
+    let run = node(&[&["run"], &place[..]].concat());
+    assert_eq!(run.status.code(), Some(1));
+    assert!(said(&run).contains(&taken), "{}", said(&run));
+
+    let told = |output: &Output| String::from_utf8_lossy(&output.stdout).contains("not what it runs with");
+    assert!(
+        !told(&node(&[&["init"], &place[..], &given[..]].concat())),
+        "the same flags"
+    );
+    let other = node(&[&["init"], &place[..], &["--name", "h1", "--listen", "127.0.0.1:2"]].concat());
+    assert!(told(&other), "{other:?}");
+    let after = std::fs::read_to_string(dir.path().join("data/settings.toml")).expect("kept");
+    assert_eq!(kept, after);
+}
+
+#[test]
 fn nobody_listening_is_no_reason_to_panic() {
     let closed = || {
         let (reader, writer) = std::io::pipe().expect("a pipe");
