@@ -1,5 +1,7 @@
 //! The two programs as processes: exit codes, and messages on standard error.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -149,6 +151,50 @@ fn run_goes_by_what_init_was_given() {
     assert!(told(&other), "{other:?}");
     let after = std::fs::read_to_string(dir.path().join("data/settings.toml")).expect("kept");
     assert_eq!(kept, after);
+}
+
+/// As the user `nobody`, with a copy of the program that this user may run.
+#[test]
+fn who_is_not_root_is_told_to_be() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let open = std::fs::Permissions::from_mode(0o755);
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), open).expect("opened");
+    let program = dir.path().join("fabric-node");
+    std::fs::copy(env!("CARGO_BIN_EXE_fabric-node"), &program).expect("copied");
+    let (file, at) = (config(dir.path(), ""), |name: &str| {
+        dir.path().join(name).display().to_string()
+    });
+    std::fs::create_dir(at("others")).expect("made");
+    let closed = std::fs::Permissions::from_mode(0o700);
+    std::fs::create_dir(at("closed")).expect("made");
+    std::fs::set_permissions(at("closed"), closed).expect("closed");
+    let flags = ["--config", &file, "--name", "h1", "--listen", "127.0.0.1:1"];
+    for (command, data) in [
+        (&["init"][..], "others"),
+        (&["init"], "closed"),
+        (&["init"], "none"),
+        (&["run"], "closed"),
+        (&["run"], "none"),
+        (&["purge"], "closed"),
+    ] {
+        let mut process = Command::new(&program);
+        process
+            .args(command)
+            .args(flags)
+            .args(["--data", &at(data), "--api", &at("api.sock")]);
+        let output = process.uid(65534).gid(65534).output().expect("runs");
+        assert_eq!(output.status.code(), Some(77), "{command:?} {data}: {}", said(&output));
+        assert!(
+            said(&output).trim_end().ends_with(": run it as root"),
+            "{}",
+            said(&output)
+        );
+        assert_eq!(said(&output).lines().count(), 1, "{}", said(&output));
+    }
 }
 
 #[test]

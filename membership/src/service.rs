@@ -413,7 +413,10 @@ pub enum SetupError {
     /// No address of the token answered.
     #[error("none of {0} could be reached: {1}")]
     Unreachable(String, String),
-    /// The disk refused, ….
+    /// A file of the data directory cannot be read or written.
+    #[error("{0}: {1}")]
+    Io(PathBuf, #[source] std::io::Error),
+    /// A file is damaged, another set-up is at work, ….
     #[error("{0}")]
     Other(String),
 }

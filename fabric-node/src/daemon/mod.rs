@@ -108,10 +108,30 @@ impl Failure {
         }
     }
 
-    fn datapath(error: datapath::Error) -> Self {
-        let root = nix::unistd::geteuid().is_root();
-        Self::new(if root { Exit::Refused } else { Exit::Permission }, chain(&error))
+    /// The system said no, as told by `message`.
+    fn io(cause: &io::Error, message: String) -> Self {
+        match cause.kind() {
+            io::ErrorKind::PermissionDenied => Self::denied(message),
+            _ => Self::new(Exit::Refused, message),
+        }
     }
+
+    /// The user may not; who is root already finds out elsewhere why.
+    fn denied(message: String) -> Self {
+        let hint = if is_root() { "" } else { ": run it as root" };
+        Self::new(Exit::Permission, message + hint)
+    }
+
+    fn datapath(error: datapath::Error) -> Self {
+        match is_root() {
+            true => Self::new(Exit::Refused, chain(&error)),
+            false => Self::denied(chain(&error)),
+        }
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
 /// An error with its causes.
@@ -130,14 +150,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        let exit = match &error {
-            ConfigError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
+        match &error {
+            ConfigError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Self::denied(error.to_string())
+            }
             ConfigError::Read { .. }
             | ConfigError::Unknown { .. }
             | ConfigError::Invalid { .. }
-            | ConfigError::Version { .. } => Exit::Usage,
-        };
-        Self::new(exit, error.to_string())
+            | ConfigError::Version { .. } => Self::new(Exit::Usage, error.to_string()),
+        }
     }
 }
 

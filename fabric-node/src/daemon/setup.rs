@@ -119,6 +119,7 @@ fn tell(out: &mut impl Write, outcome: &Outcome, made: &str) -> std::io::Result<
 impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         let exit = match &error {
+            SetupError::Io(_, cause) => return Self::io(cause, error.to_string()),
             SetupError::OtherCluster { .. }
             | SetupError::Refused(_)
             | SetupError::Stranger(_)

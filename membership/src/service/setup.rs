@@ -12,7 +12,10 @@ use crate::wallclock;
 
 impl From<HomeError> for SetupError {
     fn from(error: HomeError) -> Self {
-        Self::Other(error.to_string())
+        match error {
+            HomeError::Io(path, error) => Self::Io(path, error),
+            other => Self::Other(other.to_string()),
+        }
     }
 }
 
