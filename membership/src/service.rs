@@ -404,9 +404,12 @@ pub enum SetupError {
     /// The text is no token.
     #[error("not a join token: {0}; make one with `fabricctl token create` on an anchor")]
     BadToken(String),
-    /// The anchor refused: unknown, used or expired token.
+    /// The anchor refused the token: unknown, used or expired.
     #[error("the cluster refused the token: {0}; make another one with `fabricctl token create`")]
     Refused(String),
+    /// The anchor refused for another reason than the token, which stays good.
+    #[error("the cluster did not let this node in: {0}")]
+    NotLetIn(String),
     /// An address of the token answered, but not as a node of the token's cluster.
     #[error("who answered is not of the token's cluster: {0}; use a token made there with `fabricctl token create`")]
     Stranger(String),

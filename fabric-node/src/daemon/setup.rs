@@ -122,6 +122,7 @@ impl From<SetupError> for Failure {
             SetupError::Io(_, cause) => return Self::io(cause, error.to_string()),
             SetupError::OtherCluster { .. }
             | SetupError::Refused(_)
+            | SetupError::NotLetIn(_)
             | SetupError::Stranger(_)
             | SetupError::Other(_) => Exit::Refused,
             SetupError::BadToken(_) => Exit::Usage,

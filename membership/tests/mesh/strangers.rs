@@ -23,7 +23,7 @@ fn now() -> Duration {
 
 async fn refused(host: &Host, name: &str, token: &str) -> String {
     match join(&host.config, label(name), token).await {
-        Err(error @ SetupError::Refused(_)) => error.to_string(),
+        Err(error @ (SetupError::Refused(_) | SetupError::NotLetIn(_))) => error.to_string(),
         other => panic!("it must be refused: {other:?}"),
     }
 }
@@ -80,6 +80,10 @@ async fn a_living_nodes_name_is_taken() {
     let two = Host::new();
     let why = refused(&two, "one", &token).await;
     assert!(why.contains("--name"), "{why}");
+    assert!(
+        !why.contains("fabricctl token create"),
+        "the token is still good: {why}"
+    );
     join(&two.config, label("two"), &token)
         .await
         .expect("the token was not spent");
