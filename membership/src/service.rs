@@ -358,9 +358,9 @@ pub enum StartError {
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Tokens are made where they can be redeemed.
-    #[error("only an anchor can make tokens; ask one of: {0}")]
-    NotAnchor(String),
+    /// Tokens are made where they can be redeemed: on these nodes.
+    #[error("only an anchor can make tokens")]
+    NotAnchor(Vec<NodeId>),
     /// The disk refused.
     #[error("the token could not be stored: {0}")]
     Store(String),

@@ -53,6 +53,8 @@ pub struct ClusterStatus {
     pub name: String,
     /// Nodes that witness exclusive things.
     pub anchors: Vec<String>,
+    /// Their names, in the same order.
+    pub anchor_names: Vec<String>,
     /// Digest over the cluster's own records: equal on two nodes exactly if they hold the same.
     pub digest: String,
 }

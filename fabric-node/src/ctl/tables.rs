@@ -106,7 +106,7 @@ pub(super) fn status(status: &Status) -> String {
             humantime::format_duration(std::time::Duration::from_secs(node.uptime_s)).to_string(),
         ),
         ("Cluster", format!("{} ({})", status.cluster.name, status.cluster.id)),
-        ("Anchors", joined(&status.cluster.anchors)),
+        ("Anchors", joined(&status.cluster.anchor_names)),
         (
             "Peers",
             format!("{} live, {} suspect, {} dead", peers.live, peers.suspect, peers.dead),

@@ -131,6 +131,7 @@ impl Backend for Fleet {
 
     async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
         let peer = |id: &str, name: &str, state, rtt_us| Peer {
+                anchor_names: vec![text("h1")],
             id: text(id),
             name: text(name),
             state,

@@ -8,7 +8,7 @@ use membership::id::ClusterId;
 use membership::identity::NodeKey;
 use membership::pki::{self, Authority};
 use membership::service::{
-    Liveness, Membership, Outcome, SetupError, StartError, UserError, hold, init, join, node_of,
+    Liveness, Membership, Outcome, SetupError, StartError, TokenError, UserError, hold, init, join, node_of,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, VarInt};
@@ -284,6 +284,8 @@ async fn only_an_anchor_makes_users() {
     let (key, name) = (NodeKey::generate(), label("alice"));
     let request = pki::request::make(&key, &name).unwrap();
     let minute = Duration::from_secs(60);
+    let token = b.create_token(1, Duration::from_secs(60)).await;
+    assert!(matches!(token, Err(TokenError::NotAnchor(nodes)) if nodes == [a.id()]));
     let elsewhere = b.issue_user(&name, &request, minute);
     assert!(matches!(elsewhere, Err(UserError::NotAnchor(nodes)) if nodes == [a.id()]));
     assert!(matches!(
