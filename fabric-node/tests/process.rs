@@ -198,6 +198,23 @@ fn who_is_not_root_is_told_to_be() {
 }
 
 #[test]
+fn a_place_in_the_environment_is_no_reason_to_keep_help_back() {
+    for arguments in [&[][..], &["token"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fabricctl"));
+        let output = command
+            .args(arguments)
+            .env("FABRIC_API", "unix:/x")
+            .output()
+            .expect("runs");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains("Usage: fabricctl"), "{}", said(&output));
+        assert!(!said(&output).contains("error:"), "{}", said(&output));
+        let hidden = |line: &str| line.trim_start().starts_with("man ");
+        assert!(!said(&output).lines().any(hidden), "{}", said(&output));
+    }
+}
+
+#[test]
 fn nobody_listening_is_no_reason_to_panic() {
     let closed = || {
         let (reader, writer) = std::io::pipe().expect("a pipe");

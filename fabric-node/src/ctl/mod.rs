@@ -1,5 +1,5 @@
 //! `fabricctl`: arguments ([`args`]), the way to a daemon ([`client`] over [`stream`], as an [`identity`]), one function per command ([`run`]), and how
-//! answers look ([`show`], [`tables`], [`problem`]). It holds no state and decides nothing: the daemon does.
+//! answers look ([`show`], [`tables`], [`problem`]); [`usage`] is for who did not say what to do. It holds no state and decides nothing: the daemon does.
 
 pub mod args;
 mod client;
@@ -12,6 +12,7 @@ mod run;
 mod show;
 mod stream;
 mod tables;
+pub mod usage;
 mod user;
 mod watch;
 
