@@ -51,7 +51,7 @@ pub struct ClusterStatus {
     pub id: String,
     /// For people.
     pub name: String,
-    /// Nodes that witness exclusive things.
+    /// Ids of the nodes that witness exclusive things.
     pub anchors: Vec<String>,
     /// Their names, in the same order.
     pub anchor_names: Vec<String>,
@@ -208,6 +208,12 @@ pub struct ObjectStatus {
     /// Where an endpoint is attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attachment>,
+    /// A network's VXLAN number in force; none where a condition says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vni: Option<u32>,
+    /// A network's MTU in force, in bytes: the interfaces of its workloads have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
     /// Which hosts have it programmed; only in the answer about one object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub programmed: Option<Programmed>,

@@ -55,6 +55,25 @@ pub(crate) fn endpoint(name: &str, attached: bool) -> Object {
             addresses: vec![text("10.0.0.5"), text("fd00::5")],
             attachment: attached.then_some(attachment),
             programmed: None,
+            ..ObjectStatus::default()
+        },
+    }
+}
+
+/// A network of domain red whose number and MTU nobody set.
+fn network() -> Object {
+    Object {
+        kind: text("Network"),
+        domain: text("red"),
+        name: text("lan"),
+        spec: serde_json::json!({"subnets": ["10.0.0.0/24", "fd00::/64"]}),
+        status: ObjectStatus {
+            stamp: text("2026-01-02T03:04:05Z"),
+            author: text("root@h1"),
+            versions: 1,
+            vni: Some(4711),
+            mtu: Some(1430),
+            ..ObjectStatus::default()
         },
     }
 }
@@ -112,6 +131,7 @@ impl Backend for Fleet {
                 id: "0".repeat(32),
                 name: text("fabric"),
                 anchors: vec![text("aaaaaaaaaaaa")],
+                anchor_names: vec![text("h1")],
                 digest: "cd".repeat(32),
             },
             peers: PeerCounts {
@@ -131,7 +151,6 @@ impl Backend for Fleet {
 
     async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
         let peer = |id: &str, name: &str, state, rtt_us| Peer {
-                anchor_names: vec![text("h1")],
             id: text(id),
             name: text(name),
             state,
@@ -157,7 +176,8 @@ impl Backend for Fleet {
         self.note(format!("list {kind} {domain:?}"));
         match kind {
             Kind::Endpoint => Ok(vec![endpoint("web-1", true), endpoint("web-2", false)]),
-            Kind::Domain | Kind::Network => Ok(vec![]),
+            Kind::Network => Ok(vec![network()]),
+            Kind::Domain => Ok(vec![]),
         }
     }
 

@@ -42,6 +42,12 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
     }
 }
 
+/// The networks that are in force on every host that has a port in them, each with its number and MTU.
+#[must_use]
+pub fn networks(view: &View) -> BTreeMap<NetworkName, Segment> {
+    segments::in_force(view, &mut Report::default())
+}
+
 fn ports(admitted: &BTreeMap<EndpointName, Admitted<'_>>, here: NodeId) -> BTreeMap<EndpointName, Port> {
     let attached = admitted.iter().filter_map(|(name, endpoint)| {
         let (host, attachment) = endpoint.attachment?;
