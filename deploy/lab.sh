@@ -12,7 +12,8 @@ done
 usage() {
     cat <<'USAGE'
 usage: lab.sh [--id LAB] COMMAND
-  up [--hosts 3] [--underlay ipv4|ipv6]   install what is missing, build, make hosts fab1…, show the demo
+  up [--hosts 3] [--underlay ipv4|ipv6|routed]
+                                          install what is missing, build, make hosts fab1…, show the demo
   exec HOST -- CMD…                       run CMD in the host's namespace, FABRIC_API set, our binaries on the path
   workload NAME -- CMD…                   run CMD in a workload's namespace (red-web-1, …)
   kill HOST                               SIGKILL the host's daemon; workloads go on
@@ -24,7 +25,7 @@ usage: lab.sh [--id LAB] COMMAND
   list [-o json]                          hosts and workloads
   down                                    remove all this lab made
 Environment: FABRIC_BIN=DIR uses built binaries; FABRIC_LOG sets the daemons' log level; FABRIC_KEEP=1 keeps a failed lab.
-Logs: /run/fabric-lab/LAB/HOST/log
+Each host's files: /run/fabric-lab/LAB/HOST/log, and config.toml (fabric-node needs --config with it, also under exec)
 USAGE
 }
 
@@ -39,7 +40,7 @@ build() {
     fi
     "$repo/deploy/setup.sh" >&2
     use_toolchain
-    say "building fabric-node and fabricctl"
+    say "building fabric-node and fabricctl (the first time some ten minutes on two cores)"
     quietly "$(state)/build.log" cargo build --manifest-path "$repo/Cargo.toml" --release --locked -p fabric-node ||
         die "the build failed"
     printf '%s/release\n' "$target"
@@ -49,10 +50,11 @@ build() {
 after_up() {
     local status=$?
     ((status != 0)) || return 0
+    undisturbed
     if [[ -n ${FABRIC_KEEP:-} ]]; then
-        say "up failed; FABRIC_KEEP is set: look at $(state), then run: $0 --id $lab_id down"
+        say "up failed; FABRIC_KEEP is set: look at $(state), then run: $(script) down"
     else
-        show_logs
+        show_logs || true
         say "up failed; removing what it made"
         lab_down
     fi
@@ -70,16 +72,16 @@ lab_up() {
     local count=3 underlay=ipv4 number
     while (($#)); do
         case $1 in
-            --hosts) count=${2:-} && shift 2 ;;
-            --underlay) underlay=${2:-} && shift 2 ;;
-            *) usage_error "up takes --hosts N and --underlay ipv4|ipv6, not $1" ;;
+            --hosts) need_value "$@" && count=$2 && shift 2 ;;
+            --underlay) need_value "$@" && underlay=$2 && shift 2 ;;
+            *) usage_error "up takes --hosts N and --underlay ipv4|ipv6|routed, not $1" ;;
         esac
     done
-    if ! [[ $count =~ ^[0-9]{1,2}$ ]] || ((count < 2 || count > 50)); then
+    if ! [[ $count =~ ^[1-9][0-9]?$ ]] || ((count < 2 || count > 50)); then
         usage_error "--hosts takes a number from 2 to 50"
     fi
-    [[ $underlay == ipv4 || $underlay == ipv6 ]] || usage_error "--underlay takes ipv4 or ipv6"
-    [[ ! -e $(state) ]] || die "lab '$lab_id' is there already; remove it with: $0 --id $lab_id down"
+    [[ $underlay =~ ^(ipv4|ipv6|routed)$ ]] || usage_error "--underlay takes ipv4, ipv6 or routed (ipv4, a subnet for each host)"
+    [[ ! -e $(state) ]] || die "lab '$lab_id' is there already; remove it with: $(script) down"
 
     mkdir -p "$STATE_ROOT"
     mkdir -m 0700 "$(state)"
@@ -98,7 +100,7 @@ lab_up() {
     write_list
     show_demo || die "the demo did not hold; see the lines marked FAILED"
     trap - EXIT
-    say "up. Try: $0 --id $lab_id workload red-web-1 -- ping 10.0.0.12; remove it with: $0 --id $lab_id down"
+    say "up. Try: $(script) workload red-web-1 -- ping 10.0.0.12; remove it with: $(script) down"
 }
 
 lab_down() {
@@ -117,6 +119,7 @@ lab_down() {
 }
 
 lab_list() {
+    [[ -f $(state)/list.json ]] || die "lab '$lab_id' is not whole; remove it with: $(script) down"
     case ${*:-} in
         '-o json') cat "$(state)/list.json" ;;
         '' | '-o table')
@@ -141,7 +144,7 @@ lab_run() {
 
 lab_exec() {
     need_host "${1:-}"
-    exists "$1" || die "$1 is off; bring it back with: $0 --id $lab_id start $1"
+    exists "$1" || die "$1 is off; bring it back with: $(script) start $1"
     FABRIC_API=unix:$(state)/$1/api.sock
     export FABRIC_API
     lab_run "$@"
@@ -158,7 +161,7 @@ main() {
     lab_id=lab
     while (($#)); do
         case $1 in
-            --id) lab_id=${2:-} && shift 2 ;;
+            --id) need_value "$@" && lab_id=$2 && shift 2 ;;
             -h | --help) usage && return 0 ;;
             *) break ;;
         esac
@@ -177,9 +180,11 @@ main() {
     case $command in
         kill | off | start)
             need_host "${1:-}"
+            no_more "$command takes one host" "${@:2}"
             "host_$command" "$1"
             ;;
         cut | loss | heal) "fault_$command" "$@" ;;
+        down) no_more "down takes no argument: it removes the whole lab" "$@" && lab_down ;;
         *) "lab_$command" "$@" ;;
     esac
 }

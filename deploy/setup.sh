@@ -73,7 +73,7 @@ install_bpf_linker() {
     esac
     install_packages "llvm-$llvm-dev" "libpolly-$llvm-dev"
     ! bpf_linker_fits "$llvm" || return 0
-    say "building bpf-linker $BPF_LINKER with LLVM $llvm (about a minute)"
+    say "building bpf-linker $BPF_LINKER with LLVM $llvm (one to two minutes)"
     LLVM_PREFIX=/usr/lib/llvm-$llvm PATH=/usr/lib/llvm-$llvm/bin:$PATH quietly "$log" retry 3 \
         cargo install bpf-linker --version "$BPF_LINKER" --locked --force --no-default-features --features "llvm-$llvm" ||
         die "bpf-linker cannot be built"
@@ -110,7 +110,8 @@ main() {
     while (($#)); do
         case $1 in
             --for)
-                case ${2:-} in
+                need_value "$@"
+                case $2 in
                     lab | tests | bench) groups[$2]=1 ;;
                     *) usage_error "--for takes lab, tests or bench" ;;
                 esac

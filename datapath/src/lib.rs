@@ -17,6 +17,7 @@
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
 //! | `sweep` | connections that are over go |
 //! | `drops`, `audits`, `status` | what an operator sees |
+//! | `probe` | whether the paths to other hosts are up: [`Prober`], which works beside [`Datapath`] |
 //! | `purge` | nothing left |
 //!
 //! All of it works in the network namespace of the calling thread: open a [`Datapath`] and use it on a runtime whose
@@ -54,6 +55,7 @@ mod part;
 mod port;
 #[cfg(test)]
 mod privileged;
+mod probe;
 mod purge;
 mod status;
 mod sweep;
@@ -74,6 +76,7 @@ pub use audits::AuditCount;
 pub use datapath::Datapath;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
+pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};
 pub use purge::purge;
 pub use status::{COUNTED_FOR, Counts, Hook, Status};
 

@@ -6,6 +6,7 @@ use std::fmt;
 use aya::maps::lpm_trie::Key as TrieKey;
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
 use aya::{Ebpf, Pod};
+use datapath_common::probe::Probed;
 use datapath_common::{
     ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, Flow, FlowKey, FragmentKey,
     FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule,
@@ -21,6 +22,8 @@ use crate::tables::{Prefix, Tables};
 mod obey;
 mod traffic;
 
+/// The map of probed hosts; `probe` reads and writes it.
+pub(crate) const PROBES: &str = "PROBES";
 /// The map of names; only user space knows it.
 const NUMBERS: &str = "NUMBERS";
 /// How many names it holds.
@@ -29,7 +32,7 @@ pub(crate) const NUMBERS_MAX: u32 = 65_536;
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 22] = [
+const LAYOUTS: [(&str, usize, usize); 23] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -51,6 +54,7 @@ const LAYOUTS: [(&str, usize, usize); 22] = [
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),
     ("SETTINGS", 4, size_of::<Settings>()),
     ("PROGRAMS", 4, 4),
+    (PROBES, size_of::<Address>(), size_of::<Probed>()),
     (NUMBERS, 4, size_of::<Encoded>()),
 ];
 
@@ -292,7 +296,7 @@ fn read_counts<K: Pod + Ord>(
     Ok(counts)
 }
 
-fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(crate) fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(nix::libc::ENOENT) => Ok(()),

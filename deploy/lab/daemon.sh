@@ -46,7 +46,7 @@ start_daemon() {
 }
 
 answers() {
-    fabricctl "$1" status -o json >/dev/null 2>&1
+    (fabricctl "$1" status -o json) >/dev/null 2>&1
 }
 
 answers_or_died() {
@@ -63,7 +63,7 @@ kill_daemon() {
 }
 
 gone() {
-    ! daemon_pid "$1" >/dev/null || [[ $(awk '{ sub(/.*\) /, ""); print $1 }' "/proc/$(daemon_pid "$1")/stat") == Z ]]
+    ! daemon_pid "$1" >/dev/null || [[ $(awk '{ sub(/.*\) /, ""); print $1 }' "/proc/$(daemon_pid "$1")/stat" 2>/dev/null) == Z ]]
 }
 
 # sees_live HOST COUNT: whether it reports that many other hosts as live.
@@ -77,14 +77,14 @@ sees_live() {
 make_cluster() {
     local host token others=$(($1 - 1))
     say "making the cluster on fab1"
-    node fab1 init >>"$(state)/fab1/log" 2>&1 || { tail -n 5 "$(state)/fab1/log" >&2 && die "init failed on fab1"; }
+    (node fab1 init) >>"$(state)/fab1/log" 2>&1 || { tail -n 5 "$(state)/fab1/log" >&2 && die "init failed on fab1"; }
     start_daemon fab1
     token=$(fabricctl fab1 token create --uses "$others" -o json | jq -er 'if type == "object" then .token else . end') ||
         die "fab1 gave no token"
     while read -r host; do
         [[ $host != fab1 ]] || continue
         say "$host joins"
-        node "$host" join "$token" >>"$(state)/$host/log" 2>&1 ||
+        (node "$host" join "$token") >>"$(state)/$host/log" 2>&1 ||
             { tail -n 5 "$(state)/$host/log" >&2 && die "$host could not join"; }
         start_daemon "$host"
     done < <(hosts)

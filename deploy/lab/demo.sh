@@ -35,7 +35,7 @@ apply_demo() {
 attach() {
     local name=$1-$2
     make_namespace "$name"
-    within 10 fabricctl "$3" get endpoint "$2" -d "$1" -o json >/dev/null 2>&1 ||
+    (within 10 fabricctl "$3" get endpoint "$2" -d "$1" -o json) >/dev/null 2>&1 ||
         die "$3 does not know endpoint $1/$2 after 10 s"
     fabricctl "$3" endpoint attach "$1/$2" --netns "$(namespace "$name")" >&2 || die "$1/$2 could not be attached on $3"
     printf '%s %s %s %s\n' "$name" "$1" "$2" "$3" >>"$(state)/workloads"
@@ -60,7 +60,8 @@ check() {
         shift
     done
     shift
-    if "$@" >/dev/null 2>&1; then
+    # In a subshell: what a trap of this shell says is not thrown away with the command's output.
+    if ("$@") >/dev/null 2>&1; then
         printf '  ok      %s\n' "${words[*]}"
     else
         printf '  FAILED  %s\n' "${words[*]}"

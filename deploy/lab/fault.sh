@@ -11,17 +11,17 @@ underlay_nft() {
 drop() {
     local chain=$1
     shift
-    underlay_nft add rule bridge fabric_lab "$chain" "$@" udp dport 4789 counter drop
-    underlay_nft add rule bridge fabric_lab "$chain" "$@" counter drop
+    underlay_nft add rule "$(underlay_family)" fabric_lab "$chain" "$@" udp dport 4789 counter drop
+    underlay_nft add rule "$(underlay_family)" fabric_lab "$chain" "$@" counter drop
 }
 
 flush() {
-    underlay_nft flush chain bridge fabric_lab "$1"
+    underlay_nft flush chain "$(underlay_family)" fabric_lab "$1"
 }
 
 # Tunnel packets that a chain has dropped.
 dropped() {
-    underlay_nft -j list chain bridge fabric_lab "$1" |
+    underlay_nft -j list chain "$(underlay_family)" fabric_lab "$1" |
         jq '[.nftables[].rule? | select(. != null) | select(any(.expr[]; .match?.right == 4789)) |
              .expr[].counter?.packets // empty] | add // 0'
 }
@@ -88,8 +88,8 @@ fault_cut() {
     local -a set=()
     while (($#)); do
         case $1 in
-            --from) from=${2:-} && shift 2 ;;
-            --to) to=${2:-} && shift 2 ;;
+            --from) need_value "$@" && from=$2 && shift 2 ;;
+            --to) need_value "$@" && to=$2 && shift 2 ;;
             *) set+=("$1") && shift ;;
         esac
     done
@@ -107,18 +107,21 @@ fault_cut() {
 
 fault_loss() {
     local -a running
-    if ! [[ ${1:-} =~ ^[0-9]{1,3}$ ]] || (($1 > 100)); then
+    if ! [[ ${1:-} =~ ^(0|[1-9][0-9]{0,2})$ ]] || (($1 > 100)); then
         usage_error "loss takes a percentage from 0 to 100"
     fi
+    no_more "loss takes a percentage" "${@:2}"
     mapfile -t running < <(running_hosts)
     ((${#running[@]} >= 2)) || die "loss needs two running hosts"
     flush loss
-    before_fault "${running[@]:0:2}"
-    drop loss
-    prove loss "${running[@]:0:2}" || undo loss
-    if (($1 < 100)); then
+    if (($1 > 0)); then
+        before_fault "${running[@]:0:2}"
+        drop loss
+        prove loss "${running[@]:0:2}" || undo loss
+    fi
+    if (($1 > 0 && $1 < 100)); then
         flush loss
-        (($1 == 0)) || drop loss numgen random mod 100 '<' "$1"
+        drop loss numgen random mod 100 '<' "$1"
     fi
     say "$1 % of the underlay's packets are lost"
 }
@@ -126,6 +129,7 @@ fault_loss() {
 fault_heal() {
     local from to
     local -a running
+    no_more "heal takes no argument: it ends every cut and loss" "$@"
     flush cut
     flush loss
     mapfile -t running < <(running_hosts)
@@ -139,7 +143,7 @@ fault_heal() {
 }
 
 host_kill() {
-    daemon_pid "$1" >/dev/null || die "the daemon of $1 does not run; start it with: deploy/lab.sh --id $lab_id start $1"
+    daemon_pid "$1" >/dev/null || die "the daemon of $1 does not run; start it with: $(script) start $1"
     kill_daemon "$1"
     say "killed the daemon of $1; its workloads go on"
 }

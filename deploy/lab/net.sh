@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Namespaces and links: one namespace with a bridge is the underlay, one per host is wired to it.
+# Namespaces and links: one namespace is the underlay, one per host is wired to it. The underlay is a bridge, or a router
+# with a subnet for each host.
 # shellcheck disable=SC2154 # lab_id is set by lab.sh
 
 # host_address HOST: its tunnel address.
@@ -8,6 +9,15 @@ host_address() {
     case $(<"$(state)/underlay") in
         ipv4) printf '192.0.2.%d' "$number" ;;
         ipv6) printf '2001:db8::%x' "$number" ;;
+        routed) printf '198.18.%d.1' "$number" ;;
+    esac
+}
+
+# The family of nftables that sees what passes the underlay.
+underlay_family() {
+    case $(<"$(state)/underlay") in
+        routed) printf 'ip' ;;
+        *) printf 'bridge' ;;
     esac
 }
 
@@ -23,10 +33,14 @@ make_namespace() {
 
 make_underlay() {
     make_namespace underlay
-    ip -n "$(namespace underlay)" link add br0 type bridge
-    ip -n "$(namespace underlay)" link set br0 up
-    nsenter --net="/run/netns/$(namespace underlay)" nft -f - <<'NFT'
-table bridge fabric_lab {
+    if [[ $(underlay_family) == bridge ]]; then
+        ip -n "$(namespace underlay)" link add br0 type bridge
+        ip -n "$(namespace underlay)" link set br0 up
+    else
+        nsenter --net="/run/netns/$(namespace underlay)" sysctl -qw net.ipv4.ip_forward=1
+    fi
+    nsenter --net="/run/netns/$(namespace underlay)" nft -f - <<NFT
+table $(underlay_family) fabric_lab {
     chain cut { type filter hook forward priority 0; }
     chain loss { type filter hook forward priority 1; }
 }
@@ -35,16 +49,27 @@ NFT
 
 # make_host HOST: its namespace and its link to the underlay. The link's end there has the host's name.
 make_host() {
-    local host=$1 name
-    local -a address
+    local host=$1 name underlay address
     name=$(namespace "$host")
+    underlay=$(namespace underlay)
+    address=$(host_address "$host")
     make_namespace "$host"
-    ip link add "$host" netns "$(namespace underlay)" type veth peer name eth0 netns "$name"
-    ip -n "$(namespace underlay)" link set "$host" master br0 up
-    address=("$(host_address "$host")/24")
-    [[ $(<"$(state)/underlay") == ipv4 ]] || address=("$(host_address "$host")/64" nodad)
-    ip -n "$name" address add "${address[@]}" dev eth0
+    ip link add "$host" netns "$underlay" type veth peer name eth0 netns "$name"
     ip -n "$name" link set eth0 up
+    case $(<"$(state)/underlay") in
+        ipv4) ip -n "$name" address add "$address/24" dev eth0 ;;
+        ipv6) ip -n "$name" address add "$address/64" dev eth0 nodad ;;
+        routed)
+            ip -n "$name" address add "$address/24" dev eth0
+            ip -n "$underlay" address add "${address%.1}.254/24" dev "$host"
+            ;;
+    esac
+    if [[ $(underlay_family) == bridge ]]; then
+        ip -n "$underlay" link set "$host" master br0 up
+    else
+        ip -n "$underlay" link set "$host" up
+        ip -n "$name" route add default via "${address%.1}.254"
+    fi
 }
 
 # remove_namespace NAME (with the lab's prefix). Its links go first: a process left inside keeps a namespace alive.

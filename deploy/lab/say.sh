@@ -6,7 +6,7 @@
 export FABRIC_BEGAN
 
 say() {
-    printf '[%3d s] %s\n' "$(($(date +%s) - FABRIC_BEGAN))" "$*" >&2
+    printf '[%3d s] %s\n' "$(($(date +%s) - FABRIC_BEGAN))" "$*" >&2 || true
 }
 
 die() {
@@ -17,6 +17,18 @@ die() {
 usage_error() {
     printf 'error: %s\n' "$*" >&2
     exit 2
+}
+
+# need_value OPTION [VALUE …]: an option that stands last has none.
+need_value() {
+    (($# >= 2)) || usage_error "$1 needs a value"
+}
+
+# no_more WHAT ARGUMENT…: a word too many may mean something else than what would be done.
+no_more() {
+    local what=$1
+    shift
+    (($# == 0)) || usage_error "$what, not also '$*'"
 }
 
 need_root() {
@@ -47,12 +59,18 @@ within() {
 
 # A background command does not get the terminal's Ctrl-C: it is passed on.
 quiet_pid=
-trap interrupted INT TERM
+trap interrupted INT TERM HUP PIPE
 
 interrupted() {
+    undisturbed
     say "interrupted"
     [[ -z $quiet_pid ]] || kill "$quiet_pid" 2>/dev/null || true
     exit 130
+}
+
+# What cleans up goes on to its end: a second Ctrl-C, a terminal that is gone and a reader that left do not stop it.
+undisturbed() {
+    trap '' INT TERM HUP PIPE
 }
 
 # quietly LOG COMMAND…: output goes to a file; its end is shown if the command fails; a long one shows that it runs.

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Where a lab keeps what it has made, and questions about it. Everything stands in a folder per lab:
 #
-#   namespaces  every network namespace made, one a line      underlay   ipv4 or ipv6
+#   namespaces  every network namespace made, one a line      underlay   ipv4, ipv6 or routed
 #   workloads   name domain endpoint host, one a line         bin        folder of the binaries
 #   list.json   answer of `list -o json`                      fabK/      config.toml data/ bpf/ api.sock log pid
 #
@@ -13,8 +13,17 @@ state() {
     printf '%s/%s' "$STATE_ROOT" "$lab_id"
 }
 
+# How to call lab.sh for this lab, as messages say it.
+script() {
+    if [[ $lab_id == lab ]]; then
+        printf '%s' "$0"
+    else
+        printf '%s --id %s' "$0" "$lab_id"
+    fi
+}
+
 need_lab() {
-    [[ -d $(state) ]] || die "there is no lab '$lab_id'; make it with: deploy/lab.sh --id $lab_id up"
+    [[ -d $(state) ]] || die "there is no lab '$lab_id'; make it with: $(script) up"
 }
 
 # Everything of lab.sh that asks for a host passes here.

@@ -5,10 +5,11 @@
 //! |---|---|
 //! | [`config`] | what an operator may set; the file, flags over it, addresses derived from it |
 //! | [`node_args`] | the command line of `fabric-node` |
-//! | [`api`] | **start here**: the JSON shapes, the routes, the socket |
+//! | [`api`] | **start here**: the JSON shapes, the routes, the socket and TLS |
 //! | [`daemon`] | the running node behind the API, and its one-time commands |
 //! | [`ctl`] | `fabricctl` |
 //! | [`exit`] | exit codes of both programs |
+//! | `wallclock` | the clock, for shells only |
 
 pub mod api;
 pub mod config;
@@ -16,3 +17,4 @@ pub mod ctl;
 pub mod daemon;
 pub mod exit;
 pub mod node_args;
+mod wallclock;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use membership::id::Label;
 
-use crate::config::{Address, Config};
+use crate::config::{API_PORT, Address, Config};
 
 /// The peer that runs on every host of a Fabric cluster.
 #[derive(Debug, Parser)]
@@ -20,7 +20,7 @@ use crate::config::{Address, Config};
   first host:   fabric-node init && systemctl start fabric-node && fabricctl token create
   other hosts:  fabric-node join TOKEN && systemctl start fabric-node
 
-Ports: UDP 7790 (mesh: QUIC) and UDP 4789 (VXLAN) between all hosts.
+Ports: UDP 7790 (mesh: QUIC), UDP 4789 (VXLAN) and UDP 6081 (Geneve) between all hosts; TCP 7791 (API) where it is set.
 
 Exit codes:
   0 done, 1 refused, 2 wrong usage or configuration, 75 try again later, 77 no permission")]
@@ -105,6 +105,10 @@ pub struct Settings {
     /// Unix socket of the API [default: /run/fabric/api.sock]
     #[arg(long, value_name = "PATH")]
     pub api: Option<PathBuf>,
+
+    /// Address of the API for other hosts, over TLS; the port is 7791 unless given [default: none]
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub api_https: Option<Address<API_PORT>>,
 }
 
 impl Settings {
@@ -124,6 +128,7 @@ impl Settings {
         if let Some(api) = self.api {
             config.api.socket = without_scheme(api);
         }
+        config.api.https = self.api_https.or(config.api.https);
         config
     }
 }
@@ -149,8 +154,9 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file() {
-        let line = "fabric-node run --data /d --name h1 --listen 192.0.2.1 --advertise 192.0.2.9 --api unix:/a";
-        let cli = Cli::try_parse_from(line.split(' ')).expect("understood");
+        let line = "fabric-node run --data /d --name h1 --listen 192.0.2.1 --advertise 192.0.2.9 --api unix:/a \
+                    --api-https ::1";
+        let cli = Cli::try_parse_from(line.split_whitespace()).expect("understood");
         let Command::Run { settings } = cli.command else {
             panic!("not run")
         };
@@ -161,6 +167,10 @@ mod tests {
         assert_eq!(config.mesh.listen.to_string(), "192.0.2.1:7790");
         assert_eq!(config.mesh.advertise.len(), 1);
         assert_eq!(config.api.socket, PathBuf::from("/a"));
+        assert_eq!(
+            config.api.https.map(|https| https.to_string()).as_deref(),
+            Some("[::1]:7791")
+        );
         assert_eq!(config.underlay.port, 5);
     }
 

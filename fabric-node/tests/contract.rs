@@ -15,6 +15,9 @@ use fleet::Fleet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+/// Longest that anything may take, by the clock of the test.
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// A daemon on a socket of its own.
 struct Daemon {
     dir: tempfile::TempDir,
@@ -109,7 +112,11 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("drops", "drops".to_owned()),
         ("get", "get endpoints -d red".to_owned()),
         ("get-none", "get networks".to_owned()),
+        ("get-routers", "get routers".to_owned()),
+        ("get-policies", "get policies -d red".to_owned()),
         ("describe", "describe ep web-1 -d red".to_owned()),
+        ("describe-router", "describe rt core -d red".to_owned()),
+        ("describe-policy", "describe policy web -d red".to_owned()),
         ("apply", format!("apply -f {manifest}")),
         ("delete", "delete domain red --cascade".to_owned()),
         ("attach", "endpoint attach red/web-1 --netns web".to_owned()),
@@ -231,6 +238,7 @@ async fn without_a_daemon_one_line_says_how_to_start_it() {
     assert!(done.err.contains("systemctl start fabric-node"), "{done:?}");
     let https = run("fabricctl status --api https://h1:443").await;
     assert_eq!((https.code, https.err.lines().count()), (2, 1), "{https:?}");
+    assert!(https.err.contains("fabricctl user create"), "{https:?}");
 }
 
 #[tokio::test]
@@ -308,6 +316,41 @@ async fn slow_clients_hold_up_only_themselves() {
     }
     let done = daemon.ctl("peers").await;
     assert_eq!(done.code, 0, "{done:?}");
+}
+
+/// More connections than there are places, that ask nothing or only half of something.
+#[tokio::test(start_paused = true)]
+async fn idle_and_half_asked_connections_end() {
+    let daemon = Daemon::start().await;
+    let mut idle = Vec::new();
+    for number in 0..300 {
+        let mut stream = UnixStream::connect(daemon.dir.path().join("api.sock"))
+            .await
+            .expect("connected");
+        let head = [
+            "",
+            "GET /v1/status HTTP/1.1\r\nhost",
+            "GET /v1/kinds HTTP/1.1\r\nhost: x\r\n\r\n",
+        ][number % 3];
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        idle.push(stream);
+    }
+    let done = daemon.ctl("peers").await;
+    assert_eq!(done.code, 0, "{done:?}");
+    for mut stream in idle {
+        let ended = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "an idle connection is kept");
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_the_key_says_where_users_are_made() {
+    let daemon = Daemon::start().await;
+    let out = daemon.dir.path().join("alice.pem");
+    let done = daemon.ctl(&format!("user create alice --out {}", out.display())).await;
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.err.contains("run it on the host of h1"), "{done:?}");
+    assert!(!out.exists());
 }
 
 #[tokio::test]

@@ -153,3 +153,32 @@ fn nobody_listening_is_no_reason_to_panic() {
         );
     }
 }
+
+/// Another socket than the daemon's does not hide the daemon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purge_beside_a_running_daemon_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = membership::service::Config {
+        data: dir.path().join("data"),
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        advertise: Vec::new(),
+    };
+    let label = |text: &str| text.parse().expect("a name");
+    let made = membership::service::init(&config, label("h1"), label("lab")).await;
+    made.expect("made");
+    let nobody = |_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Err("no".to_owned()) }) };
+    let running = membership::service::Membership::start(config.clone(), std::sync::Arc::new(nobody)).await;
+    let running = running.expect("started");
+    let (data, socket) = (
+        config.data.display().to_string(),
+        dir.path().join("no.sock").display().to_string(),
+    );
+    let purge = || node(&["purge", "--data", &data, "--api", &socket]);
+    let refused = tokio::task::block_in_place(purge);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert!(said(&refused).contains("stop it first"), "{}", said(&refused));
+    running.shutdown().await;
+    drop(running);
+    let after = tokio::task::block_in_place(purge);
+    assert!(!said(&after).contains("stop it first"), "{}", said(&after));
+}

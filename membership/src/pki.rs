@@ -1,19 +1,27 @@
-//! The cluster's certificates: one Ed25519 authority made by `init`, whose key lies on anchors only, and one leaf per
-//! node that says which node of which cluster holds a key. It refuses to read a clock or a file.
+//! The cluster's certificates: one Ed25519 authority made by `init`, whose key lies on anchors only, one leaf per node
+//! that says which node of which cluster holds a key, and short-lived ones for users of the API. It refuses to read a
+//! clock or a file.
 //!
 //! A leaf carries the DNS names `<node>.<cluster>.fabric.internal` and `peer.<cluster>.fabric.internal`, because TLS
 //! libraries check nothing else, and exactly one URI, `spiffe://<cluster>/node/<node>` (X509-SVID), which is what
-//! counts.
+//! counts. A user's carries only the URI `spiffe://<cluster>/user/<name>` and cannot serve: it is no node's, and a node's
+//! is no user's.
 
 mod authority;
 mod leaf;
+pub mod request;
 mod roots;
+pub mod tls;
+mod user;
 
-pub use authority::Authority;
+pub use authority::{Authority, USER_LIFE_MAX};
 pub use leaf::Leaf;
 pub use roots::Roots;
+pub use user::User;
 
-use crate::id::{ClusterId, NodeId};
+use ed25519_dalek::pkcs8::spki::der::pem::{self, LineEnding};
+
+use crate::id::{ClusterId, Label, NodeId};
 
 /// Why a certificate is not accepted, or could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +29,9 @@ pub enum PkiError {
     /// Not a certificate, or one with parts we do not use.
     #[error("not a certificate of a node: {0}")]
     Malformed(&'static str),
+    /// A certificate, but not of a user of the API.
+    #[error("not a certificate of an API user: {0}")]
+    NotUser(&'static str),
     /// It does not chain to a root of this cluster, or is outside of its time.
     #[error("the certificate is not valid here: {0}")]
     Untrusted(String),
@@ -35,6 +46,12 @@ pub enum PkiError {
         /// What the key says.
         actual: NodeId,
     },
+    /// A request for a certificate that is none, or that the holder of its key did not sign.
+    #[error("not a signed request for a certificate of an Ed25519 key (PKCS #10): {0}")]
+    Request(String),
+    /// A user's certificate for no time, or for more than is given out.
+    #[error("a user's certificate lives from 1 s to {} days: there is no way to take it back", USER_LIFE_MAX.as_secs() / 86_400)]
+    Life,
     /// The library refused to make one.
     #[error("the certificate could not be made: {0}")]
     Issue(String),
@@ -54,4 +71,17 @@ pub fn any_peer_name(cluster: ClusterId) -> String {
 
 fn spiffe_uri(node: NodeId, cluster: ClusterId) -> String {
     format!("spiffe://{cluster}/node/{node}")
+}
+
+fn user_uri(name: &Label, cluster: ClusterId) -> String {
+    format!("spiffe://{cluster}/user/{name}")
+}
+
+/// A certificate (DER) as PEM (RFC 7468 section 5).
+pub fn to_pem(der: &[u8]) -> Result<String, PkiError> {
+    armoured("CERTIFICATE", der)
+}
+
+fn armoured(label: &str, der: &[u8]) -> Result<String, PkiError> {
+    pem::encode_string(label, LineEnding::LF, der).map_err(|error| PkiError::Issue(error.to_string()))
 }

@@ -2,7 +2,7 @@
 //! cores. Everything else in the process talks to membership through [`Membership`].
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
-//! `internal` and `registrar` answer other nodes; `setup` makes data directories.
+//! `internal` and `registrar` answer other nodes; `users` lets people in; `setup` makes data directories.
 
 mod alarms;
 mod claiming;
@@ -16,6 +16,7 @@ mod roster;
 mod setup;
 mod start;
 mod state;
+mod users;
 mod writing;
 
 use std::net::SocketAddr;
@@ -25,11 +26,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use self::state::State;
+pub use self::users::{UserCertificate, UserError};
 use crate::claim::{Claim, ClaimError};
 use crate::gossip::Gossip;
 use crate::hlc::Stamp;
@@ -37,8 +40,10 @@ use crate::home::Home;
 use crate::id::{Label, NodeId, Scope};
 use crate::mesh::{Class, Mesh};
 use crate::node::{Cluster, NodeRecord};
+use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
+use crate::store::{Store, StoreError};
 
 /// Where and as whom a node runs.
 #[derive(Debug, Clone)]
@@ -281,6 +286,17 @@ impl Membership {
         registrar::create(&self.0.state, uses, ttl).await
     }
 
+    /// A certificate for who made `request` (PKCS #10 as PEM), with which `name` may use the API of every node for `life`.
+    /// Only an anchor can.
+    pub fn issue_user(&self, name: &Label, request: &str, life: Duration) -> Result<UserCertificate, UserError> {
+        users::issue(&self.0.state, name, request, life)
+    }
+
+    /// How this node serves its API to others, and whom it trusts there.
+    pub fn api_tls(&self) -> Result<(ServerConfig, Roots), PkiError> {
+        users::api_tls(&self.0.state)
+    }
+
     /// What an operator should know now.
     #[must_use]
     pub fn alarms(&self) -> Vec<Alarm> {
@@ -417,6 +433,27 @@ pub fn node_of(data: &Path) -> Result<NodeId, StartError> {
     manifest
         .map(|manifest| manifest.node)
         .ok_or_else(|| StartError::NoNode(data.to_owned()))
+}
+
+/// Keeps a data directory's daemon from starting, as long as it lives.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "closing it frees the directory")] Option<Store>);
+
+/// Makes sure that no daemon runs in a data directory, and that none starts there meanwhile. A store that nobody can use
+/// is in nobody's use.
+pub fn hold(data: &Path) -> Result<Hold, StartError> {
+    let path = Home::at(data).store();
+    if !path.exists() {
+        return Ok(Hold(None));
+    }
+    match Store::open(&path) {
+        Ok(store) => Ok(Hold(Some(store))),
+        Err(StoreError::InUse(_)) => Err(StartError::InUse(data.to_owned())),
+        Err(error) => {
+            tracing::warn!("the store could not be opened: {error}");
+            Ok(Hold(None))
+        }
+    }
 }
 
 /// Joins the cluster that the token is of. A second try after a lost answer gets what the first one was given.

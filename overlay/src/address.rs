@@ -7,7 +7,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use membership::id::Label;
 
 use crate::hash::Hash;
-use crate::name::{DomainName, EndpointName, Mac};
+use crate::name::{DomainName, EndpointName, Mac, RouterName};
 use crate::subnet::Subnet;
 
 /// How many addresses are looked at for one endpoint in one subnet before it counts as full.
@@ -24,12 +24,16 @@ pub fn claim_key(network: &Label, address: IpAddr) -> String {
 
 /// The MAC addresses for an endpoint, best first: locally administered unicast (IEEE 802c, first octet x2, x6, xa, xe).
 pub fn macs<'a>(domain: &'a DomainName, endpoint: &'a EndpointName) -> impl Iterator<Item = Mac> + 'a {
-    (0..PROBES_MAX).filter_map(|attempt| {
+    (0..PROBES_MAX).map(|attempt| {
         let hash = Hash::of("mac", &[domain.as_str(), endpoint.as_str(), &attempt.to_string()]);
-        let [first, rest @ ..] = hash.six();
-        let [b, c, d, e, f] = rest;
-        Mac::try_from([(first & 0xfc) | 0x02, b, c, d, e, f]).ok()
+        Mac::local(hash.six())
     })
+}
+
+/// The MAC address of a router, the same in all its segments and on every host.
+#[must_use]
+pub fn router_mac(domain: &DomainName, router: &RouterName) -> Mac {
+    Mac::local(Hash::of("router", &[domain.as_str(), router.as_str()]).six())
 }
 
 /// The IPv6 addresses for an endpoint in a subnet, best first: as RFC 7217 an interface id that says nothing of the

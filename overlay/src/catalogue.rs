@@ -10,8 +10,8 @@ use membership::record::{Fact, Intent};
 use membership::replica::Replica;
 
 use crate::claims;
-use crate::name::{DomainName, EndpointName, NetworkName};
-use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Object, Spec};
+use crate::name::{DomainName, EndpointName, NetworkName, PolicyName, RouterName};
+use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Object, RouterSpec, SecurityPolicySpec, Spec};
 use crate::vni::{Owner, Owners};
 
 /// The objects of all domains.
@@ -30,6 +30,10 @@ pub struct Contents {
     pub networks: BTreeMap<NetworkName, (NetworkSpec, Stamp)>,
     /// Its endpoints.
     pub endpoints: BTreeMap<EndpointName, EndpointSpec>,
+    /// Its routers.
+    pub routers: BTreeMap<RouterName, RouterSpec>,
+    /// Its policies.
+    pub policies: BTreeMap<PolicyName, SecurityPolicySpec>,
     /// Claimed addresses.
     pub claimed: BTreeMap<(NetworkName, IpAddr), EndpointName>,
 }
@@ -63,6 +67,12 @@ impl Catalogue {
             }
             Spec::Endpoint(spec) => {
                 contents.endpoints.insert(object.name, spec);
+            }
+            Spec::Router(spec) => {
+                contents.routers.insert(object.name, spec);
+            }
+            Spec::SecurityPolicy(spec) => {
+                contents.policies.insert(object.name, spec);
             }
         }
     }
@@ -128,6 +138,8 @@ impl Contents {
             Kind::Domain => self.spec.clone().map(Spec::Domain),
             Kind::Network => self.networks.get(name).map(|(spec, _)| Spec::Network(spec.clone())),
             Kind::Endpoint => self.endpoints.get(name).cloned().map(Spec::Endpoint),
+            Kind::Router => self.routers.get(name).cloned().map(Spec::Router),
+            Kind::SecurityPolicy => self.policies.get(name).cloned().map(Spec::SecurityPolicy),
         }
     }
 
@@ -137,5 +149,15 @@ impl Contents {
         network: &'a NetworkName,
     ) -> impl Iterator<Item = (&'a EndpointName, &'a EndpointSpec)> + 'a {
         self.endpoints.iter().filter(move |(_, spec)| spec.network == *network)
+    }
+
+    /// The routers that join a network; one, unless others were written at the same time.
+    pub fn routers_of<'a>(
+        &'a self,
+        network: &'a NetworkName,
+    ) -> impl Iterator<Item = (&'a RouterName, &'a RouterSpec)> + 'a {
+        self.routers
+            .iter()
+            .filter(move |(_, spec)| spec.networks.contains(network))
     }
 }

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 
 use membership::id::{Label, NodeId};
 
-use crate::forwarding::Condition;
+use crate::forwarding::{Condition, GROUPS_MAX, RULES_MAX};
 use crate::name::{Mac, Mtu, Vni};
 use crate::object::Kind;
+use crate::object::endpoint::Source;
+use crate::prefix::Prefix;
 use crate::subnet::{Subnet, Unusable};
 
 /// Conditions by object.
@@ -79,6 +81,52 @@ pub(crate) enum Cause {
         "host {host} has no tunnel address of a family (IPv4, IPv6) that host {here} has: they cannot reach each other"
     )]
     NoTunnelFamily { host: NodeId, here: NodeId },
+    #[error("{mac} is router {router}'s: nothing is forwarded here; change spec.mac")]
+    MacOfRouter { mac: Mac, router: Label },
+    #[error(
+        "{prefix} is also allowed to endpoint {other}, which is older: this one may not send from it; change spec.allowedAddresses of one of them"
+    )]
+    DuplicatePrefix { prefix: Source, other: Label },
+    #[error("{prefix} is endpoint {other}'s own: this one may not send from it; change spec.allowedAddresses")]
+    PrefixOfOther { prefix: Source, other: Label },
+    #[error(
+        "{prefix} holds {gateway}, which is kept for the gateway of {subnet}: this endpoint may not send from it; change spec.allowedAddresses"
+    )]
+    PrefixOfGateway {
+        prefix: Source,
+        gateway: IpAddr,
+        subnet: Subnet,
+    },
+    #[error("there is no network {0}: only the others are joined; apply it, or take it out of spec.networks")]
+    NothingToJoin(Label),
+    #[error(
+        "network {network} is joined by router {other}, which is older: it is not joined by this one; take it out of spec.networks of one of them"
+    )]
+    NetworkJoined { network: Label, other: Label },
+    #[error("{0} versions were written at the same time, and the last one is in force; apply it again to settle it")]
+    RouterConflict(usize),
+    #[error("the route to {0} is not used: a subnet of its networks is the same; take it out of spec.routes")]
+    RouteShadowed(Prefix),
+    #[error(
+        "{hop}, a next hop to {prefix}, is the address of no attached endpoint in its networks: it is not used; attach that endpoint or change spec.routes"
+    )]
+    HopMissing { prefix: Prefix, hop: IpAddr },
+    #[error(
+        "there is no next hop to {0}: its packets are refused; attach an endpoint that has one of the addresses in `via`"
+    )]
+    RouteUnreachable(Prefix),
+    #[error(
+        "{0} versions were written at the same time: it denies what any of them denies and allows only what all allow; apply it again to settle it"
+    )]
+    PolicyConflict(usize),
+    #[error(
+        "a version of it cannot be read here: no connection of the domain is let through; upgrade this node, or apply the policy again"
+    )]
+    PolicyUnreadable,
+    #[error(
+        "its policies come to {rules} rules with {groups} different selectors; more than {RULES_MAX} rules or {GROUPS_MAX} selectors cannot be held: nothing is let through; delete policies or merge their rules"
+    )]
+    TooManyRules { rules: usize, groups: usize },
 }
 
 impl Cause {
@@ -103,6 +151,18 @@ impl Cause {
             Self::HostNotAllowed(_) => "HostNotAllowed",
             Self::NoTunnel(_) => "NoTunnel",
             Self::NoTunnelFamily { .. } => "NoTunnelFamily",
+            Self::MacOfRouter { .. } => "MacOfRouter",
+            Self::DuplicatePrefix { .. } => "DuplicatePrefix",
+            Self::PrefixOfOther { .. } => "PrefixOfOther",
+            Self::PrefixOfGateway { .. } => "PrefixOfGateway",
+            Self::NothingToJoin(_) => "NoNetwork",
+            Self::NetworkJoined { .. } => "NetworkJoined",
+            Self::RouterConflict(_) | Self::PolicyConflict(_) => "Conflict",
+            Self::RouteShadowed(_) => "RouteShadowed",
+            Self::HopMissing { .. } => "HopMissing",
+            Self::RouteUnreachable(_) => "RouteUnreachable",
+            Self::PolicyUnreadable => "DeniesAll",
+            Self::TooManyRules { .. } => "TooManyRules",
         }
     }
 }
@@ -126,6 +186,14 @@ impl Report {
 
     pub(crate) fn endpoint(&mut self, name: &Label, cause: &Cause) {
         self.add(Kind::Endpoint, name.as_str(), cause);
+    }
+
+    pub(crate) fn router(&mut self, name: &Label, cause: &Cause) {
+        self.add(Kind::Router, name.as_str(), cause);
+    }
+
+    pub(crate) fn policy(&mut self, name: &Label, cause: &Cause) {
+        self.add(Kind::SecurityPolicy, name.as_str(), cause);
     }
 
     pub(crate) fn finish(self) -> Conditions {

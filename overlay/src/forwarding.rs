@@ -13,6 +13,7 @@ use crate::fact::{Binding, Vtep};
 use crate::name::{DomainName, EndpointName, Mac, NetworkName, PolicyName, RouterName, Vni};
 use crate::object::Kind;
 use crate::object::domain::{DefaultPolicy, Encapsulation};
+pub use crate::object::policy::Action;
 
 /// One domain on one host. Empty (but for conditions) where no endpoint of the domain is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,8 @@ pub struct Forwarding {
     pub routers: BTreeMap<RouterName, Router>,
     /// The domain's rules in the order of evaluation: by priority (the higher first), then policy name, then version,
     /// then place in the version. Empty groups and rules that can never match are left out only where that changes no
-    /// decision.
+    /// decision. Each run of adjacent rules of one policy is decided by itself: a policy whose versions differ in priority
+    /// has several. Empty, with a default of deny, if they are more than [`RULES_MAX`] or [`GROUPS_MAX`].
     pub rules: Vec<Rule>,
     /// Endpoints attached on this host.
     pub ports: BTreeMap<EndpointName, Port>,
@@ -71,6 +73,7 @@ pub enum Route {
     /// To whoever has the destination address in this segment.
     Connected(NetworkName),
     /// To one of these next hops, by the flow's hash (equal-cost multipath): addresses of stations in the segments named.
+    /// To nobody if there are none: the packet is refused, not sent by a wider route.
     Via(BTreeSet<(NetworkName, IpAddr)>),
     /// Nowhere, silently.
     Blackhole,
@@ -146,17 +149,6 @@ pub enum Protocol {
     Number(u8),
 }
 
-/// What a rule does with a connection that it matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
-    /// Lets it be.
-    Allow,
-    /// Drops it.
-    Deny,
-    /// Counts it and asks the next rule.
-    Audit,
-}
-
 /// A workload's port on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
@@ -168,7 +160,7 @@ pub struct Port {
     pub mac: Mac,
     /// Its addresses, each with the prefix length of its subnet, for setting up a namespace.
     pub addresses: BTreeMap<IpAddr, u8>,
-    /// Gateways of its subnets, for setting up a namespace; empty without a router.
+    /// Gateways of the subnets in which it has an address, for setting up a namespace; empty without a router.
     pub gateways: BTreeSet<IpAddr>,
     /// Where its packets enter.
     pub binding: Binding,

@@ -5,18 +5,18 @@
 //!
 //! | module | makes | of |
 //! |---|---|---|
-//! | [`name`], [`subnet`] | names and numbers that can only exist valid | text |
-//! | [`object`] | Domain, Network, Endpoint; bodies of records and back | fields |
+//! | [`name`], [`subnet`], [`prefix`] | names and numbers that can only exist valid | text |
+//! | [`object`] | Domain, Network, Endpoint, Router, SecurityPolicy; bodies of records and back | fields |
 //! | [`manifest`] | objects, or errors with file, document, line and field | YAML or JSON |
 //! | [`catalogue`], [`admission`] | what an apply changes, complete, or why it is refused; what a deletion takes with it | objects, all domains |
 //! | [`address`], [`vni`] | MACs, addresses and VNIs that the fabric chooses | names |
 //! | [`fact`] | what hosts say: tunnel ends, attachments, claimed addresses | bodies of records |
 //! | [`cluster`], [`view`] | a domain as any node sees it (**start here**) | the replica |
 //! | [`mod@compile`] | what one host has to do, and [`condition`]s of what is not in force | a view |
-//! | [`forwarding`] | the result: ports, stations, hosts | |
+//! | [`forwarding`] | the result: ports, stations, routers, rules, hosts | |
 //! | [`model`] | what becomes of a packet: the specification of the datapath | forwardings |
 //!
-//! `claims` (which claimed addresses count) and `hash` (numbers from names) serve these.
+//! `claims` (which claimed addresses count), `ruleset` (rules from policies) and `hash` (numbers from names) serve these.
 
 pub mod address;
 pub mod admission;
@@ -32,6 +32,8 @@ pub mod manifest;
 pub mod model;
 pub mod name;
 pub mod object;
+pub mod prefix;
+mod ruleset;
 pub mod subnet;
 pub mod view;
 pub mod vni;

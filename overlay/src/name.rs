@@ -37,6 +37,15 @@ pub enum ValueError {
     /// Not an IP prefix.
     #[error("a subnet is an IPv4 or IPv6 prefix as 10.0.0.0/24 or fd00::/64, not {0:?}")]
     SubnetSyntax(String),
+    /// Not an IP prefix.
+    #[error("a prefix is written as 10.0.0.0/24 or fd00::/64, one address as 10.0.0.5/32, not {0:?}")]
+    PrefixSyntax(String),
+    /// Neither an address nor a prefix.
+    #[error("an address or a prefix is written as 10.0.0.5, fd00::5, 10.0.0.0/24 or fd00::/64, not {0:?}")]
+    SourceSyntax(String),
+    /// IPv4 in the clothes of IPv6 (RFC 4291 section 2.5.5.2).
+    #[error("{0} is IPv4 mapped into IPv6; write it as IPv4")]
+    Mapped(IpNet),
     /// Bits behind the prefix length.
     #[error("{given} has host bits set; the prefix is {network}")]
     HostBits {
@@ -154,6 +163,11 @@ impl fmt::Display for Mtu {
 pub struct Mac([u8; 6]);
 
 impl Mac {
+    /// A locally administered unicast address (IEEE 802c: first octet x2, x6, xa, xe) of these bits.
+    pub(crate) fn local([first, b, c, d, e, f]: [u8; 6]) -> Self {
+        Self([(first & 0xfc) | 0x02, b, c, d, e, f])
+    }
+
     /// The octets in transmission order.
     #[must_use]
     pub fn octets(self) -> [u8; 6] {

@@ -8,17 +8,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 use membership::claim::Claim;
 use membership::hlc::Stamp;
-use membership::id::{NodeId, Scope};
-use membership::record::{Fact, Intent};
+use membership::id::{Label, NodeId, Scope};
+use membership::record::{Fact, Intent, Key};
 use membership::replica::Replica;
 
 use crate::address;
 use crate::claims;
 use crate::cluster::Cluster;
 use crate::fact::{ATTACHMENT_KIND, Attachment, Content, Vtep};
-use crate::name::{DomainName, EndpointName, NetworkName, Vni};
+use crate::name::{DomainName, EndpointName, NetworkName, PolicyName, RouterName, Vni};
 use crate::object::domain::DefaultPolicy;
-use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Spec};
+use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, RouterSpec, SecurityPolicySpec, Spec};
 
 /// One domain, seen from anywhere: two nodes with the same replica have the same view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,10 @@ pub struct View {
     pub networks: BTreeMap<NetworkName, SeenNetwork>,
     /// Its endpoints.
     pub endpoints: BTreeMap<EndpointName, SeenEndpoint>,
+    /// Its routers.
+    pub routers: BTreeMap<RouterName, SeenRouter>,
+    /// Its policies: of each all concurrent versions, the shown one first.
+    pub policies: BTreeMap<PolicyName, Vec<PolicyVersion>>,
     /// Every host's tunnel end.
     pub hosts: BTreeMap<NodeId, Vtep>,
     /// Objects whose record this release cannot read, and why.
@@ -65,9 +69,32 @@ pub struct SeenEndpoint {
     pub refused: BTreeSet<NodeId>,
 }
 
+/// A router as seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenRouter {
+    /// Its object.
+    pub spec: RouterSpec,
+    /// When its shown version was written.
+    pub stamp: Stamp,
+    /// How many concurrent versions it has.
+    pub versions: usize,
+}
+
+/// One of the concurrent versions of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyVersion {
+    /// What it says.
+    Says(SecurityPolicySpec),
+    /// It was deleted while others changed it.
+    Deleted,
+    /// It was written by a later release, or is damaged.
+    Unreadable,
+}
+
 impl View {
-    /// The view of a domain, from the shown version of its objects and from its facts; none if it has no Domain
-    /// object. `verify` says whether a claim has its witnesses.
+    /// The view of a domain, from all concurrent versions of its objects and from its facts; none if it has no Domain
+    /// object. Of most kinds the shown version counts; a Domain denies if a version of it does, a SecurityPolicy is
+    /// decided by all its versions. `verify` says whether a claim has its witnesses.
     pub fn of<'a>(
         domain: &DomainName,
         intents: impl IntoIterator<Item = &'a Intent>,
@@ -75,11 +102,21 @@ impl View {
         cluster: &Cluster,
         verify: &dyn Fn(&Claim) -> bool,
     ) -> Option<Self> {
-        let mut spec = None;
-        let mut view = Self::empty(domain, cluster);
         let scope = Scope::Domain(domain.clone());
+        let mut objects: BTreeMap<&Key, Vec<&Intent>> = BTreeMap::new();
         for intent in intents.into_iter().filter(|intent| intent.scope == scope) {
-            view.see(intent, cluster, &mut spec);
+            objects.entry(&intent.key).or_default().push(intent);
+        }
+        let mut view = Self::empty(domain, cluster);
+        let mut spec = None;
+        for (key, mut versions) in objects {
+            versions.sort_by(|a, b| rank(b).cmp(&rank(a)));
+            match Kind::of_key(key) {
+                Some((Kind::SecurityPolicy, name)) => view.policy(name, &versions),
+                Some((Kind::Domain, name)) if name == *domain => spec = view.domain(&versions),
+                Some((Kind::Domain, _)) | None => {}
+                Some((kind, name)) => view.see(kind, name, &versions, cluster),
+            }
         }
         view.spec = spec?;
         let facts: Vec<&Fact> = facts.into_iter().filter(|fact| fact.scope == scope).collect();
@@ -91,7 +128,7 @@ impl View {
         Some(view)
     }
 
-    /// The same, from the replica. A Domain of which concurrent versions exist denies if one of them does.
+    /// The same, from the replica.
     pub fn from_replica(
         replica: &Replica,
         domain: &DomainName,
@@ -99,13 +136,8 @@ impl View {
         verify: &dyn Fn(&Claim) -> bool,
     ) -> Option<Self> {
         let scope = Scope::Domain(domain.clone());
-        let shown = replica.intents(&scope).map(|(_, siblings)| siblings.shown());
-        let mut view = Self::of(domain, shown, replica.facts(&scope), cluster, verify)?;
-        let siblings = replica.intent(&scope, &Kind::Domain.key(domain))?;
-        if siblings.all().any(denies) {
-            view.spec.default_policy = DefaultPolicy::Deny;
-        }
-        Some(view)
+        let versions = replica.intents(&scope).flat_map(|(_, siblings)| siblings.all());
+        Self::of(domain, versions, replica.facts(&scope), cluster, verify)
     }
 
     fn empty(domain: &DomainName, cluster: &Cluster) -> Self {
@@ -115,51 +147,83 @@ impl View {
             stamp: Stamp::default(),
             networks: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            policies: BTreeMap::new(),
             hosts: cluster.hosts.clone(),
             unreadable: BTreeMap::new(),
         }
     }
 
-    fn see(&mut self, intent: &Intent, cluster: &Cluster, domain: &mut Option<DomainSpec>) {
-        let (Some((kind, name)), Some(body)) = (Kind::of_key(&intent.key), &intent.body) else {
-            return;
-        };
-        let stamp = intent.stamp;
-        match Spec::decode(kind, body) {
-            Ok(Spec::Domain(spec)) if name == self.domain => {
-                self.stamp = stamp;
-                *domain = Some(spec);
+    /// The Domain, by its shown version; it denies if another version does.
+    fn domain(&mut self, versions: &[&Intent]) -> Option<DomainSpec> {
+        let shown = versions.first()?;
+        match self.read(Kind::Domain, &self.domain.clone(), shown)? {
+            Spec::Domain(mut spec) => {
+                self.stamp = shown.stamp;
+                if versions.iter().any(|version| denies(version)) {
+                    spec.default_policy = DefaultPolicy::Deny;
+                }
+                Some(spec)
             }
-            Ok(Spec::Domain(_)) => {}
-            Ok(Spec::Network(spec)) => {
+            Spec::Network(_) | Spec::Endpoint(_) | Spec::Router(_) | Spec::SecurityPolicy(_) => None,
+        }
+    }
+
+    /// An object of which the shown version counts.
+    fn see(&mut self, kind: Kind, name: Label, versions: &[&Intent], cluster: &Cluster) {
+        let Some(shown) = versions.first() else { return };
+        let stamp = shown.stamp;
+        match self.read(kind, &name, shown) {
+            Some(Spec::Network(spec)) => {
                 let vni_taken_by = spec.vni.and_then(|vni| {
                     let owner = cluster.vnis.other(vni, &self.domain, &name)?;
                     Some((owner.domain.clone(), owner.network.clone(), vni))
                 });
-                self.networks.insert(
-                    name,
-                    SeenNetwork {
-                        spec,
-                        stamp,
-                        vni_taken_by,
-                    },
-                );
+                let seen = SeenNetwork {
+                    spec,
+                    stamp,
+                    vni_taken_by,
+                };
+                self.networks.insert(name, seen);
             }
-            Ok(Spec::Endpoint(spec)) => {
-                let (claimed, refused) = (Vec::new(), BTreeSet::new());
-                self.endpoints.insert(
-                    name,
-                    SeenEndpoint {
-                        spec,
-                        stamp,
-                        claimed,
-                        attachment: None,
-                        refused,
-                    },
-                );
+            Some(Spec::Endpoint(spec)) => {
+                let seen = SeenEndpoint {
+                    spec,
+                    stamp,
+                    claimed: Vec::new(),
+                    attachment: None,
+                    refused: BTreeSet::new(),
+                };
+                self.endpoints.insert(name, seen);
             }
+            Some(Spec::Router(spec)) => {
+                let versions = versions.len();
+                self.routers.insert(name, SeenRouter { spec, stamp, versions });
+            }
+            Some(Spec::Domain(_) | Spec::SecurityPolicy(_)) | None => {}
+        }
+    }
+
+    /// A policy with all its versions; none if all are deletions.
+    fn policy(&mut self, name: PolicyName, versions: &[&Intent]) {
+        let version = |intent: &&Intent| match (&intent.body, self.read(Kind::SecurityPolicy, &name, intent)) {
+            (None, _) => PolicyVersion::Deleted,
+            (Some(_), Some(Spec::SecurityPolicy(spec))) => PolicyVersion::Says(spec),
+            (Some(_), _) => PolicyVersion::Unreadable,
+        };
+        let versions: Vec<PolicyVersion> = versions.iter().map(version).collect();
+        if versions.iter().any(|version| *version != PolicyVersion::Deleted) {
+            self.policies.insert(name, versions);
+        }
+    }
+
+    /// What a version says; notes if it cannot be read. None for a deletion as well.
+    fn read(&mut self, kind: Kind, name: &Label, version: &Intent) -> Option<Spec> {
+        match Spec::decode(kind, version.body.as_ref()?) {
+            Ok(spec) => Some(spec),
             Err(error) => {
                 self.unreadable.insert((kind, name.to_string()), error.to_string());
+                None
             }
         }
     }
@@ -227,6 +291,12 @@ impl SeenEndpoint {
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.spec.addresses.iter().chain(&self.claimed).copied()
     }
+}
+
+/// Orders the versions of one object; the highest is shown.
+fn rank(version: &Intent) -> impl Ord {
+    let body = version.body.as_ref().map(|body| (body.version, body.bytes.clone()));
+    (version.stamp, version.dot, body)
 }
 
 fn denies(version: &Intent) -> bool {

@@ -5,12 +5,15 @@
 
 mod lab;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use membership::id::NodeId;
 use overlay::cluster::Cluster;
 use overlay::fact::Binding;
-use overlay::forwarding::{Forwarding, Place};
+use overlay::forwarding::{Direction, Forwarding, Peer, Place, Route, Router, Rule};
+use overlay::object::domain::Encapsulation;
 use overlay::view::View;
 use serde_norway::{Mapping, Value};
 
@@ -83,15 +86,20 @@ fn show(forwarding: &Forwarding) -> Mapping {
     let Forwarding {
         domain,
         default_policy,
+        encapsulation,
         networks,
+        routers,
+        rules,
         ports,
         stations,
         hosts,
         conditions,
     } = forwarding;
-    let networks = networks
-        .iter()
-        .map(|(name, s)| (name.to_string(), text(format!("vni {}, mtu {}", s.vni, s.mtu))));
+    let networks = networks.iter().map(|(name, s)| {
+        let router = s.router.as_ref().map(|router| format!(", router {router}"));
+        let segment = format!("vni {}, mtu {}{}", s.vni, s.mtu, router.unwrap_or_default());
+        (name.to_string(), text(segment))
+    });
     let ports = ports.iter().map(|(name, port)| {
         let binding = match &port.binding {
             Binding::Interface { name } => format!("interface {name}"),
@@ -102,15 +110,15 @@ fn show(forwarding: &Forwarding) -> Mapping {
                 .iter()
                 .map(|(address, length)| format!("{address}/{length}")),
         );
+        let gateways = ("gateways", list(&port.gateways));
         let port = format!("{}, vni {}, {}", port.network, port.vni, port.mac);
-        (
-            name.to_string(),
-            map([
-                ("port".into(), text(port)),
-                ("addresses".into(), addresses),
-                ("at".into(), text(binding)),
-            ]),
-        )
+        let parts = [
+            ("port", text(port)),
+            ("addresses", addresses),
+            gateways,
+            ("at", text(binding)),
+        ];
+        (name.to_string(), full(parts))
     });
     let stations = stations.iter().map(|((vni, mac), station)| {
         let place = match station.place {
@@ -118,10 +126,13 @@ fn show(forwarding: &Forwarding) -> Mapping {
             Place::Host(node) => host_name(node),
         };
         let of = format!("{}, {place}", station.endpoint);
-        (
-            format!("vni {vni}, {mac}"),
-            map([("of".into(), text(of)), ("addresses".into(), list(&station.addresses))]),
-        )
+        let parts = [
+            ("of", text(of)),
+            ("addresses", list(&station.addresses)),
+            ("prefixes", list(&station.prefixes)),
+            ("groups", list(&station.groups)),
+        ];
+        (format!("vni {vni}, {mac}"), full(parts))
     });
     let hosts = hosts
         .iter()
@@ -132,16 +143,94 @@ fn show(forwarding: &Forwarding) -> Mapping {
             list(conditions.iter().map(|c| format!("{}: {}", c.reason, c.message))),
         )
     });
+    let geneve = if *encapsulation == Encapsulation::Geneve {
+        ", Geneve"
+    } else {
+        ""
+    };
     let parts = [
-        ("domain", text(format!("{domain}, {default_policy:?}"))),
+        ("domain", text(format!("{domain}, {default_policy:?}{geneve}"))),
         ("networks", map(networks)),
+        (
+            "routers",
+            map(routers
+                .iter()
+                .map(|(name, router)| (name.to_string(), show_router(router)))),
+        ),
+        ("rules", list(rules.iter().map(show_rule))),
         ("ports", map(ports)),
         ("stations", map(stations)),
         ("hosts", map(hosts)),
         ("conditions", map(conditions)),
     ];
-    parts
+    let optional = |key: &str| matches!(key, "routers" | "rules");
+    let said = parts
         .into_iter()
-        .map(|(key, value)| (Value::from(key), value))
-        .collect()
+        .filter(|(key, value)| !optional(key) || !is_empty(value));
+    said.map(|(key, value)| (Value::from(key), value)).collect()
+}
+
+/// What is there of these.
+fn full<const N: usize>(parts: [(&str, Value); N]) -> Value {
+    let optional = |key: &str| matches!(key, "gateways" | "prefixes" | "groups");
+    let said = parts
+        .into_iter()
+        .filter(|(key, value)| !optional(key) || !is_empty(value));
+    map(said.map(|(key, value)| (key.to_owned(), value)))
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_sequence().is_some_and(Vec::is_empty) || value.as_mapping().is_some_and(Mapping::is_empty)
+}
+
+fn show_router(router: &Router) -> Value {
+    let of = |addresses: &BTreeMap<IpAddr, u8>| {
+        list(addresses.iter().map(|(address, length)| format!("{address}/{length}")))
+    };
+    let addresses = router
+        .addresses
+        .iter()
+        .map(|(network, of_it)| (network.to_string(), of(of_it)));
+    let routes = router.routes.iter().map(|(prefix, route)| {
+        let to = match route {
+            Route::Connected(network) => format!("network {network}"),
+            Route::Blackhole => "blackhole".to_owned(),
+            Route::Via(hops) if hops.is_empty() => "nobody".to_owned(),
+            Route::Via(hops) => {
+                let hops = hops.iter().map(|(network, hop)| format!("{hop} in {network}"));
+                format!("via {}", hops.collect::<Vec<_>>().join(", "))
+            }
+        };
+        (prefix.to_string(), text(to))
+    });
+    map([
+        ("mac".to_owned(), text(router.mac)),
+        ("addresses".to_owned(), map(addresses)),
+        ("routes".to_owned(), map(routes)),
+    ])
+}
+
+fn show_rule(rule: &Rule) -> String {
+    let version = match rule.versions {
+        1 => String::new(),
+        versions => format!(" (version {} of {versions})", rule.version),
+    };
+    let subject = rule.subject.map_or("all".to_owned(), |group| format!("group {group}"));
+    let peer = match &rule.peer {
+        Peer::Any => "anybody".to_owned(),
+        Peer::Group(group) => format!("group {group}"),
+        Peer::Prefix(prefix) => prefix.to_string(),
+    };
+    let (subject, peer) = match rule.direction {
+        Direction::Ingress => (format!("to {subject}"), format!("from {peer}")),
+        Direction::Egress => (format!("from {subject}"), format!("to {peer}")),
+    };
+    let Rule {
+        policy,
+        number,
+        action,
+        protocol,
+        ..
+    } = rule;
+    format!("{policy} {number}{version}: {action:?} {subject} {peer}, {protocol:?}")
 }

@@ -7,6 +7,7 @@ mod lab;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use membership::id::{Label, NodeId};
 use membership::record::{Fact, Intent};
@@ -227,7 +228,7 @@ proptest! {
     #[test]
     fn no_frame_leaves_its_domain(world in world()) {
         let hosts = compile(&world);
-        let model = model(&hosts, &world);
+        let mut model = model(&hosts, &world);
         let macs = (0..4u8).map(|n| format!("02:00:00:00:00:0{n}").parse::<Mac>());
         let macs: Vec<Mac> = macs.map(Result::unwrap).collect();
         for (host, domains) in &hosts {
@@ -236,14 +237,14 @@ proptest! {
                     let ingress = Ingress { host: *host, domain: domain.clone(), endpoint: endpoint.clone(), host_mac: None };
                     for (&source, &destination) in port.addresses.keys().flat_map(|a| macs.iter().map(move |m| (a, m))) {
                         let Some(frame) = frame(destination, port.mac, source, "10.0.0.9".parse().unwrap()) else { continue };
-                        let (at, verdict) = model.journey(&ingress, &frame);
+                        let (at, verdict) = model.journey(&ingress, &frame, Duration::ZERO);
                         match verdict {
-                            Verdict::Deliver { domain: to, endpoint: reached } => {
+                            Verdict::Deliver { domain: to, endpoint: reached, .. } => {
                                 prop_assert_eq!(&to, domain);
                                 let there = &hosts[&at][&to].ports[&reached];
                                 prop_assert_eq!((there.mac, there.vni), (destination, port.vni));
                             }
-                            Verdict::Drop(reason) => prop_assert_eq!(reason.name(), "unknown_destination"),
+                            Verdict::Drop { reason, .. } => prop_assert_eq!(reason.name(), "unknown_destination"),
                             other => prop_assert!(false, "{:?}", other),
                         }
                     }

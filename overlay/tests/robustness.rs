@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use membership::id::NodeId;
 use membership::record::Body;
@@ -22,6 +23,19 @@ name: lan
 spec:
   subnets: [10.0.0.0/24, 'fd00::/64']
   vni: 7
+---
+kind: Router
+domain: red
+name: r
+spec: {networks: [lan], routes: [{prefix: 0.0.0.0/0, via: [10.0.0.9]}, {prefix: 'fd00::/8', blackhole: true}]}
+---
+kind: SecurityPolicy
+domain: red
+name: p
+spec:
+  appliesTo: {matchExpressions: [{key: app, operator: In, values: [web]}]}
+  ingress: [{action: allow, from: {cidrs: [10.0.0.0/8]}, protocol: tcp, ports: [80, 90-99]}]
+  egress: [{action: deny, to: {selector: {matchLabels: {a: b}}}, protocol: icmp, icmpType: 8}]
 ---
 {\"kind\": \"Endpoint\", \"domain\": \"red\", \"name\": \"web\", \"spec\": {\"network\": \"lan\", \"mac\": \"02:00:00:00:00:05\", \"labels\": {\"a\": \"b\"}}}
 ";
@@ -134,8 +148,8 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_body_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-        let body = Body { version: 1, bytes: bytes.into() };
+    fn any_bytes_are_a_body_or_an_error(version in 1..3u16, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        let body = Body { version, bytes: bytes.into() };
         for kind in Kind::ALL {
             if let Ok(spec) = Spec::decode(kind, &body) {
                 prop_assert_eq!(Spec::decode(kind, &spec.encode()), Ok(spec));
@@ -146,14 +160,14 @@ proptest! {
 
     #[test]
     fn any_frame_has_a_verdict(head in head(), rest in prop::collection::vec(any::<u8>(), 0..100)) {
-        let (model, ingress, here) = model();
+        let (mut model, ingress, here) = model();
         let frame = [head, rest].concat();
-        let verdict = model.from_endpoint(&ingress, &frame);
+        let verdict = model.from_endpoint(&ingress, &frame, Duration::ZERO);
         prop_assert!(!matches!(verdict, Verdict::Pass));
         let inner = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &frame].concat();
-        let verdict = model.from_underlay(here, &outer(&inner));
-        let expected = matches!(verdict, Verdict::Drop(_) | Verdict::Deliver { .. });
+        let verdict = model.from_underlay(here, &outer(&inner), Duration::ZERO);
+        let expected = matches!(verdict, Verdict::Drop { .. } | Verdict::Deliver { .. });
         prop_assert!(expected, "{:?}", verdict);
-        let _ = model.from_underlay(here, &frame);
+        let _ = model.from_underlay(here, &frame, Duration::ZERO);
     }
 }

@@ -10,7 +10,7 @@
 # Needs: qemu-system-x86, busybox-static, cpio, iproute2, iputils-ping, util-linux, and cargo; not root.
 set -euo pipefail
 
-readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-560}
+readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-900}
 # In this order: none may need one that follows.
 readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan)
 # Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.

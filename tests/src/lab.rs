@@ -10,13 +10,26 @@ use serde_json::Value;
 use crate::deadline::eventually;
 use crate::netns::run;
 
-/// The address family of the underlay.
+/// What joins the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Underlay {
-    /// Tunnels over IPv4.
+    /// A bridge, tunnels over IPv4.
     Ipv4,
-    /// Tunnels over IPv6.
+    /// A bridge, tunnels over IPv6.
     Ipv6,
+    /// A router, a subnet for each host, tunnels over IPv4.
+    Routed,
+}
+
+impl Underlay {
+    /// As `lab.sh up --underlay` takes it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+            Self::Routed => "routed",
+        }
+    }
 }
 
 /// A workload of the lab.
@@ -72,10 +85,9 @@ impl Lab {
             hosts: Vec::new(),
             workloads: Vec::new(),
         };
-        let family = if underlay == Underlay::Ipv4 { "ipv4" } else { "ipv6" };
         let status = lab
             .script()
-            .args(["up", "--hosts", &hosts.to_string(), "--underlay", family])
+            .args(["up", "--hosts", &hosts.to_string(), "--underlay", underlay.as_str()])
             .status()?;
         ensure!(status.success(), "lab.sh up: {status}");
         let list = run(lab.script().args(["list", "-o", "json"]))?;

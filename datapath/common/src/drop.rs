@@ -110,4 +110,10 @@ reasons! {
     GeneveProtocol = 40, "geneve_protocol";
     /// For the router itself, which does not speak it.
     RouterPort = 41, "router_port";
+    /// A path probe that is none: length, magic, version or kind.
+    ProbeMalformed = 60, "probe_malformed";
+    /// More path probes from one host than are answered.
+    ProbeRate = 61, "probe_rate";
+    /// An answer to a path probe that nobody here sent.
+    ProbeUnexpected = 62, "probe_unexpected";
 }

@@ -16,6 +16,7 @@
 //!  domain  ─► DOMAINS ─► Domain ─► RULES ─► Rule               who may open a connection to whom
 //!  tuple   ─► CONNECTIONS, HALF_OPEN ─► Connection             what is open
 //!  packet  ─► FLOWS ─► Flow{where to, slots of GENERATIONS}    the decision, made once
+//!  remote  ─► PROBES ─► Probed{answers}                        how the path to a host is
 //!  domain,endpoint,reason ─► DROPS ─► Count (per CPU)
 //! ```
 
@@ -26,6 +27,7 @@ pub mod connection;
 pub mod drop;
 pub mod ecn;
 pub mod entropy;
+pub mod probe;
 pub mod slot;
 pub mod table;
 

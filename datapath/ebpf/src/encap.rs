@@ -17,8 +17,8 @@ use crate::packet::Packet;
 use crate::send::Load;
 use crate::{Verdict, kernel};
 
-const TTL: u8 = 64;
-const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+pub const TTL: u8 = 64;
+pub const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 /// The I flag.
 pub const VNI_VALID: u32 = 0x0800_0000_u32.to_be();
 /// Geneve of version 0 without options and flags, of Ethernet frames.

@@ -8,6 +8,7 @@
 //!                                                 └─► router ─► echo reply, ICMP error ─► the workload
 //!  underlay ─► stub_from_underlay ─► from_underlay ── flow known ──────────────┬─► decapsulate ─► deliver ─► the workload
 //!                                        └─► slow_underlay ── decides, caches ─┘
+//!                                                 └─► answer a path probe in place, or note an answer
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
@@ -42,6 +43,7 @@ mod outer;
 mod owner;
 mod packet;
 mod policy;
+mod probe;
 mod quick;
 mod related;
 mod route;
@@ -68,6 +70,8 @@ enum Verdict {
     Pass,
     /// Somewhere else; what the redirect helper returned.
     Redirect(i32),
+    /// Nowhere: what it had to say is noted.
+    Taken,
     /// The router answers it, as the walk says.
     Router,
 }
@@ -88,6 +92,10 @@ fn action(result: Result<Verdict, Reason>, owner: drop::Owner, length: u32) -> i
             TC_ACT_UNSPEC
         }
         Ok(Verdict::Redirect(action)) => action,
+        Ok(Verdict::Taken) => {
+            trace::end(owner, TC_ACT_SHOT, 0);
+            TC_ACT_SHOT
+        }
         // There is nobody to answer it.
         Ok(Verdict::Router) => TC_ACT_SHOT,
         Err(reason) => {

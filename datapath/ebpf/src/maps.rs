@@ -6,6 +6,7 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
+use datapath_common::probe::{PROBES_MAX, Probed};
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, Flow, FlowKey, FragmentKey,
     FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule,
@@ -105,3 +106,11 @@ pub static TRACE: PerCpuArray<Trace> = PerCpuArray::with_max_entries(1, 0);
 /// What the slow path knows of the packet in its hands.
 #[map]
 pub static SCRATCH: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+
+/// Which hosts we probe, and what they answered: tunnel address → nonce and answers. Written by programs, too.
+#[map]
+pub static PROBES: HashMap<Address, Probed> = HashMap::with_max_entries(PROBES_MAX, BPF_F_NO_PREALLOC);
+
+/// How much we answered to each host: peer number → its token bucket. Not pinned: other programs start with full ones.
+#[map]
+pub static PROBERS: Array<u64> = Array::with_max_entries(PROBES_MAX, 0);

@@ -7,7 +7,7 @@ use aya_ebpf::programs::TcContext;
 use datapath_common::checksum::{folded, replaced};
 use datapath_common::{LIMIT_ICMP, Reason, Settings};
 
-use crate::encap::FIXED_GSO;
+use crate::encap::{DONT_FRAGMENT, FIXED_GSO, TTL};
 use crate::headers::{ETHERNET, Ethernet, Icmp, Ipv4, Ipv6, protocol};
 use crate::icmp::{ECHO_REPLY, ECHO_REPLY6};
 use crate::maps::SETTINGS;
@@ -15,8 +15,6 @@ use crate::packet::Packet;
 use crate::walk::{ANSWER_ECHO, QUOTE, Walk};
 use crate::{TC_ACT_SHOT, Verdict, action, deliver, ip, kernel, limit, trace};
 
-const TTL: u8 = 64;
-const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 /// Where the IP header and, in an error, the ICMP header stand.
 const IP: usize = ETHERNET;
 const ICMP4: usize = IP + size_of::<Ipv4>();

@@ -3,6 +3,7 @@
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use datapath_common::probe::PROBE_VNI;
 use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, HERE, Reason, SEGMENT_GENEVE, Segment, Settings, slot};
 
 use crate::decap::{self, Inner};
@@ -15,7 +16,8 @@ use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, connection, finish, flow, fragment, ip, martian, origin, related, server, transport, tunnel,
+    TC_ACT_SHOT, Verdict, connection, finish, flow, fragment, ip, martian, origin, probe, related, server, transport,
+    tunnel,
 };
 
 /// Called by `from_underlay`.
@@ -49,6 +51,9 @@ fn try_slow_underlay(
         return Err(Reason::OuterFragment);
     }
     let (vni, start) = tunnel::parse(packet, outer)?;
+    if vni == PROBE_VNI && !outer.geneve {
+        return probe::receive(packet, outer, host);
+    }
     let segment = segment(walk, outer, vni)?;
     packet.linear(start + ETHERNET)?;
     let frame = *packet.at::<Ethernet>(start)?;

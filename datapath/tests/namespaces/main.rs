@@ -7,6 +7,7 @@ mod interference;
 mod kills;
 mod lab;
 mod lifecycle;
+mod probes;
 mod reach;
 mod routing;
 mod tap;

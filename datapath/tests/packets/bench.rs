@@ -7,16 +7,15 @@ use std::sync::Mutex;
 use std::thread;
 
 use aya::maps::lpm_trie::LpmTrie;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
 use datapath_common::{
-    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, Flow, FlowKey, FragmentKey,
-    FragmentState, HERE, Hop, KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, Neighbour, NeighbourKey,
-    PEER_RESOLVED, Peer, Port, PrefixKey, Reason, Route, RouteKey, Rule, SLOT_PROGRAMS, SLOTS, Segment, Settings,
-    Station, StationKey, Trace, mapped, slot,
+    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, FragmentKey, FragmentState, Hop,
+    KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, Neighbour, NeighbourKey, PEER_RESOLVED, Peer, Port, PrefixKey,
+    Reason, Route, RouteKey, Rule, SLOT_PROGRAMS, SLOTS, Segment, Settings, Station, StationKey, Trace, mapped, slot,
 };
 
 use crate::book::{self, Workload};
@@ -53,7 +52,7 @@ pub(crate) struct Bench {
 type TraceMap = PerCpuArray<MapData, Trace>;
 
 /// Peers that tests use are numbered below this.
-const PEERS_USED: u32 = 8;
+pub(crate) const PEERS_USED: u32 = 8;
 /// As the map has it before a packet.
 const NO_TRACE: Trace = Trace {
     verdict: 0,
@@ -140,24 +139,7 @@ impl Drop for Bench {
         if thread::panicking() {
             return;
         }
-        self.empty::<u32, Port>("PORTS");
-        self.empty::<u32, Segment>("SEGMENTS");
-        self.empty::<StationKey, Station>("STATIONS");
-        self.empty::<NeighbourKey, Neighbour>("NEIGHBOURS");
-        self.empty::<u32, Domain>("DOMAINS");
-        self.empty::<MemberKey, Rule>("RULES");
-        self.empty::<MemberKey, Hop>("HOPS");
-        self.empty::<Address, u32>("VTEPS");
-        self.empty::<ConnectionKey, Connection>("CONNECTIONS");
-        self.empty::<ConnectionKey, Connection>("HALF_OPEN");
-        self.empty::<FragmentKey, FragmentState>("FRAGMENTS");
-        self.empty::<LimitKey, Bucket>("LIMITS");
-        self.empty_trie::<PrefixKey, Neighbour>("PREFIXES");
-        self.empty_trie::<RouteKey, Route>("ROUTES");
-        self.forget_flows();
-        for peer in 0..PEERS_USED {
-            self.set_peer(peer, NO_PEER);
-        }
+        self.clear();
         let mut audits =
             PerCpuHashMap::<&mut MapData, MemberKey, Count>::try_from(self.map("AUDITS")).expect("counters");
         let keys: Vec<MemberKey> = audits.keys().map(|key| key.expect("the map can be read")).collect();
@@ -182,6 +164,28 @@ impl Drop for Bench {
 }
 
 impl Bench {
+    /// Empties all maps but counters, settings and programs.
+    pub(crate) fn clear(&mut self) {
+        self.empty::<u32, Port>("PORTS");
+        self.empty::<u32, Segment>("SEGMENTS");
+        self.empty::<StationKey, Station>("STATIONS");
+        self.empty::<NeighbourKey, Neighbour>("NEIGHBOURS");
+        self.empty::<u32, Domain>("DOMAINS");
+        self.empty::<MemberKey, Rule>("RULES");
+        self.empty::<MemberKey, Hop>("HOPS");
+        self.empty::<Address, u32>("VTEPS");
+        self.empty::<ConnectionKey, Connection>("CONNECTIONS");
+        self.empty::<ConnectionKey, Connection>("HALF_OPEN");
+        self.empty::<FragmentKey, FragmentState>("FRAGMENTS");
+        self.empty::<LimitKey, Bucket>("LIMITS");
+        self.empty_trie::<PrefixKey, Neighbour>("PREFIXES");
+        self.empty_trie::<RouteKey, Route>("ROUTES");
+        self.forget_flows();
+        for peer in 0..PEERS_USED {
+            self.set_peer(peer, NO_PEER);
+        }
+    }
+
     /// All programs loaded, all slots and maps filled.
     pub(crate) fn new() -> Option<Self> {
         if !privileged() {
@@ -197,10 +201,14 @@ impl Bench {
         Some(bench)
     }
 
+    /// `KERNEL_*` of this kernel, and that the programs are to say what they do.
+    pub(crate) fn kernel(&self) -> u32 {
+        KERNEL_TRACE | if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 }
+    }
+
     fn fill(&mut self) {
-        let kernel = if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 };
         self.settings(Settings {
-            kernel: kernel | KERNEL_TRACE,
+            kernel: self.kernel(),
             ..book::settings()
         });
         for (slot, program) in SLOT_PROGRAMS {
@@ -253,11 +261,11 @@ impl Bench {
         }
     }
 
-    fn loaded(&self) -> &Ebpf {
+    pub(crate) fn loaded(&self) -> &Ebpf {
         self.ebpf.as_ref().expect("there until it is dropped")
     }
 
-    fn map(&mut self, name: &str) -> &mut Map {
+    pub(crate) fn map(&mut self, name: &str) -> &mut Map {
         let ebpf = self.ebpf.as_mut().expect("there until it is dropped");
         ebpf.map_mut(name).expect("the map exists")
     }
@@ -270,7 +278,7 @@ impl Bench {
             .expect("a classifier")
     }
 
-    fn empty<K: Pod, V: Pod>(&mut self, map: &str) {
+    pub(crate) fn empty<K: Pod, V: Pod>(&mut self, map: &str) {
         let mut map = HashMap::<&mut MapData, K, V>::try_from(self.map(map)).expect("a hash of these types");
         let keys: Vec<K> = map.keys().map(|key| key.expect("the map can be read")).collect();
         for key in keys {
@@ -278,80 +286,12 @@ impl Bench {
         }
     }
 
-    fn empty_trie<K: Pod, V: Pod>(&mut self, map: &str) {
+    pub(crate) fn empty_trie<K: Pod, V: Pod>(&mut self, map: &str) {
         let mut map = LpmTrie::<&mut MapData, K, V>::try_from(self.map(map)).expect("a trie of these types");
         let keys: Vec<_> = map.keys().map(|key| key.expect("the map can be read")).collect();
         for key in keys {
             map.remove(&key).expect("it was there");
         }
-    }
-
-    /// Forgets all decisions, so that each is made again.
-    pub(crate) fn forget_flows(&mut self) {
-        self.empty::<FlowKey, Flow>("FLOWS");
-    }
-
-    /// How many decisions are remembered.
-    pub(crate) fn flows(&mut self) -> usize {
-        let map = HashMap::<&mut MapData, FlowKey, Flow>::try_from(self.map("FLOWS")).expect("flows");
-        map.keys().count()
-    }
-
-    pub(crate) fn put<K: Pod, V: Pod>(&mut self, map: &str, key: K, value: V) {
-        let mut map = HashMap::<&mut MapData, K, V>::try_from(self.map(map)).expect("a hash of these types");
-        map.insert(key, value, 0).expect("the map takes it");
-    }
-
-    /// Puts a workload into a segment, with all its addresses.
-    pub(crate) fn station(&mut self, vni: u32, workload: Workload) {
-        let Workload {
-            mac,
-            host: peer,
-            ifindex,
-            endpoint,
-            flags,
-            ..
-        } = workload;
-        self.put(
-            "STATIONS",
-            StationKey { vni, mac, zero: [0; 2] },
-            Station {
-                peer,
-                ifindex,
-                endpoint,
-                flags,
-                slot: slot::station(vni, mac),
-            },
-        );
-        for address in workload.addresses() {
-            self.put(
-                "NEIGHBOURS",
-                NeighbourKey { vni, address },
-                Neighbour {
-                    mac,
-                    flags: 0,
-                    groups: [0; 4],
-                },
-            );
-        }
-    }
-
-    /// Says what a VNI is.
-    pub(crate) fn segment(&mut self, vni: u32, segment: Segment) {
-        self.put("SEGMENTS", vni, segment);
-    }
-
-    /// Says what a domain does.
-    pub(crate) fn domain(&mut self, number: u32, domain: Domain) {
-        self.put("DOMAINS", number, domain);
-    }
-
-    /// Says that something with this slot of `GENERATIONS` has changed.
-    pub(crate) fn bump(&mut self, slot: u32) {
-        let map = self.map("GENERATIONS");
-        let mut map = Array::<&mut MapData, u32>::try_from(map).expect("generations");
-        let generation = map.get(&slot, 0).expect("it is there");
-        map.set(slot, generation.wrapping_add(1), 0).expect("the map takes it");
     }
 
     /// What the programs say of the last packet.
@@ -365,46 +305,11 @@ impl Bench {
             .unwrap_or(NO_TRACE)
     }
 
-    fn forget_trace(&self) {
+    pub(crate) fn forget_trace(&self) {
         let mut map = self.trace.as_ref().expect("there until it is dropped").borrow_mut();
         let cpus = map.get(&0, 0).expect("it is there").len();
         let values = PerCpuValues::try_from(vec![NO_TRACE; cpus]).expect("as many as there are");
         map.set(0, values, 0).expect("the map takes it");
-    }
-
-    /// Says how to reach a host.
-    pub(crate) fn peer(&mut self, host: u32, peer: Peer) {
-        assert!(host != HERE && host < PEERS_USED);
-        self.set_peer(host, peer);
-    }
-
-    fn set_peer(&mut self, number: u32, peer: Peer) {
-        let map = self.map("PEERS");
-        let mut map = Array::<&mut MapData, Peer>::try_from(map).expect("an array of peers");
-        map.set(number, peer, 0).expect("the map takes it");
-    }
-
-    /// Takes back that tunnels may come from an address.
-    pub(crate) fn forget_vtep(&mut self, address: Address) {
-        let map = self.map("VTEPS");
-        let mut map = HashMap::<&mut MapData, Address, u32>::try_from(map).expect("a hash of peers");
-        map.remove(&address).expect("it was there");
-    }
-
-    /// Says what is behind the interface, or that nothing is.
-    pub(crate) fn port(&mut self, port: Option<Port>) {
-        let mut map = HashMap::<&mut MapData, u32, Port>::try_from(self.map("PORTS")).expect("a hash of ports");
-        match port {
-            Some(port) => map.insert(book::LOOPBACK, port, 0).expect("the map takes it"),
-            None => map.remove(&book::LOOPBACK).expect("it was there"),
-        }
-    }
-
-    /// Sets the settings.
-    pub(crate) fn settings(&mut self, settings: Settings) {
-        let map = self.map("SETTINGS");
-        let mut map = Array::<&mut MapData, Settings>::try_from(map).expect("an array of settings");
-        map.set(0, settings, 0).expect("the map takes it");
     }
 
     /// Puts a program into its slot.

@@ -161,6 +161,70 @@ impl Workload {
     }
 }
 
+/// Red's other segment, behind its router, and one that the router does not know.
+pub(crate) const GREEN: u32 = 101;
+pub(crate) const ROUTER_MAC: [u8; 6] = [0x02, 0xdd, 0, 0, 0, 1];
+pub(crate) const ROUTER_NUMBER: u32 = 5;
+/// The router's addresses in red's first segment and in the other.
+pub(crate) const GATEWAY: Workload = Workload {
+    endpoint: 0,
+    mac: ROUTER_MAC,
+    v4: [10, 0, 0, 1],
+    v6: v6(1, 1),
+    host: datapath_common::ROUTER,
+    ifindex: 0,
+    flags: 0,
+};
+pub(crate) const FAR_GATEWAY: Workload = Workload {
+    v4: [10, 0, 1, 1],
+    v6: v6(2, 1),
+    ..GATEWAY
+};
+/// Red's workload in the other segment on this host.
+pub(crate) const APP: Workload = Workload {
+    endpoint: 14,
+    mac: [0x02, 0xaa, 0, 0, 1, 0x14],
+    v4: [10, 0, 1, 14],
+    v6: v6(2, 0x14),
+    ifindex: 6,
+    ..API
+};
+/// Red's workload in the other segment on host B.
+pub(crate) const STORE: Workload = Workload {
+    mac: [0x02, 0xaa, 0, 0, 1, 0x21],
+    v4: [10, 0, 1, 21],
+    v6: v6(2, 0x21),
+    ..DB
+};
+/// A second one there: with `STORE`, two ways to the same prefix.
+pub(crate) const SHOP: Workload = Workload {
+    mac: [0x02, 0xaa, 0, 0, 1, 0x22],
+    v4: [10, 0, 1, 22],
+    v6: v6(2, 0x22),
+    ..DB
+};
+/// Nobody's, in the other segment.
+pub(crate) const VACANT: Workload = Workload {
+    v4: [10, 0, 1, 99],
+    v6: v6(2, 0x99),
+    ..NOBODY
+};
+
+impl Workload {
+    /// As `self`, but reached through the router.
+    pub(crate) fn routed(self) -> Self {
+        Self {
+            mac: ROUTER_MAC,
+            ..self
+        }
+    }
+
+    /// As `self`, with other addresses.
+    pub(crate) fn with(self, v4: [u8; 4], v6: [u8; 16]) -> Self {
+        Self { v4, v6, ..self }
+    }
+}
+
 /// The port of `WEB`, on a segment.
 pub(crate) fn port(vni: u32, domain: u32) -> Port {
     Port {

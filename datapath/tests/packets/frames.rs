@@ -68,6 +68,58 @@ pub(crate) fn tcp4(from: &Workload, to: &Workload, payload: &[u8]) -> Vec<u8> {
     written(builder, |builder, frame| builder.write(frame, payload).unwrap())
 }
 
+/// TCP over IPv6.
+pub(crate) fn tcp6(from: &Workload, to: &Workload, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(from.mac, to.mac)
+        .ipv6(from.v6, to.v6, 64)
+        .tcp(40_001, 80, 7, 1024)
+        .ack(9);
+    written(builder, |builder, frame| builder.write(frame, payload).unwrap())
+}
+
+/// TCP over IPv4 with these flags, the ports as in [`tcp4`]. Its checksum, which nobody here looks at, is wrong.
+pub(crate) fn tcp4_flags(from: &Workload, to: &Workload, flags: u8) -> Vec<u8> {
+    let mut frame = tcp4(from, to, b"");
+    frame[14 + 20 + 13] = flags;
+    frame
+}
+
+/// The same from the responder: ports swapped.
+pub(crate) fn tcp4_back(from: &Workload, to: &Workload, flags: u8) -> Vec<u8> {
+    let mut frame = tcp4_flags(from, to, flags);
+    let (source, destination) = ([frame[34], frame[35]], [frame[36], frame[37]]);
+    frame[34..36].copy_from_slice(&destination);
+    frame[36..38].copy_from_slice(&source);
+    frame
+}
+
+/// An SCTP packet of nothing but its header.
+pub(crate) fn sctp4(from: &Workload, to: &Workload) -> Vec<u8> {
+    ip4(from, to, 132, 0, &[0x0b, 0xb8, 0x0b, 0xb9, 0, 0, 0, 1, 0, 0, 0, 0])
+}
+
+/// An ICMP message of a type with an identifier.
+pub(crate) fn echo4(from: &Workload, to: &Workload, kind: u8, identifier: u16) -> Vec<u8> {
+    let [a, b] = identifier.to_be_bytes();
+    let builder = PacketBuilder::ethernet2(from.mac, to.mac)
+        .ipv4(from.v4, to.v4, 64)
+        .icmpv4_raw(kind, 0, [a, b, 0, 1]);
+    written(builder, |builder, frame| {
+        builder.write(frame, b"are you there").unwrap()
+    })
+}
+
+/// An ICMPv6 message of a type with an identifier.
+pub(crate) fn echo6(from: &Workload, to: &Workload, kind: u8, identifier: u16) -> Vec<u8> {
+    let [a, b] = identifier.to_be_bytes();
+    let builder = PacketBuilder::ethernet2(from.mac, to.mac)
+        .ipv6(from.v6, to.v6, 64)
+        .icmpv6_raw(kind, 0, [a, b, 0, 1]);
+    written(builder, |builder, frame| {
+        builder.write(frame, b"are you there").unwrap()
+    })
+}
+
 /// An IPv4 header with a payload of another protocol and ECN bits.
 pub(crate) fn ip4(from: &Workload, to: &Workload, protocol: u8, ecn: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap();
@@ -241,7 +293,47 @@ pub(crate) struct Tunnel {
     pub(crate) more_fragments: bool,
 }
 
+/// A tunnel with any first word of its header, and something between the header and the inner frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Special<'a> {
+    tunnel: Tunnel,
+    header: [u8; 4],
+    options: &'a [u8],
+}
+
+impl Special<'_> {
+    fn payload(self, inner: &[u8]) -> Vec<u8> {
+        let mut payload = self.tunnel.payload(&[self.options, inner].concat());
+        payload[8..12].copy_from_slice(&self.header);
+        payload
+    }
+
+    /// Over IPv4.
+    pub(crate) fn over4(self, source: [u8; 4], destination: [u8; 4], inner: &[u8]) -> Vec<u8> {
+        self.tunnel.around4(source, destination, &self.payload(inner))
+    }
+
+    /// Over IPv6.
+    pub(crate) fn over6(self, source: [u8; 16], destination: [u8; 16], inner: &[u8]) -> Vec<u8> {
+        self.tunnel.around6(source, destination, &self.payload(inner))
+    }
+
+    /// From host B to us over IPv4.
+    pub(crate) fn by_b(self, inner: &[u8]) -> Vec<u8> {
+        self.over4(crate::book::HOST_B_V4, HERE_V4, inner)
+    }
+}
+
 impl Tunnel {
+    /// With another first word behind the UDP header, and options.
+    pub(crate) fn with(self, header: [u8; 4], options: &[u8]) -> Special<'_> {
+        Special {
+            tunnel: self,
+            header,
+            options,
+        }
+    }
+
     /// As a peer sends it to us.
     pub(crate) fn inbound(vni: u32) -> Self {
         Self {
@@ -275,7 +367,10 @@ impl Tunnel {
 
     /// Over IPv4.
     pub(crate) fn over4(self, source: [u8; 4], destination: [u8; 4], inner: &[u8]) -> Vec<u8> {
-        let payload = self.payload(inner);
+        self.around4(source, destination, &self.payload(inner))
+    }
+
+    fn around4(self, source: [u8; 4], destination: [u8; 4], payload: &[u8]) -> Vec<u8> {
         let mut ip = Ipv4Header::new(
             u16::try_from(payload.len()).unwrap(),
             64,
@@ -292,13 +387,16 @@ impl Tunnel {
             self.link.0,
             self.link.1,
             0x0800,
-            &[&ip.to_bytes()[..], &payload].concat(),
+            &[&ip.to_bytes()[..], payload].concat(),
         )
     }
 
     /// Over IPv6.
     pub(crate) fn over6(self, source: [u8; 16], destination: [u8; 16], inner: &[u8]) -> Vec<u8> {
-        let payload = self.payload(inner);
+        self.around6(source, destination, &self.payload(inner))
+    }
+
+    fn around6(self, source: [u8; 16], destination: [u8; 16], payload: &[u8]) -> Vec<u8> {
         let ip = Ipv6Header {
             traffic_class: self.ecn,
             flow_label: Ipv6FlowLabel::try_new(self.flow_label).unwrap(),
@@ -312,7 +410,7 @@ impl Tunnel {
             self.link.0,
             self.link.1,
             0x86dd,
-            &[&ip.to_bytes()[..], &payload].concat(),
+            &[&ip.to_bytes()[..], payload].concat(),
         )
     }
 
@@ -325,4 +423,32 @@ impl Tunnel {
     pub(crate) fn by_b6(self, inner: &[u8]) -> Vec<u8> {
         self.over6(crate::book::HOST_B_V6, HERE_V6, inner)
     }
+}
+
+/// The frame with another TTL or hop limit, and its checksum right.
+pub(crate) fn with_ttl(frame: &[u8], ttl: u8) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if frame[12..14] == [0x86, 0xdd] {
+        frame[21] = ttl;
+        return frame;
+    }
+    frame[22] = ttl;
+    let mut header = Ipv4Header::from_slice(&frame[14..]).unwrap().0;
+    header.header_checksum = header.calc_header_checksum();
+    let bytes = header.to_bytes();
+    frame[14..][..bytes.len()].copy_from_slice(&bytes);
+    frame
+}
+
+/// The frame as a router sends it on: from it to `to`, one hop older.
+pub(crate) fn routed(frame: &[u8], to: &Workload) -> Vec<u8> {
+    let ttl = if frame[12..14] == [0x86, 0xdd] {
+        frame[21]
+    } else {
+        frame[22]
+    };
+    let mut frame = with_ttl(frame, ttl - 1);
+    frame[..6].copy_from_slice(&to.mac);
+    frame[6..12].copy_from_slice(&crate::book::ROUTER_MAC);
+    frame
 }

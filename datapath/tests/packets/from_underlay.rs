@@ -398,3 +398,17 @@ fn congestion_is_copied_inside() {
         );
     }
 }
+
+#[test]
+fn a_host_that_left_sends_no_tunnels() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.forget_vtep(datapath_common::mapped(book::HOST_B_V4));
+    let inner = udp4(&DB, &API);
+    bench.table(
+        "from_underlay",
+        vec![
+            ("from where it was", IN(RED).by_b(&inner), nobody(Reason::UnknownVtep)),
+            ("from its other address", IN(RED).by_b6(&inner), other_family(&inner)),
+        ],
+    );
+}

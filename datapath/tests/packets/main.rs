@@ -10,11 +10,22 @@
 
 mod bench;
 mod book;
+mod differential;
 mod frames;
+mod state;
 
+mod connections;
 mod encapsulation;
+mod flows;
 mod from_endpoint;
 mod from_underlay;
+mod geneve;
 mod hooks;
 mod neighbours;
+mod oddities;
+mod probes;
+mod router;
+mod routes;
+mod rules;
+mod sources;
 mod truncation;

@@ -1,5 +1,6 @@
 //! UDP and TCP of real stacks between workloads, on one host and across.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
@@ -147,4 +148,25 @@ fn on_one_host() {
     });
     let (one, two) = (wire.a.workload(ONE), wire.a.workload(TWO));
     exchange(&wire, "next door", &one, &two, TWO);
+}
+
+/// Stacks learn of a smaller path from ICMP errors that the programs make of super-packets.
+#[test]
+fn a_stream_through_less_than_its_interface_promises() {
+    if !privileged() {
+        return;
+    }
+    let mut wire = Wire::new(Way {
+        v6: false,
+        resolved: true,
+    });
+    wire.a.segment(1300);
+    let (one, far) = (wire.a.workload(ONE), wire.b.workload(FAR));
+    for address in addresses(FAR) {
+        let mtu = |drops: &BTreeMap<(u32, &str), u64>| drops.get(&(ONE.0.into(), "mtu")).copied().unwrap_or(0);
+        let before = mtu(&wire.a.drops());
+        streams(&one, &far, address);
+        let after = mtu(&wire.a.drops());
+        assert!(after > before, "{address}: it did not fit at first");
+    }
 }

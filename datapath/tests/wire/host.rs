@@ -96,22 +96,24 @@ impl Host {
                 ingress_rules: 0,
             },
         );
-        host.put(
-            "SEGMENTS",
-            VNI,
-            Segment {
-                domain: DOMAIN,
-                flags: 0,
-                mtu: MTU,
-                router: 0,
-                router_mac: [0; 6],
-                zero: [0; 2],
-                gateway4: [0; 16],
-                gateway6: [0; 16],
-            },
-        );
+        host.segment(MTU);
         host.attach(UNDERLAY, "stub_from_underlay", TcAttachType::Ingress);
         host
+    }
+
+    /// Says how large packets of the segment may be.
+    pub(crate) fn segment(&mut self, mtu: u32) {
+        let segment = Segment {
+            domain: DOMAIN,
+            flags: 0,
+            mtu,
+            router: 0,
+            router_mac: [0; 6],
+            zero: [0; 2],
+            gateway4: [0; 16],
+            gateway6: [0; 16],
+        };
+        self.put("SEGMENTS", VNI, segment);
     }
 
     fn settings(&mut self, ipv4: [u8; 4], ipv6: [u8; 16]) {

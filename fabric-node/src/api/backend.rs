@@ -1,5 +1,7 @@
 //! What the API asks of the daemon. The routes know only this, so that they can be tested without a cluster.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use membership::id::Label;
 use overlay::object::Kind;
@@ -7,11 +9,27 @@ use overlay::object::Kind;
 use super::error::ApiError;
 use super::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
+    UserCertificate, UserRequest,
 };
 
-/// Who asks: the user at the other end of the socket.
+/// Who asks. Shown as it is recorded with what is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Author(pub String);
+pub enum Author {
+    /// The user of this host at the other end of the socket.
+    Local(String),
+    /// Who holds a certificate that the cluster made for this name.
+    Certified(Label),
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(name) => f.write_str(name),
+            // A host may have a user of the same name.
+            Self::Certified(name) => write!(f, "user:{name}"),
+        }
+    }
+}
 
 /// The daemon behind the API. Every method is bounded in time by its implementation or by the server's limit.
 #[async_trait]
@@ -43,4 +61,6 @@ pub trait Backend: Send + Sync + 'static {
     async fn detach(&self, author: &Author, domain: &Label, name: &Label) -> Result<Detached, ApiError>;
     /// Makes a join token.
     async fn token(&self, author: &Author, request: TokenRequest) -> Result<Token, ApiError>;
+    /// Makes the certificate of an API user.
+    async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError>;
 }

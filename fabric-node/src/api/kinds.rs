@@ -22,7 +22,7 @@ pub struct KindInfo {
 pub fn all() -> Vec<KindInfo> {
     let info = |kind: Kind| KindInfo {
         kind: kind.to_string(),
-        plural: format!("{kind}s").to_ascii_lowercase(),
+        plural: kind.plural().to_owned(),
         short: short(kind).to_owned(),
         description: description(kind).to_owned(),
     };
@@ -32,6 +32,11 @@ pub fn all() -> Vec<KindInfo> {
 /// The kind that a person means: singular, plural or short, in any case. The error names the nearest one.
 pub fn parse(text: &str) -> Result<Kind, String> {
     let lower = text.to_ascii_lowercase();
+    let lower = if lower == "policies" {
+        short(Kind::SecurityPolicy)
+    } else {
+        &lower
+    };
     match Kind::ALL.into_iter().find(|kind| short(*kind) == lower) {
         Some(kind) => Ok(kind),
         None => text
@@ -45,6 +50,8 @@ fn short(kind: Kind) -> &'static str {
         Kind::Domain => "dom",
         Kind::Network => "net",
         Kind::Endpoint => "ep",
+        Kind::Router => "rt",
+        Kind::SecurityPolicy => "policy",
     }
 }
 
@@ -53,6 +60,8 @@ fn description(kind: Kind) -> &'static str {
         Kind::Domain => "isolation unit of a tenant",
         Kind::Network => "L2 segment of a domain",
         Kind::Endpoint => "a workload's port in a network",
+        Kind::Router => "joins networks of a domain",
+        Kind::SecurityPolicy => "which connections the endpoints of a domain may have",
     }
 }
 
@@ -64,6 +73,9 @@ mod tests {
     fn a_kind_has_many_names() {
         for text in ["Network", "network", "networks", "NET"] {
             assert_eq!(parse(text), Ok(Kind::Network), "{text}");
+        }
+        for text in ["SecurityPolicy", "securitypolicies", "policy", "Policies"] {
+            assert_eq!(parse(text), Ok(Kind::SecurityPolicy), "{text}");
         }
         let error = parse("netwrk").expect_err("no kind");
         assert!(error.contains("did you mean Network?"), "{error}");

@@ -1,12 +1,16 @@
 //! The REST API: its values ([`types`], [`error`]), what it asks of the daemon ([`backend`]), its routes and how they
-//! are served. Refuses to know how anything is done.
+//! are served ([`serve`] on the unix socket, [`https`] to other hosts). Refuses to know how anything is done.
 //!
 //! Start with [`types`]: these shapes are the contract with scripts.
 
 pub mod backend;
+mod connections;
 pub mod error;
+mod half_open;
+pub mod https;
 pub mod kinds;
 pub mod openapi;
+pub mod refusals;
 pub mod routes;
 pub mod serve;
 pub mod types;

@@ -25,6 +25,7 @@ use super::routes;
         routes::attach,
         routes::detach,
         routes::token,
+        routes::user,
     )
 )]
 struct Document;

@@ -21,7 +21,7 @@ use super::error::{ApiError, Code};
 use super::kinds::{self, KindInfo};
 use super::types::{
     Applied, Apply, Attach, Attached, DeleteQuery, Deleted, DescribeQuery, Detached, Drop, Manifest, Object, Peer,
-    Status, Token, TokenRequest,
+    Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
 use super::{BODY_MAX, openapi};
 
@@ -53,6 +53,7 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/endpoints/{domain}/{name}/attach", post(attach))
         .route("/v1/endpoints/{domain}/{name}/detach", post(detach))
         .route("/v1/tokens", post(token))
+        .route("/v1/users", post(user))
         .route("/v1/openapi.json", get(openapi_document))
         .fallback(no_such_resource)
         .method_not_allowed_fallback(no_such_method)
@@ -240,6 +241,23 @@ pub(super) async fn token(
     body: Content,
 ) -> Answer<Token> {
     daemon.token(&author, body.json()?).await.map(Json)
+}
+
+/// Makes the certificate of an API user; only an anchor can, and only for users of its own host: whoever came with a
+/// certificate could otherwise outlive it.
+#[utoipa::path(post, path = "/v1/users", request_body = UserRequest,
+    responses((status = 200, body = UserCertificate), (status = 403, body = ApiError), (status = 409, body = ApiError)))]
+pub(super) async fn user(
+    State(daemon): Daemon,
+    ConnectInfo(author): ConnectInfo<Author>,
+    body: Content,
+) -> Answer<UserCertificate> {
+    if matches!(author, Author::Certified(_)) {
+        let message = "certificates of users are made over the unix socket of an anchor only: run it on that host";
+        return Err(ApiError::new(Code::Forbidden, message));
+    }
+    let request: UserRequest = body.json()?;
+    daemon.user(&author, &label(&request.name)?, request).await.map(Json)
 }
 
 async fn openapi_document() -> Json<utoipa::openapi::OpenApi> {

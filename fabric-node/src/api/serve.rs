@@ -1,17 +1,20 @@
 //! Serves the API on a unix socket. Who may open the socket may use the API; the system says who it is.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use nix::unistd::{Group, Uid, User};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::backend::Author;
+use super::connections::{Connections, accepted};
+
+/// Connections that are served at the same time; more wait, and none keeps its place without asking something.
+const CONNECTIONS_MAX: usize = 256;
 
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,17 @@ pub enum ServeError {
     /// The group does not exist.
     #[error("there is no group {0:?} (api.group)")]
     NoGroup(String),
+    /// The address cannot be listened on.
+    #[error("the API cannot be served on {address} (api.https): {source}")]
+    Address {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("the API cannot be served over TLS (api.https): {0}")]
+    Tls(#[from] membership::pki::PkiError),
     /// The system refused.
     #[error("{path}: {source}")]
     Io {
@@ -70,11 +84,21 @@ fn bind_private(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves until `stop` resolves; requests in progress are finished.
-pub async fn serve(listener: UnixListener, router: Router, stop: impl Future<Output = ()> + Send + 'static) {
-    let service = router.into_make_service_with_connect_info::<Author>();
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop).await {
-        tracing::error!(%error, "the API ended");
+pub async fn serve(listener: UnixListener, router: Router, stop: impl Future<Output = ()> + Send) {
+    let connections = Connections::new(router, CONNECTIONS_MAX);
+    let accept = async {
+        loop {
+            let place = connections.place().await;
+            let stream = accepted(|| listener.accept()).await.0;
+            let author = author(&stream);
+            connections.serve(stream, author, place);
+        }
+    };
+    tokio::select! {
+        () = stop => {}
+        () = accept => {}
     }
+    connections.end().await;
 }
 
 fn gid_of(name: &str) -> Result<nix::unistd::Gid, ServeError> {
@@ -98,11 +122,9 @@ async fn remove_stale(path: &Path) -> Result<(), ServeError> {
     }
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Author {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let uid = stream.io().peer_cred().map(|peer| Uid::from_raw(peer.uid()));
-        Self(uid.map_or_else(|_| "unknown".to_owned(), user_name))
-    }
+fn author(stream: &UnixStream) -> Author {
+    let uid = stream.peer_cred().map(|peer| Uid::from_raw(peer.uid()));
+    Author::Local(uid.map_or_else(|_| "unknown".to_owned(), user_name))
 }
 
 fn user_name(uid: Uid) -> String {

@@ -15,6 +15,8 @@ pub struct Status {
     pub cluster: ClusterStatus,
     /// How the other nodes look from it.
     pub peers: PeerCounts,
+    /// Those of which something is gone.
+    pub lost_peers: Vec<LostPeer>,
     /// Every domain of the cluster.
     pub domains: Vec<DomainStatus>,
     /// Its kernel side.
@@ -66,6 +68,47 @@ pub struct PeerCounts {
     pub suspect: usize,
     /// Lost.
     pub dead: usize,
+}
+
+/// A node of which something is gone: its daemon, by gossip, or the path to it, by probes that its kernel answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LostPeer {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// How its daemon looks from here.
+    pub state: PeerState,
+    /// How the path to it looks from here.
+    pub path: Path,
+    /// What that means.
+    pub what: Loss,
+}
+
+/// What is gone of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// The daemon; the path is up and its workloads forward.
+    DaemonGone,
+    /// Daemon and path.
+    HostGone,
+    /// The path; the daemon is heard.
+    PathDown,
+    /// The daemon; the path is not probed, because no domain has endpoints both here and there.
+    NotProbed,
+}
+
+/// Whether the path to a node is up, by probes that its kernel answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// The last two probes were answered.
+    Up,
+    /// The last five probes were lost.
+    Down,
+    /// Not probed, or not long enough. Probed are nodes with endpoints of a domain that has endpoints here.
+    Unknown,
 }
 
 /// A domain as this node has it.
@@ -142,8 +185,15 @@ pub struct Peer {
     pub state: PeerState,
     /// Where its mesh endpoint is reached, best first.
     pub addresses: Vec<String>,
-    /// Smoothed round-trip time of the mesh connection in microseconds; null without one.
+    /// Smoothed round-trip time in microseconds: of the path, if it is probed and up, else of the mesh connection; null
+    /// without either.
     pub rtt_us: Option<u64>,
+    /// Whether the path between the tunnel ends is up.
+    pub path: Path,
+    /// Percent of the last 64 probes that were lost, rounded up; null if none were sent.
+    pub loss_percent: Option<u8>,
+    /// Bytes of the largest IP packet that the path carries both ways; null while it is not known.
+    pub path_mtu: Option<u16>,
 }
 
 /// How a node looks from another one.
@@ -176,7 +226,7 @@ pub struct Drop {
 /// An object with what is known of it. Without `status` it is a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Object {
-    /// `Domain`, `Network` or `Endpoint`.
+    /// `Domain`, `Network`, `Endpoint`, `Router` or `SecurityPolicy`.
     pub kind: String,
     /// The domain it belongs to.
     pub domain: String,
@@ -393,6 +443,41 @@ impl Default for TokenRequest {
     fn default() -> Self {
         Self { uses: 1, ttl_s: 3600 }
     }
+}
+
+/// `POST /v1/users`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UserRequest {
+    /// Who shall be recorded as the author of what is done with the certificate.
+    pub name: String,
+    /// A certificate request for an Ed25519 key (PKCS #10 as PEM). Of what it says only the key counts.
+    pub request: String,
+    /// The certificate's life in seconds; at most 90 days.
+    pub ttl_s: u64,
+}
+
+impl Default for UserRequest {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            request: String::new(),
+            ttl_s: 86_400,
+        }
+    }
+}
+
+/// A certificate with which its holder may use the API of every node over TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserCertificate {
+    /// Whose it is.
+    pub name: String,
+    /// Until when it is good (RFC 3339).
+    pub not_after: String,
+    /// The certificate as PEM.
+    pub certificate: String,
+    /// The roots of the cluster as PEM: nodes show certificates that chain to them.
+    pub roots: String,
 }
 
 /// A join token. It is a secret: who has it can join.

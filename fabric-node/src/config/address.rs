@@ -8,17 +8,20 @@ use serde::Deserialize;
 
 use super::MESH_PORT;
 
-/// `ADDRESS` or `ADDRESS:PORT`; an IPv6 address with a port stands in brackets. The port defaults to [`MESH_PORT`].
+/// `ADDRESS` or `ADDRESS:PORT`; an IPv6 address with a port stands in brackets. The port defaults to `PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Address(pub SocketAddr);
+pub struct Address<const PORT: u16 = MESH_PORT>(pub SocketAddr);
 
 /// Why a text is no [`Address`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an address; write 192.0.2.1, 192.0.2.1:7790, 2001:db8::1 or [2001:db8::1]:7790")]
-pub struct AddressError(String);
+#[error("{text:?} is not an address; write 192.0.2.1, 192.0.2.1:{port}, 2001:db8::1 or [2001:db8::1]:{port}")]
+pub struct AddressError {
+    text: String,
+    port: u16,
+}
 
-impl FromStr for Address {
+impl<const PORT: u16> FromStr for Address<PORT> {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
@@ -27,15 +30,15 @@ impl FromStr for Address {
                 .ok()
                 .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
         };
-        let address = text
-            .parse()
-            .ok()
-            .or_else(|| bare().map(|ip| SocketAddr::new(ip, MESH_PORT)));
-        address.map(Self).ok_or_else(|| AddressError(text.to_owned()))
+        let address = text.parse().ok().or_else(|| bare().map(|ip| SocketAddr::new(ip, PORT)));
+        address.map(Self).ok_or_else(|| AddressError {
+            text: text.to_owned(),
+            port: PORT,
+        })
     }
 }
 
-impl TryFrom<String> for Address {
+impl<const PORT: u16> TryFrom<String> for Address<PORT> {
     type Error = AddressError;
 
     fn try_from(text: String) -> Result<Self, AddressError> {
@@ -43,7 +46,7 @@ impl TryFrom<String> for Address {
     }
 }
 
-impl fmt::Display for Address {
+impl<const PORT: u16> fmt::Display for Address<PORT> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -65,7 +68,10 @@ mod tests {
             ("", None),
         ];
         for (text, wanted) in cases {
-            let read = text.parse::<Address>().ok().map(|address| address.to_string());
+            let read = text
+                .parse::<Address<MESH_PORT>>()
+                .ok()
+                .map(|address| address.to_string());
             assert_eq!(read.as_deref(), wanted, "{text:?}");
         }
     }

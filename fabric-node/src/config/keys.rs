@@ -9,7 +9,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("node", &["name", "data", "stop_timeout"]),
     ("mesh", &["listen", "advertise"]),
     ("underlay", &["ipv4", "ipv6", "port"]),
-    ("api", &["socket", "group"]),
+    ("api", &["socket", "group", "https"]),
     ("datapath", &["bpffs"]),
     ("log", &["format", "level"]),
 ];

@@ -19,6 +19,8 @@ pub use keys::UnknownKey;
 pub const MESH_PORT: u16 = 7790;
 /// UDP port of VXLAN (RFC 7348 section 8).
 pub const VXLAN_PORT: u16 = 4789;
+/// TCP port of the API over TLS.
+pub const API_PORT: u16 = 7791;
 /// Where the file is looked for when `--config` is not given; it need not exist there.
 pub const DEFAULT_FILE: &str = "/etc/fabric/fabric-node.toml";
 /// Where the API listens unless told otherwise.
@@ -87,6 +89,8 @@ pub struct Api {
     pub socket: PathBuf,
     /// Its group.
     pub group: Option<String>,
+    /// Where other hosts may use the API, over TLS; nowhere if absent.
+    pub https: Option<Address<API_PORT>>,
 }
 
 /// `[datapath]`.
@@ -153,6 +157,7 @@ impl Default for Api {
         Self {
             socket: PathBuf::from(DEFAULT_SOCKET),
             group: None,
+            https: None,
         }
     }
 }
@@ -283,7 +288,7 @@ mod tests {
         let mut config = parse(&text).expect("valid");
         config.node.name = None;
         config.underlay = Underlay::default();
-        config.api.group = None;
+        (config.api.group, config.api.https) = (None, None);
         assert_eq!(config, Config::default());
     }
 
@@ -294,6 +299,7 @@ mod tests {
         for told in [
             format!("UDP {}", config.mesh.listen.0.port()),
             format!("UDP {}", config.underlay.port),
+            format!("TCP {API_PORT}"),
             format!("`{}`", config.api.socket.display()),
             format!("`{DEFAULT_FILE}`"),
             format!("`{}`", config.node.data.display()),

@@ -9,18 +9,25 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use membership::id::Label;
 use overlay::object::Kind;
 
+pub use super::place::Api;
 use crate::api::kinds;
-use crate::{config, exit};
+use crate::exit;
 
-/// Hands of the operator: asks the node on this host, which speaks for the whole cluster.
+/// Hands of the operator: asks the node on this host, or another one, which speaks for the whole cluster.
 #[derive(Debug, Parser)]
 #[command(name = "fabricctl", version, propagate_version = true, arg_required_else_help = true)]
-#[command(about = "Controls a Fabric cluster through the node on this host")]
+#[command(
+    about = "Controls a Fabric cluster through the node on this host, or through any other with --api https://HOST"
+)]
 #[command(after_help = exit::HELP)]
 pub struct Cli {
-    /// Where the API is: unix:PATH
+    /// Where the API is: unix:PATH, or https://HOST[:PORT] of any node that serves it; the port is 7791 unless given
     #[arg(long, global = true, env = "FABRIC_API", value_name = "URL", default_value_t = Api::default())]
     pub api: Api,
+
+    /// With https: the file that `fabricctl user create` wrote
+    #[arg(long, global = true, env = "FABRIC_IDENTITY", value_name = "FILE")]
+    pub identity: Option<PathBuf>,
 
     /// How answers are written
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
@@ -71,12 +78,14 @@ A manifest is YAML or JSON with any number of documents:
 
     /// Lists objects of a kind
     #[command(
-        after_help = "Examples:\n  fabricctl get domains\n  fabricctl get endpoints -d red\n  fabricctl get network front -d red -o yaml\n\nKinds: Domain, Network, Endpoint; also in the plural, and as dom, net, ep."
+        after_help = "Examples:\n  fabricctl get domains\n  fabricctl get endpoints -d red\n  fabricctl get network front -d red -o yaml\n  fabricctl get policies -d red\n\nKinds: Domain, Network, Endpoint, Router, SecurityPolicy; also in the plural, and as dom, net, ep, rt, policy."
     )]
     Get(GetArgs),
 
     /// Shows one object with its conditions and the hosts on which it is in force
-    #[command(after_help = "Examples:\n  fabricctl describe endpoint web-1 -d red")]
+    #[command(
+        after_help = "Examples:\n  fabricctl describe endpoint web-1 -d red\n  fabricctl describe policy web -d red"
+    )]
     Describe(NamedArgs),
 
     /// Deletes an object; refused while others depend on it
@@ -96,6 +105,10 @@ A manifest is YAML or JSON with any number of documents:
     /// Makes join tokens
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenCommand),
+
+    /// Lets people use the API from other hosts
+    #[command(subcommand, arg_required_else_help = true)]
+    User(UserCommand),
 
     /// Writes a completion script to standard output
     #[command(after_help = "Examples:\n  fabricctl completions bash > /etc/bash_completion.d/fabricctl")]
@@ -127,7 +140,7 @@ pub struct ApplyArgs {
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// Domain, Network or Endpoint
+    /// Domain, Network, Endpoint, Router or SecurityPolicy
     #[arg(value_parser = kinds::parse)]
     pub kind: Kind,
 
@@ -142,7 +155,7 @@ pub struct GetArgs {
 /// Names one object.
 #[derive(Debug, Args)]
 pub struct NamedArgs {
-    /// Domain, Network or Endpoint
+    /// Domain, Network, Endpoint, Router or SecurityPolicy
     #[arg(value_parser = kinds::parse)]
     pub kind: Kind,
 
@@ -231,40 +244,36 @@ pub enum TokenCommand {
     },
 }
 
-/// Where the API is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Api {
-    /// A unix socket of this host.
-    Unix(PathBuf),
-    /// A node's API over TLS.
-    Https(String),
+/// `user …`.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Makes a key and a certificate with which NAME can use the API of every node over TLS
+    #[command(after_help = "Examples:
+  fabricctl user create alice --out alice.pem
+  fabricctl --api https://192.0.2.2 --identity alice.pem status
+
+Works on the host that holds the cluster's CA key, by default that of the first node, over its unix socket. The private
+key is made here and goes into FILE only. A certificate cannot be taken back: it ends with its life.")]
+    Create(UserArgs),
 }
 
-impl Default for Api {
-    fn default() -> Self {
-        Self::Unix(PathBuf::from(config::DEFAULT_SOCKET))
-    }
-}
+/// Arguments of `user create`.
+#[derive(Debug, Args)]
+pub struct UserArgs {
+    /// Who is recorded as the author of changes
+    pub name: Label,
 
-impl fmt::Display for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Https(url) => f.write_str(url),
-        }
-    }
-}
+    /// How long it is good for, as 8h, 24h, 30d; at most 90d
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    pub ttl: Duration,
 
-impl FromStr for Api {
-    type Err = String;
+    /// Where key, certificate and the cluster's roots are written as PEM, with mode 0600
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match (text.strip_prefix("unix:"), text.strip_prefix("https://")) {
-            (Some(path), _) if !path.is_empty() => Ok(Self::Unix(PathBuf::from(path))),
-            (_, Some(host)) if !host.is_empty() => Ok(Self::Https(text.to_owned())),
-            _ => Err("write unix:PATH, as unix:/run/fabric/api.sock".to_owned()),
-        }
-    }
+    /// Replace FILE if it is there
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// An endpoint of a domain: `DOMAIN/NAME`.
@@ -338,6 +347,9 @@ mod tests {
             "fabricctl endpoint detach red/web-1",
             "fabricctl drops --watch",
             "fabricctl token create --uses 3 --ttl 10m",
+            "fabricctl user create alice --out a.pem",
+            "fabricctl user create alice --ttl 8h --out a.pem --force",
+            "fabricctl --api https://h1 --identity a.pem status",
             "fabricctl completions zsh",
         ] {
             parse(line).expect(line);
@@ -357,13 +369,11 @@ mod tests {
             "fabricctl endpoint attach web-1 --netns a",
             "fabricctl token create --uses 0",
             "fabricctl token create --ttl soon",
+            "fabricctl user create alice",
+            "fabricctl user create Alice --out a.pem",
+            "fabricctl status --api https://h1/v1",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
-    }
-
-    #[test]
-    fn https_is_read() {
-        assert_eq!("https://h:1".parse(), Ok(Api::Https("https://h:1".to_owned())));
     }
 }

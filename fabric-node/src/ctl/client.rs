@@ -1,6 +1,6 @@
-//! One request to the daemon, one answer: HTTP/1.1 over its unix socket. Time and size are bounded.
+//! One request to a daemon, one answer: HTTP/1.1 over a connection of its own. Time and size are bounded.
 
-use std::io;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,28 +10,69 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use super::args::Api;
+use super::identity::Identity;
 use super::problem::Problem;
+use super::stream::{self, Stream};
 use crate::api::BODY_MAX;
 use crate::api::error::{ApiError, Code};
 
 /// Longer than the daemon allows itself.
 const TIME_MAX: Duration = Duration::from_secs(70);
 
-/// The way to the daemon.
+/// The way to a daemon.
 #[derive(Debug)]
-pub(super) struct Client {
-    socket: PathBuf,
+pub(super) enum Client {
+    /// That of this host.
+    Unix(PathBuf),
+    /// That of another one.
+    Https {
+        /// As messages call it.
+        api: String,
+        /// Name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// As whom.
+        identity: Box<Identity>,
+    },
 }
 
 impl Client {
-    pub(super) fn new(api: &Api) -> Result<Self, Problem> {
-        match api {
-            Api::Unix(path) => Ok(Self { socket: path.clone() }),
-            Api::Https(url) => Err(Problem::Unsupported(url.clone())),
+    pub(super) fn new(api: Api, identity: Option<&Path>) -> Result<Self, Problem> {
+        let shown = api.to_string();
+        match (api, identity) {
+            (Api::Unix(path), _) => Ok(Self::Unix(path)),
+            (Api::Https { .. }, None) => Err(Problem::NoIdentity(shown)),
+            (Api::Https { host, port }, Some(file)) => Ok(Self::Https {
+                api: shown,
+                host,
+                port,
+                identity: Box::new(Identity::read(file)?),
+            }),
         }
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Stream>, Problem> {
+        match self {
+            Self::Unix(socket) => stream::unix(socket).await,
+            Self::Https {
+                api,
+                host,
+                port,
+                identity,
+            } => stream::https(api, host, *port, identity).await,
+        }
+    }
+
+    /// A connection that broke off; a node that refuses a certificate says so by that (RFC 8446 section 4.4.2.4).
+    fn silent(&self, error: &(dyn Error + 'static)) -> Problem {
+        let refused = match self {
+            Self::Unix(_) => None,
+            Self::Https { api, .. } => stream::by_tls(api, error),
+        };
+        refused.unwrap_or_else(|| Problem::Silent(error.to_string()))
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
@@ -61,13 +102,10 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Problem> {
-        let silent = |error: hyper::Error| Problem::Silent(error.to_string());
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| unreachable(&self.socket, &error))?;
+        let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(silent)?;
+            .map_err(|error| self.silent(&error))?;
         let driver = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -76,18 +114,14 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|error| Problem::Silent(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(silent)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.silent(&error))?;
         let status = response.status();
         let answer = Limited::new(response.into_body(), BODY_MAX).collect().await;
         driver.abort();
         let answer = answer.map_err(|error| Problem::Silent(error.to_string()))?;
         Ok((status, answer.to_bytes()))
-    }
-}
-
-fn unreachable(socket: &Path, error: &io::Error) -> Problem {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Problem::Permission(socket.to_owned()),
-        _ => Problem::NoDaemon(socket.to_owned()),
     }
 }

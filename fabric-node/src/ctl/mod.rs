@@ -1,14 +1,20 @@
-//! `fabricctl`: arguments ([`args`]), the way to the daemon ([`client`]), one function per command ([`run`]), and how
-//! answers look ([`show`], [`tables`], [`problem`]). It holds no state and decides nothing: the daemon does.
+//! `fabricctl`: arguments ([`args`]), the way to a daemon ([`client`] over [`stream`], as an [`identity`]), one function
+//! per command ([`run`]), and how answers look ([`show`], [`tables`], [`specs`], [`problem`]). It holds no state and decides
+//! nothing: the daemon does.
 
 pub mod args;
 mod client;
 mod files;
+mod identity;
 mod pages;
+mod place;
 mod problem;
 mod run;
 mod show;
+mod specs;
+mod stream;
 mod tables;
+mod user;
 mod watch;
 
 pub use problem::Problem;

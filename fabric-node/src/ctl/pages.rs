@@ -60,6 +60,7 @@ mod tests {
             "fabric-node-init.8",
             "fabricctl.1",
             "fabricctl-endpoint-attach.1",
+            "fabricctl-user-create.1",
         ] {
             let text = std::fs::read_to_string(dir.path().join(name)).expect(name);
             assert!(text.contains(".SH NAME") && text.contains("SYNOPSIS"), "{name}");

@@ -9,17 +9,56 @@ use crate::exit::Exit;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// Nobody listens on the socket.
+    /// Nobody listens on the unix socket.
     #[error("no daemon answers on {0}: start it with `systemctl start fabric-node`, or `fabric-node run`")]
     NoDaemon(PathBuf),
     /// The socket may not be opened.
     #[error("you may not use {0}: run as root or as a member of the socket's group")]
     Permission(PathBuf),
-    /// The API is not offered that way.
+    /// Nobody listens on the address.
     #[error(
-        "{0} cannot be used: nodes serve the API on their unix socket only; give --api unix:PATH (over ssh for another host)"
+        "no daemon answers on {api} ({why}): set `https` under [api] in fabric-node.toml there and start it with \
+         `systemctl start fabric-node`"
     )]
-    Unsupported(String),
+    NoNode {
+        /// Which address.
+        api: String,
+        /// What the system said.
+        why: String,
+    },
+    /// TLS needs a certificate.
+    #[error(
+        "{0} needs --identity FILE (or FABRIC_IDENTITY): make one with `fabricctl user create NAME --out FILE` on an anchor, \
+         by default the first node"
+    )]
+    NoIdentity(String),
+    /// The identity is not good, or not any more.
+    #[error("{path}: {why}; make another one with `fabricctl user create NAME --out FILE` on an anchor")]
+    Identity {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Who answers is not of the cluster.
+    #[error("{api} did not prove to be a node of the cluster that the identity is of: {why}")]
+    Stranger {
+        /// Which address.
+        api: String,
+        /// What is wrong with its certificate.
+        why: String,
+    },
+    /// The node does not take the identity.
+    #[error(
+        "{api} refused the identity: {why}; make another one with `fabricctl user create NAME --out FILE` on an anchor of \
+         its cluster"
+    )]
+    NotLetIn {
+        /// Which address.
+        api: String,
+        /// What the node said.
+        why: String,
+    },
     /// The daemon did not answer in time, or broke off.
     #[error("the daemon did not answer: {0}")]
     Silent(String),
@@ -58,12 +97,14 @@ impl Problem {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NoDaemon(_) => Exit::NoDaemon,
-            Self::Permission(_) => Exit::Permission,
+            Self::NoDaemon(_) | Self::NoNode { .. } => Exit::NoDaemon,
+            Self::Permission(_) | Self::Identity { .. } | Self::Stranger { .. } | Self::NotLetIn { .. } => {
+                Exit::Permission
+            }
             Self::Silent(_) | Self::NotInForce(_) => Exit::TryAgain,
             Self::Api(error) => error.code.exit(),
             Self::Manifest { .. } => Exit::InvalidManifest,
-            Self::Unsupported(_) | Self::NoDomain | Self::File { .. } => Exit::Usage,
+            Self::NoIdentity(_) | Self::NoDomain | Self::File { .. } => Exit::Usage,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Refused,
         }
@@ -141,7 +182,7 @@ mod tests {
         let table = [
             (Problem::NoDaemon("/s".into()), 69),
             (Problem::Permission("/s".into()), 77),
-            (Problem::Unsupported("https://h".to_owned()), 2),
+            (Problem::NoIdentity("https://h".to_owned()), 2),
             (Problem::Silent("timeout".to_owned()), 75),
             (Problem::NotInForce("h2".to_owned()), 75),
             (Problem::NoDomain, 2),

@@ -7,10 +7,12 @@ use overlay::object::Kind;
 
 use super::args::{
     ApplyArgs, AttachArgs, Cli, Command, DeleteArgs, EndpointCommand, GetArgs, NamedArgs, Output, TokenCommand,
+    UserCommand,
 };
 use super::client::Client;
 use super::problem::Problem;
 use super::show::{self, show};
+use super::user::{self, Created};
 use super::{files, pages, tables, watch};
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
@@ -24,7 +26,7 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
         _ => {}
     }
     let mut session = Session {
-        client: Client::new(&cli.api)?,
+        client: Client::new(cli.api, cli.identity.as_deref())?,
         output: cli.output,
         out,
         err,
@@ -56,6 +58,10 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
                 )
                 .await?;
             session.show(&answer, |token| token.token.clone())
+        }
+        Command::User(UserCommand::Create(args)) => {
+            let created = user::create(&session.client, &args).await?;
+            session.show(&created, Created::told)
         }
         // Done above, without a daemon.
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
@@ -169,7 +175,7 @@ fn object_path(object: &NamedArgs) -> Result<String, Problem> {
     let domain = match (&object.domain, object.kind) {
         (Some(domain), _) => domain,
         (None, Kind::Domain) => &object.name,
-        (None, Kind::Network | Kind::Endpoint) => return Err(Problem::NoDomain),
+        (None, Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy) => return Err(Problem::NoDomain),
     };
     Ok(format!("/v1/domains/{domain}/{}/{}", object.kind, object.name))
 }

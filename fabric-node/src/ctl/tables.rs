@@ -2,8 +2,10 @@
 
 use comfy_table::{Table, presets};
 
+use super::specs;
 use crate::api::types::{
-    Applied, Attached, Condition, Deleted, Detached, Drop, Object, ObjectStatus, Peer, PeerState, Programmed, Status,
+    Applied, Attached, Condition, Deleted, Detached, Drop, Loss, LostPeer, Object, ObjectStatus, Path, Peer, PeerState,
+    Programmed, Status,
 };
 
 /// What stands where nothing is known.
@@ -47,6 +49,25 @@ fn state(state: PeerState) -> &'static str {
     }
 }
 
+fn path(path: Path) -> &'static str {
+    match path {
+        Path::Up => "up",
+        Path::Down => "down",
+        Path::Unknown => "unknown",
+    }
+}
+
+fn lost(peer: &LostPeer) -> Vec<String> {
+    let what = match peer.what {
+        Loss::DaemonGone => "daemon gone, path up",
+        Loss::HostGone => "host gone",
+        Loss::PathDown => "path down",
+        Loss::NotProbed => "daemon gone, path not probed",
+    };
+    let cells = [&peer.name, state(peer.state), path(peer.path), what];
+    cells.map(str::to_owned).to_vec()
+}
+
 fn reasons(conditions: &[Condition]) -> String {
     joined(
         &conditions
@@ -64,10 +85,14 @@ pub(super) fn peers(peers: &[Peer]) -> String {
             peer.name.clone(),
             state(peer.state).to_owned(),
             joined(&peer.addresses),
+            path(peer.path).to_owned(),
             rtt,
+            peer.loss_percent.map_or(NONE.to_owned(), |loss| format!("{loss} %")),
+            peer.path_mtu.map_or(NONE.to_owned(), |mtu| mtu.to_string()),
         ]
     };
-    grid(&["ID", "NAME", "STATE", "ADDRESSES", "RTT"], peers.iter().map(row))
+    let header = ["ID", "NAME", "STATE", "ADDRESSES", "PATH", "RTT", "LOSS", "MTU"];
+    grid(&header, peers.iter().map(row))
 }
 
 fn milliseconds(microseconds: u64) -> String {
@@ -122,6 +147,8 @@ pub(super) fn status(status: &Status) -> String {
         ("Underlay", joined(&underlay.collect::<Vec<_>>())),
         ("Fallbacks", joined(&status.datapath.fallbacks)),
     ]);
+    let lost = status.lost_peers.iter().map(lost);
+    text += &section("Lost peers", &grid(&["NAME", "STATE", "PATH", "WHAT"], lost));
     text += &section("Domains", &domains(status));
     let conditions = status.domains.iter().flat_map(|domain| {
         let row = |it: &Condition| vec![domain.name.clone(), it.reason.clone(), it.message.clone()];
@@ -221,11 +248,41 @@ pub(super) fn objects(objects: &[Object]) -> String {
             let header = ["DOMAIN", "NAME", "NETWORK", "MAC", "ADDRESSES", "HOST", "CONDITIONS"];
             grid(&header, objects.iter().map(endpoint_row))
         }
+        Some("Router") => grid(
+            &["DOMAIN", "NAME", "NETWORKS", "ROUTES", "CONDITIONS"],
+            objects
+                .iter()
+                .map(|router| row(router, specs::router_cells(&router.spec))),
+        ),
+        Some("SecurityPolicy") => {
+            let header = [
+                "DOMAIN",
+                "NAME",
+                "PRIORITY",
+                "APPLIES TO",
+                "INGRESS",
+                "EGRESS",
+                "CONDITIONS",
+            ];
+            let rows = objects.iter();
+            grid(
+                &header,
+                rows.map(|policy| row(policy, specs::policy_cells(&policy.spec))),
+            )
+        }
         Some(_) | None => {
             let row = |object: &Object| vec![object.kind.clone(), object.domain.clone(), object.name.clone()];
             grid(&["KIND", "DOMAIN", "NAME"], objects.iter().map(row))
         }
     }
+}
+
+/// Names, what the spec says (nothing is known of one that cannot be read), conditions.
+fn row<const N: usize>(object: &Object, cells: Option<[String; N]>) -> Vec<String> {
+    let mut row = vec![object.domain.clone(), object.name.clone()];
+    row.extend(cells.unwrap_or_else(|| std::array::from_fn(|_| NONE.to_owned())));
+    row.push(reasons(&object.status.conditions));
+    row
 }
 
 fn domain_row(object: &Object) -> Vec<String> {
@@ -310,13 +367,18 @@ pub(super) fn object(object: &Object) -> String {
     if let Some(programmed) = &status.programmed {
         lines.push(("In force", in_force(programmed)));
     }
-    let spec = serde_norway::to_string(&object.spec).unwrap_or_default();
     let conditions = status
         .conditions
         .iter()
         .map(|c| vec![c.reason.clone(), c.message.clone()]);
+    let spec = specs::described(&object.kind, &object.spec).unwrap_or_else(|| manifest(&object.spec));
+    fields(&lines) + &spec + &section("Conditions", &grid(&["REASON", "MESSAGE"], conditions))
+}
+
+fn manifest(spec: &serde_json::Value) -> String {
+    let spec = serde_norway::to_string(spec).unwrap_or_default();
     let spec: String = spec.lines().map(|line| printable(line) + "\n").collect();
-    fields(&lines) + &section("Spec", &spec) + &section("Conditions", &grid(&["REASON", "MESSAGE"], conditions))
+    section("Spec", &spec)
 }
 
 fn in_force(programmed: &Programmed) -> String {
@@ -330,14 +392,14 @@ fn in_force(programmed: &Programmed) -> String {
     parts.join("; ")
 }
 
-fn fields(lines: &[(&str, String)]) -> String {
+pub(super) fn fields(lines: &[(&str, String)]) -> String {
     lines
         .iter()
         .map(|(name, value)| format!("{:<11}{}\n", format!("{name}:"), printable(value)))
         .collect()
 }
 
-fn section(title: &str, body: &str) -> String {
+pub(super) fn section(title: &str, body: &str) -> String {
     let indented: String = body.lines().map(|line| format!("  {line}\n")).collect();
     format!("{title}:\n{indented}")
 }

@@ -169,7 +169,9 @@ fn refused(refusal: &Refusal, documents: &[Document]) -> Detail {
 fn title(object: &Object) -> String {
     match object.kind() {
         Kind::Domain => format!("Domain {}", object.name),
-        kind @ (Kind::Network | Kind::Endpoint) => format!("{kind} {}/{}", object.domain, object.name),
+        kind @ (Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy) => {
+            format!("{kind} {}/{}", object.domain, object.name)
+        }
     }
 }
 
@@ -250,13 +252,16 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_between_objects_names_document_and_object() {
-        let text = "kind: Network\ndomain: red\nname: lan\nspec:\n  subnets: [10.0.0.0/24]\n";
+    fn a_rule_between_objects_names_document_line_and_object() {
+        let text = "# nothing\n---\nkind: Network\ndomain: red\nname: lan\nspec:\n  subnets: [10.0.0.0/24]\n";
         let error = verdict(&Catalogue::default(), text).expect_err("no domain");
         let [detail] = &error.details[..] else {
             panic!("{error:?}")
         };
-        assert_eq!((detail.source.as_deref(), detail.document), (Some("red.yaml"), Some(1)));
+        assert_eq!(
+            (detail.source.as_deref(), detail.document, detail.line),
+            (Some("red.yaml"), Some(1), Some(3))
+        );
         assert_eq!(detail.object.as_deref(), Some("Network red/lan"));
         assert!(detail.message.contains("no domain red"), "{detail:?}");
     }

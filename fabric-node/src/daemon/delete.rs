@@ -65,7 +65,7 @@ fn refusal(error: &DeleteError, domain: &Label) -> ApiError {
 fn shown(kind: Kind, domain: &Label, name: &Label) -> String {
     match kind {
         Kind::Domain => format!("Domain {name}"),
-        Kind::Network | Kind::Endpoint => format!("{kind} {domain}/{name}"),
+        Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy => format!("{kind} {domain}/{name}"),
     }
 }
 

@@ -5,8 +5,9 @@
 //! | `run` | starts the stages, serves, stops |
 //! | `reconcile` | the one task that owns the datapath; `agenda` is what it has to do, `force` what it did |
 //! | `seen` | views read from the replica |
+//! | `paths` | the task that probes the paths to other hosts |
 //! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
-//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `report` |
+//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `report`, `users` |
 //! | `setup` | `init`, `join`, `purge` |
 
 mod agenda;
@@ -21,12 +22,14 @@ mod moves;
 mod node;
 mod notify;
 mod objects;
+mod paths;
 mod programmed;
 mod reconcile;
 mod report;
 mod run;
 mod seen;
 mod setup;
+mod users;
 mod vtep;
 mod wire;
 

@@ -1,5 +1,7 @@
 //! The running node as the API sees it: one [`Backend`] that hands each request to the file that does it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use membership::id::Label;
 use membership::service::{Membership, TokenError};
@@ -7,14 +9,17 @@ use overlay::object::Kind;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::paths::Paths;
 use super::programmed::Waiter;
 use super::reconcile::{AskError, Handle};
 use super::seen::Sight;
-use super::{apply, attach, delete, objects, report};
+use super::{apply, attach, delete, objects, report, users};
 use crate::api::backend::{Author, Backend};
 use crate::api::error::ApiError;
+use crate::api::refusals::Refusals;
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
+    UserCertificate, UserRequest,
 };
 use crate::config::resolve::Addresses;
 
@@ -24,8 +29,11 @@ pub(super) struct Node {
     pub(super) membership: Membership,
     pub(super) sight: Sight,
     pub(super) reconcile: Handle,
+    pub(super) paths: Paths,
     pub(super) addresses: Addresses,
     pub(super) tunnel_port: u16,
+    /// Whom the API over TLS refused.
+    pub(super) refusals: Arc<Refusals>,
     pub(super) started: Instant,
     /// One write at a time: what was checked must still hold when it is written.
     pub(super) writes: Mutex<()>,
@@ -52,7 +60,7 @@ impl Node {
 
     /// Who is recorded as the author of a write.
     pub(super) fn author(&self, author: &Author) -> String {
-        format!("{}@{}", author.0, self.name())
+        format!("{author}@{}", self.name())
     }
 }
 
@@ -63,7 +71,7 @@ impl Backend for Node {
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
-        Ok(report::peers(self.membership.id(), self.membership.members()))
+        Ok(report::all_peers(self))
     }
 
     async fn drops(&self) -> Result<Vec<Drop>, ApiError> {
@@ -94,20 +102,26 @@ impl Backend for Node {
     }
 
     async fn attach(&self, author: &Author, domain: &Label, name: &Label, how: Attach) -> Result<Attached, ApiError> {
-        tracing::info!(author = %author.0, %domain, endpoint = %name, "attach");
+        tracing::info!(author = %author, %domain, endpoint = %name, "attach");
         attach::attach(self, domain, name, how).await
     }
 
     async fn detach(&self, author: &Author, domain: &Label, name: &Label) -> Result<Detached, ApiError> {
-        tracing::info!(author = %author.0, %domain, endpoint = %name, "detach");
+        tracing::info!(author = %author, %domain, endpoint = %name, "detach");
         attach::detach(self, domain, name).await
     }
 
     async fn token(&self, author: &Author, request: TokenRequest) -> Result<Token, ApiError> {
         let ttl = std::time::Duration::from_secs(request.ttl_s);
-        tracing::info!(author = %author.0, uses = request.uses, ttl_s = request.ttl_s, "a join token is made");
+        tracing::info!(author = %author, uses = request.uses, ttl_s = request.ttl_s, "a join token is made");
         let token = self.membership.create_token(request.uses, ttl).await?;
         Ok(Token { token })
+    }
+
+    async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
+        let made = users::issue(self, name, &request)?;
+        tracing::info!(%author, user = %name, until = %made.not_after, "a user's certificate was made");
+        Ok(made)
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn describe(
 pub(super) fn missing(kind: Kind, domain: &Label, name: &Label) -> ApiError {
     match kind {
         Kind::Domain => no_domain(name),
-        Kind::Network | Kind::Endpoint => ApiError::not_found(format!(
+        Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy => ApiError::not_found(format!(
             "there is no {kind} {name} in domain {domain}; create it with `fabricctl apply`"
         )),
     }
@@ -146,10 +146,7 @@ impl<'a> Reader<'a> {
             Ok(spec) => serde_json::to_value(&spec).unwrap_or_default(),
             Err(_) => serde_json::Value::Null,
         };
-        let endpoint = match kind {
-            Kind::Endpoint => view.endpoints.get(name),
-            Kind::Domain | Kind::Network => None,
-        };
+        let endpoint = view.endpoints.get(name).filter(|_| kind == Kind::Endpoint);
         let attachment = endpoint.and_then(|seen| seen.attachment.as_ref());
         let status = ObjectStatus {
             stamp: rfc3339(shown.stamp),

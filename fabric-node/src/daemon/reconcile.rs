@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Job};
 use super::force::{Force, InForce};
+use super::paths::Wish;
 use super::seen::{Seen, Sight};
 use super::vtep;
 use crate::config::resolve::Addresses;
@@ -93,6 +94,7 @@ pub(super) struct Reconciler {
     membership: Membership,
     sight: Sight,
     datapath: Datapath,
+    paths: Wish,
     addresses: Addresses,
     port: u16,
     agenda: Agenda,
@@ -105,11 +107,11 @@ pub(super) struct Reconciler {
 }
 
 impl Reconciler {
-    /// The task over an open datapath; [`Self::run`] drives it.
+    /// The task over an open datapath, which also says whose paths are probed; [`Self::run`] drives it.
     pub(super) fn new(
         sight: Sight,
         membership: Membership,
-        datapath: Datapath,
+        (datapath, paths): (Datapath, Wish),
         addresses: Addresses,
         port: u16,
     ) -> (Self, Handle) {
@@ -127,6 +129,7 @@ impl Reconciler {
                 membership,
                 sight,
                 datapath,
+                paths,
                 addresses,
                 port,
                 agenda,
@@ -226,7 +229,10 @@ impl Reconciler {
         let obey = async {
             match &view {
                 Some(view) => self.obey(view, pass, root).await.map(Some),
-                None => self.datapath.remove(domain).await.map(|()| None),
+                None => {
+                    self.paths.want(domain, &BTreeMap::new());
+                    self.datapath.remove(domain).await.map(|()| None)
+                }
             }
         };
         let in_force = match tokio::time::timeout(APPLY_MAX, obey).await {
@@ -260,6 +266,7 @@ impl Reconciler {
         root: membership::record::Digest,
     ) -> Result<InForce, datapath::Error> {
         let wanted = compile(view, self.membership.id());
+        self.paths.want(&view.domain, &wanted.hosts);
         let applied = self.datapath.apply(&wanted).await?;
         if applied.operations > 0 {
             tracing::debug!(domain = %view.domain, operations = applied.operations, "in force");

@@ -1,7 +1,9 @@
 //! What the node says of itself: state of the other stages in the words of the API.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use datapath::{PathState, PathVerdict};
 use membership::id::{NodeId, Scope};
 use membership::service::{Liveness, Member};
 use overlay::cluster::Cluster;
@@ -11,8 +13,8 @@ use super::node::Node;
 use super::reconcile::waiting;
 use super::seen::Sight;
 use crate::api::types::{
-    Alarm, ClusterStatus, Condition, DatapathStatus, DomainStatus, Drop, Hook, NodeStatus, Peer, PeerCounts, PeerState,
-    Status, Underlay,
+    Alarm, ClusterStatus, Condition, DatapathStatus, DomainStatus, Drop, Hook, Loss, LostPeer, NodeStatus, Path, Peer,
+    PeerCounts, PeerState, Status, Underlay,
 };
 
 /// All of `GET /v1/status`.
@@ -25,6 +27,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
         .domains()
         .into_iter()
         .filter_map(|name| domain(&node.sight, &force, &name));
+    let peers = all_peers(node);
     Status {
         node: node_status(node),
         cluster: ClusterStatus {
@@ -33,7 +36,8 @@ pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
             anchors: cluster.anchors.nodes.iter().map(ToString::to_string).collect(),
             digest: node.sight.root(&Scope::System).to_string(),
         },
-        peers: counts(&peers(membership.id(), membership.members())),
+        peers: counts(&peers),
+        lost_peers: lost(&peers),
         domains: domains.collect(),
         datapath: datapath_status(datapath),
         alarms: membership
@@ -46,6 +50,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
         counters: membership
             .counters()
             .into_iter()
+            .chain(node.refusals.counters())
             .map(|(name, count)| (name.to_owned(), count))
             .collect(),
     }
@@ -69,14 +74,25 @@ fn node_status(node: &Node) -> NodeStatus {
     }
 }
 
-/// The nodes other than this one, by name.
-pub(super) fn peers(here: NodeId, members: Vec<Member>) -> Vec<Peer> {
-    let peer = |member: Member| Peer {
-        id: member.id.to_string(),
-        name: member.record.name.to_string(),
-        state: state(member.liveness),
-        addresses: member.record.addresses.iter().map(ToString::to_string).collect(),
-        rtt_us: member.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+/// The nodes other than this one, by name, with the paths to them.
+pub(super) fn all_peers(node: &Node) -> Vec<Peer> {
+    peers(node.membership.id(), node.membership.members(), &node.paths.borrow())
+}
+
+fn peers(here: NodeId, members: Vec<Member>, paths: &BTreeMap<NodeId, PathState>) -> Vec<Peer> {
+    let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).ok();
+    let peer = |member: Member| {
+        let known = paths.get(&member.id).copied().unwrap_or_default();
+        Peer {
+            id: member.id.to_string(),
+            name: member.record.name.to_string(),
+            state: state(member.liveness),
+            addresses: member.record.addresses.iter().map(ToString::to_string).collect(),
+            rtt_us: known.rtt.or(member.rtt).and_then(micros),
+            path: path(known.verdict),
+            loss_percent: known.loss_percent,
+            path_mtu: known.mtu,
+        }
     };
     let mut peers: Vec<Peer> = members
         .into_iter()
@@ -94,6 +110,35 @@ pub(super) fn state(liveness: Liveness) -> PeerState {
         Liveness::Suspect => PeerState::Suspect,
         Liveness::Dead => PeerState::Dead,
     }
+}
+
+fn path(verdict: PathVerdict) -> Path {
+    match verdict {
+        PathVerdict::Up => Path::Up,
+        PathVerdict::Down => Path::Down,
+        PathVerdict::Unknown => Path::Unknown,
+    }
+}
+
+/// The peers of which something is gone, and what. Gossip knows about daemons, probes about paths.
+fn lost(peers: &[Peer]) -> Vec<LostPeer> {
+    let what = |peer: &Peer| match (peer.state, peer.path) {
+        (PeerState::Dead, Path::Up) => Some(Loss::DaemonGone),
+        (PeerState::Dead, Path::Down) => Some(Loss::HostGone),
+        (PeerState::Dead, Path::Unknown) => Some(Loss::NotProbed),
+        (PeerState::Live | PeerState::Suspect, Path::Down) => Some(Loss::PathDown),
+        (PeerState::Live | PeerState::Suspect, Path::Up | Path::Unknown) => None,
+    };
+    let lost = |peer: &Peer| {
+        Some(LostPeer {
+            id: peer.id.clone(),
+            name: peer.name.clone(),
+            state: peer.state,
+            path: peer.path,
+            what: what(peer)?,
+        })
+    };
+    peers.iter().filter_map(lost).collect()
 }
 
 fn counts(peers: &[Peer]) -> PeerCounts {
@@ -248,12 +293,31 @@ mod tests {
             member(2, "z", Liveness::Dead, None),
             member(3, "a", Liveness::Live, Some(Duration::from_micros(1234))),
         ];
-        let peers = peers(NodeId::of_key(&[1; 32]), members);
+        let up = PathState {
+            verdict: PathVerdict::Up,
+            rtt: Some(Duration::from_micros(77)),
+            loss_percent: Some(0),
+            mtu: Some(1500),
+        };
+        let paths = [(NodeId::of_key(&[2; 32]), up)].into();
+        let peers = peers(NodeId::of_key(&[1; 32]), members, &paths);
         let seen: Vec<_> = peers
             .iter()
             .map(|peer| (peer.name.as_str(), peer.state, peer.rtt_us))
             .collect();
-        assert_eq!(seen, [("a", PeerState::Live, Some(1234)), ("z", PeerState::Dead, None)]);
+        assert_eq!(
+            seen,
+            [("a", PeerState::Live, Some(1234)), ("z", PeerState::Dead, Some(77))],
+            "by the mesh where there are no probes"
+        );
+        assert_eq!(
+            (peers[0].path, peers[0].loss_percent, peers[0].path_mtu),
+            (Path::Unknown, None, None)
+        );
+        assert_eq!(
+            (peers[1].path, peers[1].loss_percent, peers[1].path_mtu),
+            (Path::Up, Some(0), Some(1500))
+        );
         assert_eq!(
             counts(&peers),
             PeerCounts {
@@ -262,6 +326,31 @@ mod tests {
                 dead: 1
             }
         );
+    }
+
+    #[test]
+    fn a_dead_daemon_is_told_from_a_host_that_is_gone() {
+        let here = NodeId::of_key(&[1; 32]);
+        let what = |liveness, verdict| {
+            let state = PathState {
+                verdict,
+                ..PathState::default()
+            };
+            let paths = [(NodeId::of_key(&[2; 32]), state)].into();
+            let peers = peers(here, vec![member(2, "b", liveness, None)], &paths);
+            lost(&peers).first().map(|lost| lost.what)
+        };
+        for (liveness, verdict, expected) in [
+            (Liveness::Dead, PathVerdict::Up, Some(Loss::DaemonGone)),
+            (Liveness::Dead, PathVerdict::Down, Some(Loss::HostGone)),
+            (Liveness::Dead, PathVerdict::Unknown, Some(Loss::NotProbed)),
+            (Liveness::Live, PathVerdict::Down, Some(Loss::PathDown)),
+            (Liveness::Suspect, PathVerdict::Down, Some(Loss::PathDown)),
+            (Liveness::Suspect, PathVerdict::Up, None),
+            (Liveness::Live, PathVerdict::Unknown, None),
+        ] {
+            assert_eq!(what(liveness, verdict), expected, "{liveness:?} {verdict:?}");
+        }
     }
 
     #[test]

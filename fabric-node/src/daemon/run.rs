@@ -4,9 +4,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use datapath::Datapath;
+use axum::Router;
+use datapath::{Datapath, Prober};
 use membership::service::{CallHandler, Membership, StartError};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -17,13 +18,15 @@ use super::node::Node;
 use super::programmed::Waiter;
 use super::reconcile::{Handle, Reconciler};
 use super::seen::Sight;
-use super::{Failure, host, notify, setup, wire};
+use super::{Failure, host, notify, paths, setup, wire};
+use crate::api::https::{self, Credentials};
+use crate::api::refusals::Refusals;
 use crate::api::routes::router;
 use crate::api::serve::{self, ServeError};
 use crate::config::Config;
 use crate::exit::Exit;
 
-/// UDP port of Geneve (RFC 8926).
+/// UDP port of Geneve (RFC 8926 section 7).
 const GENEVE_PORT: u16 = 6081;
 /// How long the start waits for what is on disk to be in force.
 const FIRST_PASS_MAX: Duration = Duration::from_secs(60);
@@ -33,9 +36,9 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
     let signal = |kind| signal(kind).map_err(|error| Failure::new(Exit::Refused, error.to_string()));
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // The socket first: a second daemon must not touch anything.
-    let listener = serve::bind(&config.api.socket, config.api.group.as_deref()).await?;
+    let unix = serve::bind(&config.api.socket, config.api.group.as_deref()).await?;
     let started = tokio::select! {
-        running = start(&config, listener) => running.map(Some),
+        running = start(&config, unix) => running.map(Some),
         () = stop_signal(&mut signals) => Ok(None),
     };
     let ended = match started {
@@ -67,39 +70,58 @@ struct Running {
     stop_timeout: Duration,
 }
 
-async fn start(config: &Config, listener: UnixListener) -> Result<Running, Failure> {
+async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> {
+    let tcp = match config.api.https {
+        Some(address) => Some(https::bind(address.0).await?),
+        None => None,
+    };
     let host = host::read();
     let addresses = config.addresses(&host)?;
     let waiter: Arc<OnceLock<Waiter>> = Arc::default();
     let membership = Membership::start(setup::membership_config(config, &host)?, handler(waiter.clone())).await?;
-    let datapath = Datapath::open(datapath::Config {
+    let kernel = datapath::Config {
         bpffs: config.datapath.bpffs.clone(),
         node: membership.id(),
         ipv4: addresses.ipv4,
         ipv6: addresses.ipv6,
         port: config.underlay.port,
         geneve_port: GENEVE_PORT,
-    });
-    let datapath = datapath.await.map_err(Failure::datapath)?;
+    };
+    let datapath = Datapath::open(kernel.clone()).await.map_err(Failure::datapath)?;
+    let prober = Prober::open(&kernel).map_err(Failure::datapath)?;
+    let (stop_server, stop_reconciler) = (CancellationToken::new(), CancellationToken::new());
+    let (wish, paths) = paths::start(prober, stop_reconciler.clone());
     let sight = Sight::new(membership.clone());
     let port = config.underlay.port;
-    let (reconciler, reconcile) = Reconciler::new(sight.clone(), membership.clone(), datapath, addresses.clone(), port);
+    let (reconciler, reconcile) = Reconciler::new(
+        sight.clone(),
+        membership.clone(),
+        (datapath, wish),
+        addresses.clone(),
+        port,
+    );
+    let refusals: Arc<Refusals> = Arc::default();
     let node = Node {
         membership: membership.clone(),
         sight,
         reconcile: reconcile.clone(),
+        paths,
         addresses,
         tunnel_port: port,
+        refusals: refusals.clone(),
         started: Instant::now(),
         writes: Mutex::new(()),
     };
     // Set once: this function is the only one that does.
     let _first = waiter.set(node.waiter());
-    let (stop_server, stop_reconciler) = (CancellationToken::new(), CancellationToken::new());
     let reconciler = tokio::spawn(reconciler.run(stop_reconciler.clone()));
     first_pass(&reconcile).await;
-    let stop = stop_server.clone().cancelled_owned();
-    let server = tokio::spawn(serve::serve(listener, router(Arc::new(node)), stop));
+    let router = router(Arc::new(node));
+    let https = match tcp {
+        Some(tcp) => Some((tcp, credentials(&membership)?)),
+        None => None,
+    };
+    let server = tokio::spawn(serve_all(unix, https, router, refusals, stop_server.clone()));
     let stop_timeout = config.node.stop_timeout;
     Ok(Running {
         membership,
@@ -110,6 +132,30 @@ async fn start(config: &Config, listener: UnixListener) -> Result<Running, Failu
         stop_reconciler,
         stop_timeout,
     })
+}
+
+/// How this node proves itself to users on other hosts.
+fn credentials(membership: &Membership) -> Result<Credentials, ServeError> {
+    let (tls, roots) = membership.api_tls()?;
+    Ok(Credentials { tls, roots })
+}
+
+/// The same routes on the socket and, where it is set, over TLS.
+async fn serve_all(
+    unix: UnixListener,
+    https: Option<(TcpListener, Credentials)>,
+    router: Router,
+    refusals: Arc<Refusals>,
+    stop: CancellationToken,
+) {
+    let local = serve::serve(unix, router.clone(), stop.clone().cancelled_owned());
+    match https {
+        None => local.await,
+        Some((tcp, credentials)) => {
+            let remote = https::serve(tcp, credentials, router, refusals, stop.cancelled_owned());
+            tokio::join!(local, remote);
+        }
+    }
 }
 
 /// What is on disk is in force before the node calls itself ready.
@@ -178,9 +224,17 @@ fn handler(waiter: Arc<OnceLock<Waiter>>) -> CallHandler {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         let exit = match &error {
-            ServeError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
+            ServeError::Io { source, .. } | ServeError::Address { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Exit::Permission
+            }
             ServeError::NoGroup(_) => Exit::Usage,
-            ServeError::Io { .. } | ServeError::InUse(_) | ServeError::NotASocket(_) => Exit::Refused,
+            ServeError::Io { .. }
+            | ServeError::Address { .. }
+            | ServeError::Tls(_)
+            | ServeError::InUse(_)
+            | ServeError::NotASocket(_) => Exit::Refused,
         };
         Self::new(exit, error.to_string())
     }

@@ -40,14 +40,15 @@ pub(super) async fn join(config: &Config, token: &str, out: &mut impl Write) -> 
 
 /// Removes what this node made in the kernel.
 pub(super) async fn purge(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
-    if tokio::net::UnixStream::connect(&config.api.socket).await.is_ok() {
-        let message = format!(
-            "the daemon runs ({} answers): stop it first",
-            config.api.socket.display()
-        );
-        return Err(Failure::new(Exit::Refused, message));
-    }
     let node = node_of(&config.node.data)?;
+    // The daemon has the store open before it touches the kernel, and none starts while this is held.
+    let _alone = service::hold(&config.node.data).map_err(|error| match error {
+        StartError::InUse(data) => {
+            let message = format!("the daemon of {} runs: stop it first", data.display());
+            Failure::new(Exit::Refused, message)
+        }
+        other => other.into(),
+    })?;
     let removed = datapath::purge(&config.datapath.bpffs, node)
         .await
         .map_err(Failure::datapath)?;

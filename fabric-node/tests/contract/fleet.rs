@@ -7,6 +7,7 @@ use fabric_node::api::backend::{Author, Backend};
 use fabric_node::api::error::{ApiError, Code, Detail};
 use fabric_node::api::types::*;
 use membership::id::Label;
+use membership::pki::{self, Authority};
 use overlay::object::Kind;
 
 /// The daemon.
@@ -14,6 +15,8 @@ use overlay::object::Kind;
 pub(crate) struct Fleet {
     /// What it was asked, in order.
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// The cluster's authority, if it holds it.
+    pub(crate) authority: Option<Arc<Authority>>,
 }
 
 impl Fleet {
@@ -54,6 +57,45 @@ pub(crate) fn endpoint(name: &str, attached: bool) -> Object {
             programmed: None,
         },
     }
+}
+
+/// A router of domain red.
+fn router(name: &str) -> Object {
+    let routes = serde_json::json!([
+        {"prefix": "0.0.0.0/0", "via": ["10.0.0.8", "10.0.0.9"]},
+        {"prefix": "10.9.0.0/16", "blackhole": true},
+    ]);
+    Object {
+        kind: text("Router"),
+        spec: serde_json::json!({"networks": ["dmz", "lan"], "routes": routes}),
+        ..bare(name)
+    }
+}
+
+/// A policy of domain red.
+fn policy(name: &str) -> Object {
+    let ingress = serde_json::json!([
+        {"action": "allow", "protocol": "tcp", "ports": ["80", "8000-8999"], "description": "the world"},
+        {"action": "deny", "from": {"selector": {"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}}},
+    ]);
+    let egress = serde_json::json!([{"action": "audit", "to": {"cidrs": ["192.0.2.0/24", "2001:db8::/32"]}, "protocol": "icmp"}]);
+    let selector = serde_json::json!({"matchLabels": {"app": "web"}});
+    Object {
+        kind: text("SecurityPolicy"),
+        spec: serde_json::json!({"priority": 1000, "appliesTo": selector, "ingress": ingress, "egress": egress}),
+        ..bare(name)
+    }
+}
+
+/// An object of which nothing odd is known.
+fn bare(name: &str) -> Object {
+    let object = endpoint(name, true);
+    let status = ObjectStatus {
+        addresses: vec![],
+        attachment: None,
+        ..object.status.clone()
+    };
+    Object { status, ..object }
 }
 
 fn node() -> NodeStatus {
@@ -116,6 +158,13 @@ impl Backend for Fleet {
                 suspect: 0,
                 dead: 1,
             },
+            lost_peers: vec![LostPeer {
+                id: text("cccccccccccc"),
+                name: text("h3"),
+                state: PeerState::Dead,
+                path: Path::Up,
+                what: Loss::DaemonGone,
+            }],
             domains: vec![domain()],
             datapath: datapath(),
             alarms: vec![Alarm {
@@ -127,15 +176,21 @@ impl Backend for Fleet {
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
-        let peer = |id: &str, name: &str, state, rtt_us| Peer {
+        let peer = |id: &str, name: &str, state, rtt_us, path, loss_percent| Peer {
             id: text(id),
             name: text(name),
             state,
             addresses: vec![text("192.0.2.2:7790"), text("[2001:db8::2]:7790")],
             rtt_us,
+            path,
+            loss_percent,
+            path_mtu: loss_percent.map(|_| 1500),
         };
-        let live = peer("bbbbbbbbbbbb", "h2", PeerState::Live, Some(1234));
-        Ok(vec![live, peer("cccccccccccc", "h3", PeerState::Dead, None)])
+        let live = peer("bbbbbbbbbbbb", "h2", PeerState::Live, Some(1234), Path::Unknown, None);
+        Ok(vec![
+            live,
+            peer("cccccccccccc", "h3", PeerState::Dead, Some(87), Path::Up, Some(2)),
+        ])
     }
 
     async fn drops(&self) -> Result<Vec<Drop>, ApiError> {
@@ -153,6 +208,8 @@ impl Backend for Fleet {
         self.note(format!("list {kind} {domain:?}"));
         match kind {
             Kind::Endpoint => Ok(vec![endpoint("web-1", true), endpoint("web-2", false)]),
+            Kind::Router => Ok(vec![router("core")]),
+            Kind::SecurityPolicy => Ok(vec![policy("web")]),
             Kind::Domain | Kind::Network => Ok(vec![]),
         }
     }
@@ -162,7 +219,11 @@ impl Backend for Fleet {
         if name.as_str() == "nobody" {
             return Err(ApiError::not_found("there is no Endpoint nobody in domain red"));
         }
-        let mut object = endpoint(name.as_str(), true);
+        let mut object = match kind {
+            Kind::Router => router(name.as_str()),
+            Kind::SecurityPolicy => policy(name.as_str()),
+            Kind::Domain | Kind::Network | Kind::Endpoint => endpoint(name.as_str(), true),
+        };
         object.status.programmed = programmed.then(|| Programmed {
             hosts: vec![text("h1")],
             pending: vec![text("h2")],
@@ -175,7 +236,7 @@ impl Backend for Fleet {
         let texts: Vec<_> = request.manifests.iter().map(|manifest| manifest.text.trim()).collect();
         self.note(format!(
             "apply by {} {:?} {} wait={}",
-            author.0,
+            author,
             texts,
             request.objects.len(),
             request.wait
@@ -227,10 +288,7 @@ impl Backend for Fleet {
         name: &Label,
         cascade: bool,
     ) -> Result<Deleted, ApiError> {
-        self.note(format!(
-            "delete by {} {kind} {domain}/{name} cascade={cascade}",
-            author.0
-        ));
+        self.note(format!("delete by {} {kind} {domain}/{name} cascade={cascade}", author));
         if !cascade {
             let details = vec![Detail {
                 message: text("Endpoint red/web-1"),
@@ -248,7 +306,7 @@ impl Backend for Fleet {
     }
 
     async fn attach(&self, author: &Author, domain: &Label, name: &Label, how: Attach) -> Result<Attached, ApiError> {
-        self.note(format!("attach by {} {domain}/{name} {how:?}", author.0));
+        self.note(format!("attach by {} {domain}/{name} {how:?}", author));
         Ok(Attached {
             domain: domain.to_string(),
             endpoint: name.to_string(),
@@ -272,4 +330,29 @@ impl Backend for Fleet {
         self.note(format!("token {request:?}"));
         Err(ApiError::try_again("too few anchors answered"))
     }
+
+    async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
+        self.note(format!("user {name} by {author} for {} s", request.ttl_s));
+        let Some(authority) = &self.authority else {
+            return Err(ApiError::refused(
+                "this node does not hold the cluster's CA key: run it on the host of h1",
+            ));
+        };
+        let wrong = |error: pki::PkiError| ApiError::bad_request(error.to_string());
+        let key = pki::request::public_key(&request.request).map_err(wrong)?;
+        let life = std::time::Duration::from_secs(request.ttl_s);
+        let certificate = authority.issue_user(name, &key, life, now()).map_err(wrong)?;
+        Ok(UserCertificate {
+            name: name.to_string(),
+            not_after: text("2026-01-02T03:04:05Z"),
+            certificate: pki::to_pem(&certificate).map_err(wrong)?,
+            roots: pki::to_pem(authority.certificate()).map_err(wrong)?,
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates live in real time")]
+pub(crate) fn now() -> std::time::Duration {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("a clock after 1970")
 }

@@ -10,12 +10,14 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-use super::{PkiError, any_peer_name, dns_name, spiffe_uri};
-use crate::id::{ClusterId, NodeId};
+use super::{PkiError, any_peer_name, dns_name, spiffe_uri, user_uri};
+use crate::id::{ClusterId, Label, NodeId};
 use crate::identity::NodeKey;
 
 /// A leaf's life.
 pub(super) const LEAF_LIFE: Duration = Duration::from_secs(90 * DAY);
+/// Longest life of a user's certificate.
+pub const USER_LIFE_MAX: Duration = Duration::from_secs(90 * DAY);
 /// How far a certificate reaches back, for hosts whose clock is behind.
 const BACKDATE: Duration = Duration::from_secs(DAY);
 const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * DAY);
@@ -70,16 +72,39 @@ impl Authority {
     pub fn issue(&self, public: &[u8; 32], now: Duration) -> Result<Bytes, PkiError> {
         let node = NodeId::of_key(public);
         let mut params = params(now, LEAF_LIFE)?;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-        params.use_authority_key_identifier_extension = true;
         params.distinguished_name = named(node.to_string());
         params.subject_alt_names = vec![
             SanType::DnsName(dns_name(node, self.cluster).try_into().map_err(issue)?),
             SanType::DnsName(any_peer_name(self.cluster).try_into().map_err(issue)?),
             SanType::URI(spiffe_uri(node, self.cluster).try_into().map_err(issue)?),
         ];
+        self.signed(params, public)
+    }
+
+    /// The certificate (DER) of an API user with this public key, good from a day before `now` until `life` after it.
+    pub fn issue_user(
+        &self,
+        name: &Label,
+        public: &[u8; 32],
+        life: Duration,
+        now: Duration,
+    ) -> Result<Bytes, PkiError> {
+        if life.as_secs() == 0 || life > USER_LIFE_MAX {
+            return Err(PkiError::Life);
+        }
+        let mut params = params(now, life)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.distinguished_name = named(name.to_string());
+        let uri = user_uri(name, self.cluster);
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(issue)?)];
+        self.signed(params, public)
+    }
+
+    fn signed(&self, mut params: CertificateParams, public: &[u8; 32]) -> Result<Bytes, PkiError> {
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_ca_cert_der(&self.certificate[..].into(), Raw(&self.key)).map_err(issue)?;
         let certificate = params.signed_by(&Subject(*public), &issuer).map_err(issue)?;
         Ok(certificate.der().to_vec().into())
@@ -96,7 +121,7 @@ fn params(now: Duration, life: Duration) -> Result<CertificateParams, PkiError> 
     Ok(params)
 }
 
-fn named(common_name: String) -> DistinguishedName {
+pub(super) fn named(common_name: String) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     name
@@ -127,7 +152,7 @@ impl PublicKeyData for Subject {
 }
 
 /// Lets the library sign with a key that stays in memory that is wiped.
-struct Raw<'a>(&'a NodeKey);
+pub(super) struct Raw<'a>(pub(super) &'a NodeKey);
 
 impl PublicKeyData for Raw<'_> {
     fn der_bytes(&self) -> &[u8] {

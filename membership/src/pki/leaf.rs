@@ -29,14 +29,8 @@ pub struct Leaf {
 impl Leaf {
     /// Reads a certificate in DER form.
     pub fn parse(der: &[u8]) -> Result<Self, PkiError> {
-        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| PkiError::Malformed("not DER"))?;
-        if !rest.is_empty() {
-            return Err(PkiError::Malformed("bytes after its end"));
-        }
-        if certificate.is_ca() {
-            return Err(PkiError::Malformed("it is an authority's"));
-        }
-        let (cluster, node) = subject(&certificate)?;
+        let certificate = read(der)?;
+        let (cluster, node) = spiffe_id(uri(&certificate)?)?;
         let key = public_key(&certificate)?;
         let actual = NodeId::of_key(&key);
         if actual != node {
@@ -53,6 +47,18 @@ impl Leaf {
     }
 }
 
+/// A certificate that is nothing but that, and no authority's.
+pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
+    let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| PkiError::Malformed("not DER"))?;
+    if !rest.is_empty() {
+        return Err(PkiError::Malformed("bytes after its end"));
+    }
+    if certificate.is_ca() {
+        return Err(PkiError::Malformed("it is an authority's"));
+    }
+    Ok(certificate)
+}
+
 fn public_key(certificate: &X509Certificate<'_>) -> Result<[u8; 32], PkiError> {
     let info = certificate.public_key();
     if info.algorithm.algorithm != OID_SIG_ED25519 {
@@ -66,7 +72,7 @@ fn public_key(certificate: &X509Certificate<'_>) -> Result<[u8; 32], PkiError> {
 }
 
 /// X509-SVID section 2: exactly one URI among the alternative names.
-fn subject(certificate: &X509Certificate<'_>) -> Result<(ClusterId, NodeId), PkiError> {
+pub(super) fn uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, PkiError> {
     let names = certificate
         .subject_alternative_name()
         .map_err(|_| PkiError::Malformed("its alternative names cannot be read"))?
@@ -76,7 +82,7 @@ fn subject(certificate: &X509Certificate<'_>) -> Result<(ClusterId, NodeId), Pki
         _ => None,
     });
     match (uris.next(), uris.next()) {
-        (Some(uri), None) => spiffe_id(uri),
+        (Some(uri), None) => Ok(uri),
         (None, _) => Err(PkiError::Malformed("it has no URI")),
         (Some(_), Some(_)) => Err(PkiError::Malformed("it has more than one URI")),
     }
@@ -92,6 +98,6 @@ fn spiffe_id(uri: &str) -> Result<(ClusterId, NodeId), PkiError> {
     ))
 }
 
-fn since_epoch(seconds: i64) -> Duration {
+pub(super) fn since_epoch(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }

@@ -9,7 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, Error as TlsError, RootCertStore};
 
-use super::{Leaf, PkiError};
+use super::{Leaf, PkiError, User};
 use crate::id::ClusterId;
 
 /// The trusted roots of one cluster.
@@ -64,6 +64,16 @@ impl Roots {
     pub fn check_record(&self, der: &[u8]) -> Result<Leaf, PkiError> {
         let issued = Leaf::parse(der)?.not_before;
         self.check(der, issued)
+    }
+
+    /// Checks the certificate (DER) of a user of the API: it must be good at `now`, the time since 1970-01-01 UTC.
+    pub fn check_user(&self, der: &[u8], now: Duration) -> Result<User, PkiError> {
+        let user = User::parse(der)?;
+        if user.cluster != self.cluster {
+            return Err(PkiError::OtherCluster(user.cluster));
+        }
+        self.chains(der, now)?;
+        Ok(user)
     }
 
     fn chains(&self, der: &[u8], at: Duration) -> Result<(), PkiError> {
@@ -156,6 +166,41 @@ mod tests {
             Err(PkiError::Malformed("it is an authority's"))
         );
         assert!(roots.check(b"junk", NOW).is_err());
+    }
+
+    #[test]
+    fn a_user_is_no_node_and_a_node_no_user() {
+        let (id, authority, roots) = cluster(1);
+        let (other, _, strangers) = cluster(2);
+        let (key, name) = (NodeKey::from_seed(&[9; 32]), "alice".parse().unwrap());
+        let user = authority.issue_user(&name, &key.public(), DAY, NOW).unwrap();
+        let checked = roots.check_user(&user, NOW).unwrap();
+        assert_eq!(
+            (checked.name, checked.cluster, checked.not_after),
+            (name.clone(), id, NOW + DAY)
+        );
+        assert!(matches!(roots.check(&user, NOW), Err(PkiError::Malformed(_))));
+        assert!(matches!(roots.check_record(&user), Err(PkiError::Malformed(_))));
+        let node = authority.issue(&key.public(), NOW).unwrap();
+        assert!(matches!(roots.check_user(&node, NOW), Err(PkiError::NotUser(_))));
+        assert!(roots.check_user(authority.certificate(), NOW).is_err());
+
+        assert!(
+            matches!(roots.check_user(&user, NOW + 2 * DAY), Err(PkiError::Untrusted(why)) if why == "it has expired")
+        );
+        assert_eq!(strangers.check_user(&user, NOW), Err(PkiError::OtherCluster(id)));
+        let forger = Authority::create(other, NodeKey::from_seed(&[7; 32]), NOW).unwrap();
+        let forged = forger.issue_user(&name, &key.public(), DAY, NOW).unwrap();
+        assert!(matches!(
+            strangers.check_user(&forged, NOW),
+            Err(PkiError::Untrusted(_))
+        ));
+        for life in [Duration::ZERO, crate::pki::USER_LIFE_MAX + DAY] {
+            assert_eq!(
+                authority.issue_user(&name, &key.public(), life, NOW),
+                Err(PkiError::Life)
+            );
+        }
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<St
     }
 }
 
-fn authority<'a>(state: &'a State, cluster: &Cluster) -> Option<&'a Authority> {
+/// The cluster's authority, if this node is an anchor.
+pub(super) fn authority<'a>(state: &'a State, cluster: &Cluster) -> Option<&'a Authority> {
     state
         .authority
         .as_ref()

@@ -92,6 +92,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
     } = files;
     let state = Arc::new(State::new(Parts {
         leaf: Leaf::parse(&certificate).inspect_err(|_| mesh.abandon())?,
+        certificate,
         authority: authority.map(|files| Authority::restore(manifest.cluster, files.key, files.certificate)),
         roster: Roster::new(key.id(), bootstrap),
         key,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) key: NodeKey,
     /// This node's own certificate.
     pub(super) leaf: Leaf,
+    /// The same as DER.
+    pub(super) certificate: Bytes,
     /// On anchors only.
     pub(super) authority: Option<Authority>,
     pub(super) disk: Disk,
@@ -68,6 +71,7 @@ pub(super) struct State {
 pub(super) struct Parts {
     pub(super) key: NodeKey,
     pub(super) leaf: Leaf,
+    pub(super) certificate: Bytes,
     pub(super) authority: Option<Authority>,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
@@ -86,6 +90,7 @@ impl State {
         let Parts {
             key,
             leaf,
+            certificate,
             authority,
             disk,
             handler,
@@ -98,6 +103,7 @@ impl State {
         Self {
             key,
             leaf,
+            certificate,
             authority,
             disk,
             handler,

@@ -7,7 +7,9 @@ use crate::lab::{DEADLINE, Host, counter, label, sees, until};
 use membership::id::ClusterId;
 use membership::identity::NodeKey;
 use membership::pki::{self, Authority};
-use membership::service::{Liveness, Membership, Outcome, SetupError, StartError, init, join, node_of};
+use membership::service::{
+    Liveness, Membership, Outcome, SetupError, StartError, UserError, hold, init, join, node_of,
+};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, VarInt};
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
@@ -252,7 +254,57 @@ async fn connections_that_prove_nothing_are_closed_and_counted() {
     let shown = |alarm: &membership::service::Alarm| alarm.message.contains("refused_identity");
     assert!(a.alarms().iter().any(shown), "{:?}", a.alarms());
 
+    // A user of the API, whom the cluster's own authority let in: there, and not here.
+    let before = counter(&a, "refused_certificate");
+    let request = pki::request::make(&key, &label("alice")).unwrap();
+    let user = a
+        .issue_user(&label("alice"), &request, Duration::from_secs(60))
+        .unwrap();
+    let ended = knock(&a, b"fabric/1", Some((&key, user.certificate.to_vec()))).await;
+    assert!(
+        matches!(&ended, ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(4)),
+        "{ended}"
+    );
+    until("it is counted", || counter(&a, "refused_certificate") == before + 1).await;
+    assert_eq!(a.members().len(), 1, "a user is no member");
+
     // None of that kept a member from joining.
     let (_two, b) = Host::join("two", &a).await;
     sees(&a, &[(&b, Liveness::Live)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_an_anchor_makes_users() {
+    let (_one, a) = Host::found("one").await;
+    let (_two, b) = Host::join("two", &a).await;
+    let (key, name) = (NodeKey::generate(), label("alice"));
+    let request = pki::request::make(&key, &name).unwrap();
+    let minute = Duration::from_secs(60);
+    let elsewhere = b.issue_user(&name, &request, minute);
+    assert!(matches!(elsewhere, Err(UserError::NotAnchor(nodes)) if nodes == [a.id()]));
+    assert!(matches!(
+        a.issue_user(&name, "junk", minute),
+        Err(UserError::Invalid(_))
+    ));
+    assert!(matches!(
+        a.issue_user(&name, &request, Duration::from_secs(91 * 86_400)),
+        Err(UserError::Invalid(_))
+    ));
+    let made = a.issue_user(&name, &request, minute).unwrap();
+    let (_tls, roots) = b.api_tls().unwrap();
+    let user = roots.check_user(&made.certificate, now()).unwrap();
+    assert_eq!((user.name, user.not_after), (name, made.not_after));
+    assert!(user.not_after <= now() + minute);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_in_use_cannot_be_held_and_a_held_one_not_used() {
+    let (one, a) = Host::found("one").await;
+    assert!(matches!(hold(&one.config.data), Err(StartError::InUse(_))));
+    a.shutdown().await;
+    drop(a);
+    let held = hold(&one.config.data).unwrap();
+    assert!(matches!(one.try_start().await, Err(StartError::InUse(_))));
+    drop(held);
+    one.start().await.shutdown().await;
 }

@@ -68,14 +68,20 @@ fn dependants(contents: &Contents, kind: Kind, name: &Label) -> Vec<(Kind, Label
     match kind {
         Kind::Domain => {
             let endpoints = contents.endpoints.keys().map(of_kind(Kind::Endpoint));
+            let routers = contents.routers.keys().map(of_kind(Kind::Router));
+            let networks = contents.networks.keys().map(of_kind(Kind::Network));
+            // Last, so that no workload is left without its rules.
+            let policies = contents.policies.keys().map(of_kind(Kind::SecurityPolicy));
+            endpoints.chain(routers).chain(networks).chain(policies).collect()
+        }
+        Kind::Network => {
+            let endpoints = contents.endpoints_of(name).map(|(name, _)| name);
+            let routers = contents.routers_of(name).map(|(name, _)| name);
             endpoints
-                .chain(contents.networks.keys().map(of_kind(Kind::Network)))
+                .map(of_kind(Kind::Endpoint))
+                .chain(routers.map(of_kind(Kind::Router)))
                 .collect()
         }
-        Kind::Network => contents
-            .endpoints_of(name)
-            .map(|(name, _)| (Kind::Endpoint, name.clone()))
-            .collect(),
-        Kind::Endpoint => Vec::new(),
+        Kind::Endpoint | Kind::Router | Kind::SecurityPolicy => Vec::new(),
     }
 }

@@ -30,6 +30,12 @@ pub(super) fn fill(domain: &DomainName, before: &Contents, part: &[(usize, &Obje
             Spec::Endpoint(spec) => {
                 after.endpoints.insert(object.name.clone(), spec.clone());
             }
+            Spec::Router(spec) => {
+                after.routers.insert(object.name.clone(), spec.clone());
+            }
+            Spec::SecurityPolicy(spec) => {
+                after.policies.insert(object.name.clone(), spec.clone());
+            }
         }
     }
     fill_vnis(domain, before, part, vnis, &mut after);

@@ -4,17 +4,18 @@
 //!
 //! What concurrent writes on two nodes break of these rules, [`crate::compile()`] settles: the older object stays.
 //!
-//! `fill` chooses values, `rules` checks, [`delete()`] says what goes with an object and what stands in its way.
+//! `fill` chooses values, `rules` and `routing` check, [`delete()`] says what goes with an object and what stands in its way.
 
 pub mod delete;
 mod fill;
 pub mod refusal;
+mod routing;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use membership::hlc::Stamp;
-use membership::record::BATCH_RECORDS_MAX;
+use membership::record::{BATCH_RECORDS_MAX, RECORD_MAX};
 
 use crate::catalogue::{Catalogue, Contents};
 use crate::name::DomainName;
@@ -23,6 +24,9 @@ use crate::vni::{Owner, Owners};
 
 pub use delete::{DeleteError, delete};
 pub use refusal::{Refusal, Rule};
+
+/// Largest body of an object, in bytes: what else a record holds is under a kilobyte, but for the causal context.
+pub const BODY_MAX: usize = RECORD_MAX - 4096;
 
 /// What happens to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,5 +162,7 @@ fn change(index: usize, given: &Object, before: &Contents, after: &Contents) -> 
     })
 }
 
+#[cfg(test)]
+mod routing_tests;
 #[cfg(test)]
 mod tests;

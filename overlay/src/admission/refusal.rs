@@ -6,7 +6,11 @@ use std::net::IpAddr;
 use membership::id::Label;
 use membership::record::BATCH_RECORDS_MAX;
 
+use super::BODY_MAX;
+use crate::forwarding::{GROUPS_MAX, RULES_MAX};
 use crate::name::{Mac, Vni};
+use crate::object::endpoint::Source;
+use crate::prefix::Prefix;
 use crate::subnet::{Subnet, Unusable};
 
 /// How many names a message lists.
@@ -145,6 +149,87 @@ pub enum Rule {
     /// With the computed ones there are more than an object holds.
     #[error("with one in each subnet there are more than {0} addresses; give fewer")]
     TooManyAddresses(usize),
+    /// More than a record holds.
+    #[error("its {0} bytes are more than the {BODY_MAX} that a record holds; write it as several objects")]
+    TooLarge(usize),
+    /// It is the network's gateway.
+    #[error("{mac} is router {router}'s")]
+    MacOfRouter {
+        /// The address.
+        mac: Mac,
+        /// The router of the endpoint's network.
+        router: Label,
+    },
+    /// A router's computed address.
+    #[error(
+        "the MAC address that is computed from it, {mac}, is endpoint {endpoint}'s; choose another name, or change that endpoint"
+    )]
+    RouterMacTaken {
+        /// The address.
+        mac: Mac,
+        /// Who has it, in one of its networks.
+        endpoint: Label,
+    },
+    /// Another endpoint may send from it.
+    #[error("{prefix} is allowed to endpoint {endpoint}")]
+    SourceTaken {
+        /// What it is.
+        prefix: Source,
+        /// Whose it is.
+        endpoint: Label,
+    },
+    /// The gateway's address is in it.
+    #[error("{prefix} holds {gateway}, which is kept for the gateway of {subnet}")]
+    SourceOfGateway {
+        /// What it is.
+        prefix: Source,
+        /// The address.
+        gateway: IpAddr,
+        /// Its subnet.
+        subnet: Subnet,
+    },
+    /// A network has one router.
+    #[error("network {network} is joined by router {router}; a network has one router")]
+    NetworkJoined {
+        /// The network.
+        network: Label,
+        /// Its router.
+        router: Label,
+    },
+    /// A route that is there without being written.
+    #[error("{prefix} is a subnet of network {network}, which the router joins: there is such a route already")]
+    RouteConnected {
+        /// The destination.
+        prefix: Prefix,
+        /// Whose subnet it is.
+        network: Label,
+    },
+    /// The router cannot reach it.
+    #[error("{hop}, a next hop to {prefix}, is in no subnet of the router's networks")]
+    HopOutside {
+        /// The next hop.
+        hop: IpAddr,
+        /// The destination.
+        prefix: Prefix,
+    },
+    /// A network would leave a router behind.
+    #[error("router {router} would not fit to it: {why}; change that in the same apply")]
+    BreaksRouter {
+        /// The router.
+        router: Label,
+        /// What would be wrong with it.
+        why: String,
+    },
+    /// More than hosts hold.
+    #[error(
+        "with it the policies of the domain come to {rules} rules with {groups} different selectors; at most {RULES_MAX} and {GROUPS_MAX} are held (a rule counts once for each cidr and each range of ports)"
+    )]
+    TooManyRules {
+        /// Rules of both directions.
+        rules: usize,
+        /// Different selectors.
+        groups: usize,
+    },
 }
 
 /// Names in a message, not too many of them.

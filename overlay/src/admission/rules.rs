@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
+use super::BODY_MAX;
 use super::refusal::{Refusal, Rule};
+use crate::address::router_mac;
 use crate::catalogue::Contents;
 use crate::name::{DomainName, EndpointName, NetworkName};
 use crate::object::endpoint::Addresses;
@@ -11,11 +13,11 @@ use crate::object::{EndpointSpec, NetworkSpec, Object, Spec};
 use crate::vni::Owners;
 
 /// What the rules look at.
-struct Check<'a> {
-    domain: &'a DomainName,
-    before: &'a Contents,
-    after: &'a Contents,
-    part: &'a [(usize, &'a Object)],
+pub(super) struct Check<'a> {
+    pub(super) domain: &'a DomainName,
+    pub(super) before: &'a Contents,
+    pub(super) after: &'a Contents,
+    pub(super) part: &'a [(usize, &'a Object)],
     vnis: &'a Owners,
     refusals: Vec<Refusal>,
 }
@@ -43,23 +45,30 @@ pub(super) fn check(
         if after == check.before.get(object.kind(), &object.name) {
             continue;
         }
+        let size = after.map_or(0, |spec| spec.encode().bytes.len());
+        if size > BODY_MAX {
+            check.refuse(index, "spec", Rule::TooLarge(size));
+        }
         match &object.spec {
             Spec::Domain(_) if object.name == *domain => {}
             Spec::Domain(_) => check.refuse(index, "domain", Rule::DomainOfDomain(object.name.clone())),
             Spec::Network(given) => check.network(index, &object.name, given),
             Spec::Endpoint(given) => check.endpoint(index, &object.name, given),
+            Spec::Router(given) => check.router(index, &object.name, given),
+            Spec::SecurityPolicy(_) => {}
         }
     }
+    check.policies();
     check.refusals
 }
 
 impl Check<'_> {
-    fn refuse(&mut self, index: usize, path: impl Into<String>, rule: Rule) {
+    pub(super) fn refuse(&mut self, index: usize, path: impl Into<String>, rule: Rule) {
         self.refusals.push(Refusal::new(index, path, rule));
     }
 
     /// Whether a conflict with `other` is this object's to answer for: of two objects of one apply, the later one.
-    fn answers_for(&self, index: usize, same: impl Fn(&Object) -> bool) -> bool {
+    pub(super) fn answers_for(&self, index: usize, same: impl Fn(&Object) -> bool) -> bool {
         self.part
             .iter()
             .find(|(_, object)| same(object))
@@ -70,6 +79,7 @@ impl Check<'_> {
         self.overlaps(index, name, given);
         self.vni(index, name, given);
         self.in_use(index, name, given);
+        self.routers_of(index, name);
     }
 
     fn overlaps(&mut self, index: usize, name: &NetworkName, given: &NetworkSpec) {
@@ -187,6 +197,7 @@ impl Check<'_> {
             }
         }
         self.complete(index, name, given, network);
+        self.sources(index, name, given, network);
     }
 
     fn mac(&mut self, index: usize, name: &EndpointName, given: &EndpointSpec) {
@@ -194,6 +205,11 @@ impl Check<'_> {
         let Some(mac) = after.endpoints.get(name).and_then(|spec| spec.mac) else {
             return self.refuse(index, "spec.mac", Rule::NoMacLeft);
         };
+        let mut routers = after.routers_of(&given.network).map(|(router, _)| router);
+        if let Some(router) = routers.find(|router| router_mac(self.domain, router) == mac) {
+            let router = router.clone();
+            self.refuse(index, "spec.mac", Rule::MacOfRouter { mac, router });
+        }
         let mut others = after
             .endpoints_of(&given.network)
             .filter(|(other, spec)| *other != name && spec.mac == Some(mac));
@@ -227,6 +243,18 @@ impl Check<'_> {
         if let Err(why) = subnet.admits(address) {
             return Some(Rule::AddressUnusable { address, subnet, why });
         }
+        let endpoint = self.holder(index, name, network, address)?;
+        Some(Rule::AddressTaken { address, endpoint })
+    }
+
+    /// Which other endpoint of the network has an address.
+    pub(super) fn holder(
+        &self,
+        index: usize,
+        name: &EndpointName,
+        network: &NetworkName,
+        address: IpAddr,
+    ) -> Option<EndpointName> {
         let mut others = self.after.endpoints_of(network).filter(|(other, _)| *other != name);
         let fixed = others
             .find(|(other, spec)| spec.addresses.contains(&address) && self.answers_for(index, is_endpoint(other)));
@@ -236,8 +264,7 @@ impl Check<'_> {
             .get(&(network.clone(), address))
             .filter(|holder| *holder != name);
         let claimed = claimed.filter(|holder| self.after.endpoints.contains_key(*holder));
-        let endpoint = fixed.map(|(other, _)| other).or(claimed)?.clone();
-        Some(Rule::AddressTaken { address, endpoint })
+        Some(fixed.map(|(other, _)| other).or(claimed)?.clone())
     }
 
     /// Whether every IPv6 subnet got its address.
@@ -260,6 +287,6 @@ impl Check<'_> {
     }
 }
 
-fn is_endpoint(name: &EndpointName) -> impl Fn(&Object) -> bool {
+pub(super) fn is_endpoint(name: &EndpointName) -> impl Fn(&Object) -> bool {
     move |object| object.name == *name && matches!(object.spec, Spec::Endpoint(_))
 }

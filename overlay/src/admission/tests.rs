@@ -20,7 +20,7 @@ name: web
 spec: {network: lan, addresses: [10.0.0.5]}
 ";
 
-fn objects(text: &str) -> Vec<Object> {
+pub(super) fn objects(text: &str) -> Vec<Object> {
     manifest::parse("test", text)
         .unwrap()
         .into_iter()
@@ -29,7 +29,7 @@ fn objects(text: &str) -> Vec<Object> {
 }
 
 /// Applies and stores what was admitted, at a time.
-fn apply(catalogue: &mut Catalogue, millis: u64, text: &str) -> Verdicts {
+pub(super) fn apply(catalogue: &mut Catalogue, millis: u64, text: &str) -> Verdicts {
     let verdicts = admit(catalogue, &objects(text));
     let changes = verdicts.values().flatten().flatten();
     for change in changes.filter(|change| change.outcome != Outcome::Unchanged) {
@@ -39,7 +39,7 @@ fn apply(catalogue: &mut Catalogue, millis: u64, text: &str) -> Verdicts {
 }
 
 /// Outcomes in the order given, or refusals as "index path: rule".
-fn shown(verdicts: &Verdicts) -> Vec<String> {
+pub(super) fn shown(verdicts: &Verdicts) -> Vec<String> {
     let one = |verdict: &Result<Vec<Change>, Vec<Refusal>>| match verdict {
         Ok(changes) => changes
             .iter()
@@ -50,7 +50,7 @@ fn shown(verdicts: &Verdicts) -> Vec<String> {
     verdicts.values().flat_map(one).collect()
 }
 
-fn red() -> Catalogue {
+pub(super) fn red() -> Catalogue {
     let mut catalogue = Catalogue::default();
     assert_eq!(
         shown(&apply(&mut catalogue, 1, RED)),
@@ -59,7 +59,7 @@ fn red() -> Catalogue {
     catalogue
 }
 
-fn contents(catalogue: &Catalogue) -> &Contents {
+pub(super) fn contents(catalogue: &Catalogue) -> &Contents {
     catalogue.domain(&"red".parse().unwrap()).unwrap()
 }
 

@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use membership::id::NodeId;
 
+use super::segments::Segments;
+use super::sources;
+use crate::address;
 use crate::condition::{Cause, Report};
 use crate::fact::{Attachment, Binding};
-use crate::forwarding::{Place, Port, Segment, Station};
+use crate::forwarding::{Group, Place, Port, Station};
 use crate::name::{EndpointName, Mac, NetworkName, Vni};
 use crate::object::NetworkSpec;
+use crate::object::endpoint::Labels;
 use crate::subnet::Subnet;
 use crate::view::{SeenEndpoint, View};
 
@@ -20,45 +25,67 @@ pub(super) struct Admitted<'a> {
     pub(super) vni: Vni,
     pub(super) mac: Mac,
     pub(super) attachment: Option<(NodeId, &'a Attachment)>,
+    pub(super) labels: &'a Labels,
     addresses: BTreeMap<IpAddr, u8>,
+    pub(super) prefixes: BTreeSet<IpNet>,
 }
 
 impl Admitted<'_> {
-    pub(super) fn port(&self, binding: Binding) -> Port {
+    /// Its own addresses but the link-local one.
+    pub(super) fn own(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.keys().copied()
+    }
+
+    /// Addresses that it may only send from.
+    pub(super) fn single_prefixes(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let single = self
+            .prefixes
+            .iter()
+            .filter(|net| net.prefix_len() == net.max_prefix_len());
+        single.map(IpNet::addr)
+    }
+
+    /// An address that it answers for, of the same family if it has one.
+    pub(super) fn answering(&self, other: IpAddr) -> IpAddr {
+        let same = self.own().find(|own| own.is_ipv4() == other.is_ipv4());
+        same.unwrap_or(IpAddr::V6(self.mac.link_local()))
+    }
+
+    pub(super) fn port(&self, gateways: BTreeSet<IpAddr>, binding: Binding) -> Port {
         let (network, addresses) = (self.network.clone(), self.addresses.clone());
         Port {
             network,
             vni: self.vni,
             mac: self.mac,
             addresses,
-            gateways: BTreeSet::new(),
+            gateways,
             binding,
         }
     }
 
-    pub(super) fn station(&self, name: &EndpointName, place: Place) -> Station {
+    pub(super) fn station(&self, name: &EndpointName, place: Place, groups: BTreeSet<Group>) -> Station {
         let link_local = IpAddr::V6(self.mac.link_local());
         let addresses = self.addresses.keys().copied().chain([link_local]).collect();
         Station {
             endpoint: name.clone(),
             place,
             addresses,
-            prefixes: BTreeSet::new(),
-            groups: BTreeSet::new(),
+            prefixes: self.prefixes.clone(),
+            groups,
         }
     }
 }
 
 /// What is had by whom, in each network.
 #[derive(Default)]
-struct Taken<'a> {
+pub(super) struct Taken<'a> {
     macs: BTreeMap<(&'a NetworkName, Mac), &'a EndpointName>,
-    addresses: BTreeMap<(&'a NetworkName, IpAddr), &'a EndpointName>,
+    pub(super) addresses: BTreeMap<(&'a NetworkName, IpAddr), &'a EndpointName>,
 }
 
 pub(super) fn in_force<'a>(
     view: &'a View,
-    segments: &BTreeMap<NetworkName, Segment>,
+    segments: &Segments,
     report: &mut Report,
 ) -> BTreeMap<EndpointName, Admitted<'a>> {
     let mut by_age: Vec<(&EndpointName, &SeenEndpoint)> = view.endpoints.iter().collect();
@@ -74,12 +101,13 @@ pub(super) fn in_force<'a>(
         }
         placement(view, name, seen, report);
     }
-    for (name, seen) in by_age {
-        if let Some(endpoint) = admitted.get_mut(name) {
+    for (name, seen) in &by_age {
+        if let Some(endpoint) = admitted.get_mut(*name) {
             claimed(view, name, seen, endpoint, &mut taken, report);
             complete(view, name, endpoint, report);
         }
     }
+    sources::allow(view, &by_age, &taken, &mut admitted, report);
     admitted
 }
 
@@ -87,7 +115,7 @@ pub(super) fn in_force<'a>(
 /// force.
 fn admit<'a>(
     view: &'a View,
-    segments: &BTreeMap<NetworkName, Segment>,
+    segments: &Segments,
     name: &'a EndpointName,
     seen: &'a SeenEndpoint,
     taken: &mut Taken<'a>,
@@ -99,9 +127,14 @@ fn admit<'a>(
         .get(network)
         .ok_or_else(|| Cause::NoNetwork(network.clone()))?;
     let segment = segments
+        .in_force
         .get(network)
         .ok_or_else(|| Cause::NetworkDenied(network.clone()))?;
     let mac = seen.spec.mac.ok_or(Cause::NoMac)?;
+    let router = segment.router.clone();
+    if let Some(router) = router.filter(|router| address::router_mac(&view.domain, router) == mac) {
+        return Err(Cause::MacOfRouter { mac, router });
+    }
     if let Some(other) = taken.macs.get(&(network, mac)) {
         return Err(Cause::DuplicateMac {
             mac,
@@ -127,7 +160,9 @@ fn admit<'a>(
         vni: segment.vni,
         mac,
         attachment,
+        labels: &seen.spec.labels,
         addresses,
+        prefixes: BTreeSet::new(),
     })
 }
 

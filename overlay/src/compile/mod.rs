@@ -1,23 +1,33 @@
 //! From a view to what one host has to do. Pure and deterministic; what is not in force has a condition that says why.
 //! Where two objects claim one thing, the older (then the lower name) has it, on every host alike.
 //!
-//! `segments` decides which networks are in force, `endpoints` which endpoints and with which addresses; here the result
-//! is cut to what this host needs: networks with a port here, and the stations in them.
+//! `segments` decides which networks are in force, `routers` who joins them and where it sends what, `endpoints` which
+//! endpoints are and with which addresses, `sources` what else they may send from, `policies` which rules hold. Here the
+//! result is cut to what this host needs: networks with a port here, those that are routed to from them, and the
+//! stations in all of these.
 
 mod endpoints;
+mod policies;
+mod routers;
 mod segments;
+mod sources;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use membership::id::NodeId;
 
 use crate::condition::{Cause, Report};
 use crate::fact::Vtep;
-use crate::forwarding::{Forwarding, Place, Port, Segment, Station};
-use crate::name::{EndpointName, Mac, NetworkName, Vni};
+use crate::forwarding::{Forwarding, Group, Place, Port, Segment, Station};
+use crate::name::{EndpointName, Mac, NetworkName, RouterName, Vni};
+use crate::object::endpoint::Labels;
+use crate::ruleset::Ruleset;
+use crate::subnet::Subnet;
 use crate::view::View;
 
 use endpoints::Admitted;
+use segments::Segments;
 
 /// What `here` has to do for the domain.
 #[must_use]
@@ -26,17 +36,21 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
     for ((kind, name), why) in &view.unreadable {
         report.add(*kind, name, &Cause::Unreadable(why.clone()));
     }
-    let segments = segments::in_force(view, &mut report);
+    let mut segments = segments::in_force(view, &mut report);
+    routers::joined(view, &mut segments, &mut report);
     let admitted = endpoints::in_force(view, &segments, &mut report);
-    let ports = ports(&admitted, here);
-    let networks = local(&segments, &ports);
-    let stations = stations(view, &admitted, &networks, here, &mut report);
+    let mut routers = routers::in_force(view, here, &segments, &admitted, &mut report);
+    let (default_policy, ruleset) = policies::in_force(view, &mut report);
+    let ports = ports(&admitted, &segments, here);
+    let networks = needed(&segments, &ports);
+    routers.retain(|name, _| networks.values().any(|segment| segment.router.as_ref() == Some(name)));
+    let stations = stations(view, &admitted, &networks, &ruleset, here, &mut report);
     Forwarding {
         domain: view.domain.clone(),
-        default_policy: view.spec.default_policy,
+        default_policy,
         encapsulation: view.spec.encapsulation,
-        routers: BTreeMap::new(),
-        rules: Vec::new(),
+        routers,
+        rules: if ports.is_empty() { Vec::new() } else { ruleset.rules },
         hosts: hosts(view, &stations),
         networks,
         ports,
@@ -45,34 +59,52 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
     }
 }
 
-fn ports(admitted: &BTreeMap<EndpointName, Admitted<'_>>, here: NodeId) -> BTreeMap<EndpointName, Port> {
+fn ports(
+    admitted: &BTreeMap<EndpointName, Admitted<'_>>,
+    segments: &Segments,
+    here: NodeId,
+) -> BTreeMap<EndpointName, Port> {
     let attached = admitted.iter().filter_map(|(name, endpoint)| {
         let (host, attachment) = endpoint.attachment?;
-        (host == here).then(|| (name.clone(), endpoint.port(attachment.binding.clone())))
+        let gateways = || gateways(endpoint, segments);
+        (host == here).then(|| (name.clone(), endpoint.port(gateways(), attachment.binding.clone())))
     });
     attached.collect()
 }
 
-/// The segments that have a port here.
-fn local(
-    segments: &BTreeMap<NetworkName, Segment>,
-    ports: &BTreeMap<EndpointName, Port>,
-) -> BTreeMap<NetworkName, Segment> {
-    let in_use = |name: &NetworkName| ports.values().any(|port| port.network == *name);
-    segments
-        .iter()
-        .filter(|(name, _)| in_use(name))
-        .map(|(name, segment)| (name.clone(), segment.clone()))
-        .collect()
+/// The gateways of the subnets in which an endpoint has an address.
+fn gateways(endpoint: &Admitted<'_>, segments: &Segments) -> BTreeSet<IpAddr> {
+    let segment = segments.in_force.get(endpoint.network);
+    if segment.is_none_or(|segment| segment.router.is_none()) {
+        return BTreeSet::new();
+    }
+    let used = |subnet: &Subnet| endpoint.own().any(|address| subnet.contains(address));
+    let subnets = segments.subnets(endpoint.network).filter(used);
+    subnets.map(Subnet::gateway).collect()
+}
+
+/// The segments that have a port here, and those that can be reached from one of them by its router.
+fn needed(segments: &Segments, ports: &BTreeMap<EndpointName, Port>) -> BTreeMap<NetworkName, Segment> {
+    let local: BTreeSet<&NetworkName> = ports.values().map(|port| &port.network).collect();
+    let router = |name: &&NetworkName| segments.in_force.get(*name)?.router.as_ref();
+    let routers: BTreeSet<&RouterName> = local.iter().filter_map(router).collect();
+    let needed = segments.in_force.iter().filter(|(name, segment)| {
+        let routed = segment.router.as_ref().is_some_and(|router| routers.contains(router));
+        routed || local.contains(name)
+    });
+    needed.map(|(name, segment)| (name.clone(), segment.clone())).collect()
 }
 
 fn stations(
     view: &View,
     admitted: &BTreeMap<EndpointName, Admitted<'_>>,
     networks: &BTreeMap<NetworkName, Segment>,
+    ruleset: &Ruleset<'_>,
     here: NodeId,
     report: &mut Report,
 ) -> BTreeMap<(Vni, Mac), Station> {
+    // Most endpoints share their labels with others.
+    let mut groups: BTreeMap<&Labels, BTreeSet<Group>> = BTreeMap::new();
     let mut stations = BTreeMap::new();
     for (name, endpoint) in admitted
         .iter()
@@ -83,7 +115,9 @@ fn stations(
         if place != Place::Here && !reachable(view, name, host, here, report) {
             continue;
         }
-        stations.insert((endpoint.vni, endpoint.mac), endpoint.station(name, place));
+        let groups = groups.entry(endpoint.labels);
+        let groups = groups.or_insert_with(|| ruleset.groups(endpoint.labels)).clone();
+        stations.insert((endpoint.vni, endpoint.mac), endpoint.station(name, place, groups));
     }
     stations
 }

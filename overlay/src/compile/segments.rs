@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::condition::{Cause, Report};
 use crate::forwarding::Segment;
 use crate::name::{Mtu, NetworkName, Vni};
+use crate::subnet::Subnet;
 use crate::view::{SeenNetwork, View};
 
 /// Underlay MTU that is assumed while no host has said its own.
@@ -12,7 +13,22 @@ const USUAL_UNDERLAY: u16 = 1500;
 /// How many hosts a message names.
 const NAMED_MAX: usize = 5;
 
-pub(super) fn in_force(view: &View, report: &mut Report) -> BTreeMap<NetworkName, Segment> {
+/// The networks that are in force.
+#[derive(Debug)]
+pub(super) struct Segments {
+    pub(super) in_force: BTreeMap<NetworkName, Segment>,
+    /// Of each network, what can be routed to.
+    subnets: BTreeMap<NetworkName, Vec<Subnet>>,
+}
+
+impl Segments {
+    /// The subnets of a network that overlap those of no older one.
+    pub(super) fn subnets(&self, network: &NetworkName) -> impl Iterator<Item = Subnet> + '_ {
+        self.subnets.get(network).into_iter().flatten().copied()
+    }
+}
+
+pub(super) fn in_force(view: &View, report: &mut Report) -> Segments {
     let smallest = view
         .hosts
         .values()
@@ -22,9 +38,9 @@ pub(super) fn in_force(view: &View, report: &mut Report) -> BTreeMap<NetworkName
     let mut by_age: Vec<(&NetworkName, &SeenNetwork)> = view.networks.iter().collect();
     by_age.sort_by_key(|(name, network)| (network.stamp, *name));
     let mut numbers: BTreeMap<Vni, &NetworkName> = BTreeMap::new();
-    let mut segments = BTreeMap::new();
+    let (mut segments, mut subnets) = (BTreeMap::new(), BTreeMap::new());
     for (index, (name, network)) in by_age.iter().enumerate() {
-        overlaps(name, network, &by_age[..index], report);
+        subnets.insert((*name).clone(), apart(name, network, &by_age[..index], report));
         match number(view, network, &numbers) {
             Ok(vni) => {
                 numbers.insert(vni, name);
@@ -36,7 +52,10 @@ pub(super) fn in_force(view: &View, report: &mut Report) -> BTreeMap<NetworkName
             Err(cause) => report.network(name, &cause),
         }
     }
-    segments
+    Segments {
+        in_force: segments,
+        subnets,
+    }
 }
 
 /// The VNI of a network, if no older one has it.
@@ -59,8 +78,14 @@ fn number(view: &View, network: &SeenNetwork, numbers: &BTreeMap<Vni, &NetworkNa
     }
 }
 
-/// Subnets of two networks that overlap cannot be routed between; inside each of them packets flow.
-fn overlaps(name: &NetworkName, network: &SeenNetwork, older: &[(&NetworkName, &SeenNetwork)], report: &mut Report) {
+/// The subnets that overlap those of no older network. Others cannot be routed to; inside them packets flow.
+fn apart(
+    name: &NetworkName,
+    network: &SeenNetwork,
+    older: &[(&NetworkName, &SeenNetwork)],
+    report: &mut Report,
+) -> Vec<Subnet> {
+    let mut apart = network.spec.subnets.to_vec();
     for (other_name, other) in older {
         for &mine in network.spec.subnets.iter() {
             if let Some(&theirs) = other.spec.subnets.iter().find(|theirs| theirs.overlaps(mine)) {
@@ -70,9 +95,11 @@ fn overlaps(name: &NetworkName, network: &SeenNetwork, older: &[(&NetworkName, &
                     network: (*other_name).clone(),
                 };
                 report.network(name, &cause);
+                apart.retain(|subnet| *subnet != mine);
             }
         }
     }
+    apart
 }
 
 fn fits(view: &View, name: &NetworkName, mtu: Mtu, report: &mut Report) {

@@ -9,7 +9,7 @@ use membership::id::Label;
 
 use super::Cause;
 use super::locate::{self, Step};
-use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Object, Spec};
+use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Object, RouterSpec, SecurityPolicySpec, Spec};
 
 /// Why a document is no object, and the way to the field. `line` is the parser's, which may be that of a list or map
 /// around the field.
@@ -88,6 +88,11 @@ pub(super) fn object<'de, D: Deserializer<'de>>(
         Kind::Domain => domain(typed(deserializer, line)?),
         Kind::Network => inside(typed::<Raw<NetworkSpec>, D>(deserializer, line)?, Spec::Network),
         Kind::Endpoint => inside(typed::<Raw<EndpointSpec>, D>(deserializer, line)?, Spec::Endpoint),
+        Kind::Router => inside(typed::<Raw<RouterSpec>, D>(deserializer, line)?, Spec::Router),
+        Kind::SecurityPolicy => inside(
+            typed::<Raw<SecurityPolicySpec>, D>(deserializer, line)?,
+            Spec::SecurityPolicy,
+        ),
     }
 }
 

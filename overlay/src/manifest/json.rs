@@ -54,7 +54,7 @@ fn document(text: &str, raw: &RawValue, number: usize, reader: &mut Reader) {
         .filter(|c| **c == b'\n')
         .count();
     let line = |error: &serde_json::Error| Some(before + error.line());
-    let place = reader.place(number, None);
+    let place = reader.place(number, Some(before + 1));
     let parser = || serde_json::Deserializer::from_str(raw.get());
     let result = match document::kind(&mut parser(), line) {
         Ok(None) => return,

@@ -28,7 +28,7 @@ pub const ERRORS_MAX: usize = 100;
 /// An object and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Where.
+    /// Where it begins.
     pub place: Place,
     /// What.
     pub object: Object,

@@ -21,6 +21,31 @@ spec:
   network: lan
   addresses: [10.0.0.5]
   labels: {app: web}
+  allowedAddresses: [10.0.0.9, 'fd01::/64']
+---
+kind: Router
+domain: red
+name: gateway
+spec:
+  networks: [lan, dmz]
+  routes:
+  - {prefix: 0.0.0.0/0, via: [10.0.0.5, 10.0.0.6]}
+  - {prefix: 10.9.0.0/16, blackhole: true}
+---
+kind: SecurityPolicy
+domain: red
+name: web
+spec:
+  priority: 7
+  appliesTo:
+    matchLabels: {app: web}
+    matchExpressions: [{key: old, operator: DoesNotExist}]
+  ingress:
+  - {action: allow, protocol: tcp, ports: [80, '8000-8999'], description: the world}
+  - {action: audit, from: {cidrs: [10.0.0.0/8]}, protocol: icmp, icmpType: 8, icmpCode: 0}
+  - {action: deny, from: {selector: {}}, protocol: 47}
+  egress:
+  - {action: deny, to: {cidrs: []}, protocol: icmp}
 ---
 ";
 
@@ -50,10 +75,17 @@ fn documents_become_objects() {
         [
             (Kind::Domain, "red", "red"),
             (Kind::Network, "red", "lan"),
-            (Kind::Endpoint, "red", "web-1")
+            (Kind::Endpoint, "red", "web-1"),
+            (Kind::Router, "red", "gateway"),
+            (Kind::SecurityPolicy, "red", "web"),
         ]
     );
-    assert_eq!(documents[2].place.document, Some(3));
+    let lines: Vec<_> = documents.iter().map(|d| (d.place.document, d.place.line)).collect();
+    let expected = [(1, 1), (2, 7), (3, 13), (4, 22), (5, 31)].map(|(document, line)| (Some(document), Some(line)));
+    assert_eq!(lines, expected);
+    let spread = "[\n  {\"kind\": \"Domain\", \"name\": \"red\"},\n\n  {\"kind\": \"Domain\",\n  \"name\": \"blue\"}]";
+    let lines: Vec<_> = parse("a", spread).unwrap().iter().map(|d| d.place.line).collect();
+    assert_eq!(lines, [Some(2), Some(4)]);
     let Spec::Network(network) = &documents[1].object.spec else {
         panic!("{documents:?}")
     };
@@ -74,7 +106,7 @@ fn what_is_written_is_read_again() {
         .iter()
         .map(|o| serde_json::to_string(o).unwrap() + "\n")
         .collect();
-    assert_eq!(parse("c", &one_by_one).unwrap().len(), 3);
+    assert_eq!(parse("c", &one_by_one).unwrap().len(), 5);
 }
 
 #[test]
@@ -99,7 +131,7 @@ fn errors_name_file_document_line_and_field() {
     let table = [
         (
             format!("{DEMO}kind: Domain\nname: blue\nspec:\n  defaultPolcy: deny\n"),
-            "demo.yaml: document 4, line 24: spec.defaultPolcy: there is no field `defaultPolcy`; did you mean `defaultPolicy`?",
+            "demo.yaml: document 6, line 49: spec.defaultPolcy: there is no field `defaultPolcy`; did you mean `defaultPolicy`?",
         ),
         (
             format!("{network}  subnet: []\n"),
@@ -192,6 +224,130 @@ fn errors_name_file_document_line_and_field() {
     for (text, expected) in table {
         let message = error(&text);
         assert!(message.contains(expected), "{text}\n{message}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn routers_and_policies_say_where_they_are_wrong() {
+    let policy = |rest: &str| format!("kind: SecurityPolicy\ndomain: red\nname: p\nspec:\n  appliesTo: {{}}\n{rest}");
+    let ingress = |rule: &str| policy(&format!("  ingress:\n  - action: allow\n  - {rule}\n"));
+    let egress = |rule: &str| policy(&format!("  egress:\n  - {rule}\n"));
+    let table = [
+        (
+            policy("").replace("  appliesTo: {}\n", "  priority: 1\n"),
+            "document 1, line 5: spec: missing field `appliesTo`",
+        ),
+        (
+            policy("").replace("{}", ""),
+            "line 5: spec.appliesTo: it is empty: write what it is, or leave the field out",
+        ),
+        (
+            policy("  priority: 70000\n"),
+            "spec: a priority is a number from 0 to 65535, not 70000",
+        ),
+        (
+            ingress("{action: allow, to: {cidrs: []}}"),
+            "demo.yaml: document 1, line 8: spec.ingress[1]: an ingress rule says with `from` who may connect; `to` belongs in an egress rule",
+        ),
+        (
+            egress("{action: allow, from: {cidrs: []}}"),
+            "line 7: spec.egress[0]: an egress rule says with `to` whom to connect to; `from` belongs in an ingress rule",
+        ),
+        (ingress("{action: permit}"), "spec.ingress[1].action: unknown variant `permit`, expected one of `allow`, `deny`, `audit`"),
+        (ingress("{action: allow, from: }"), "spec.ingress[1].from: it is empty"),
+        (ingress("{action: allow, from: {}}"), "spec.ingress[1].from: a peer is either `selector` or `cidrs`"),
+        (
+            ingress("{action: allow, from: {selector: {}, cidrs: []}}"),
+            "spec.ingress[1].from: a peer is either `selector` or `cidrs`",
+        ),
+        (ingress("{action: allow, from: {selector: }}"), "spec.ingress[1].from.selector: it is empty"),
+        (ingress("{action: allow, from: {cidrs: }}"), "spec.ingress[1].from.cidrs: it is empty"),
+        (
+            ingress("{action: allow, from: {cidrs: [10.0.0.1/8]}}"),
+            "spec.ingress[1].from.cidrs[0]: 10.0.0.1/8 has host bits set; the prefix is 10.0.0.0/8",
+        ),
+        (
+            ingress("{action: allow, from: {selector: {matchLabels: {a b: c}}}}"),
+            "spec.ingress[1].from.selector.matchLabels: a label's key is",
+        ),
+        (
+            ingress("{action: allow, from: {selector: {matchExpressions: [{key: a, operator: In, values: []}]}}}"),
+            "spec.ingress[1].from.selector.matchExpressions[0]: In needs at least one value",
+        ),
+        (
+            ingress("{action: allow, protocol: tpc}"),
+            "spec.ingress[1]: a protocol is any, tcp, udp, sctp, icmp or a number from 0 to 255, not tpc",
+        ),
+        (ingress("{action: allow, protocol: 256}"), "or a number from 0 to 255, not 256"),
+        (
+            ingress("{action: allow, ports: [80]}"),
+            "spec.ingress[1]: `ports` are of tcp, udp and sctp only; say which with `protocol`",
+        ),
+        (ingress("{action: allow, protocol: 6, ports: [80]}"), "`ports` are of tcp, udp and sctp only"),
+        (ingress("{action: allow, protocol: tcp, ports: []}"), "`ports` is empty; leave it out for all ports"),
+        (ingress("{action: allow, protocol: tcp, ports: }"), "spec.ingress[1].ports: it is empty"),
+        (
+            ingress("{action: allow, protocol: tcp, ports: [80, http]}"),
+            "spec.ingress[1].ports[1]: a port is a number from 1 to 65535 or a range as 8000-8999, not \"http\"",
+        ),
+        (ingress("{action: allow, protocol: tcp, ports: [80-90, 85]}"), "80-90 and 85 overlap"),
+        (
+            ingress("{action: allow, protocol: udp, icmpType: 8}"),
+            "`icmpType` and `icmpCode` are of protocol icmp only",
+        ),
+        (ingress("{action: allow, icmpType: 8}"), "are of protocol icmp only"),
+        (ingress("{action: allow, protocol: icmp, icmpCode: 0}"), "`icmpCode` needs an `icmpType`"),
+        (
+            ingress("{action: allow, protocol: icmp, icmpType: 256}"),
+            "icmpType is a number from 0 to 255, not 256",
+        ),
+        (ingress("{action: allow, port: [80]}"), "spec.ingress[1].port: there is no field `port`; did you mean `ports`?"),
+        (
+            policy(&format!("  ingress:\n{}", "  - action: deny\n".repeat(257))),
+            "spec: at most 256 rules are allowed in both directions together, not 257; split the policy",
+        ),
+        (
+            "kind: Router\ndomain: red\nname: r\nspec:\n  networks: [a]\n  routes:\n  - prefix: 0.0.0.0/0\n    via: [fd00::1]\n"
+                .to_owned(),
+            "document 1, line 7: spec.routes[0]: fd00::1 cannot be a next hop to 0.0.0.0/0",
+        ),
+        (
+            "kind: Router\ndomain: red\nname: r\nspec:\n  networks: []\n".to_owned(),
+            "line 5: spec.networks: a router needs at least one network",
+        ),
+        (
+            "kind: Endpoint\ndomain: red\nname: e\nspec:\n  network: lan\n  allowedAddresses: [10.0.0.5/24]\n".to_owned(),
+            "line 6: spec.allowedAddresses[0]: 10.0.0.5/24 has host bits set",
+        ),
+        (
+            "kind: Domain\nname: red\nspec:\n  encapsulation: gre\n".to_owned(),
+            "line 4: spec.encapsulation: unknown variant `gre`, expected `vxlan` or `geneve`",
+        ),
+    ];
+    for (text, expected) in table {
+        let message = error(&text);
+        assert!(message.contains(expected), "{text}\n{message}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn null_is_no_selector_in_json_either() {
+    let policy = |spec: &str| format!(r#"{{"kind": "SecurityPolicy", "domain": "red", "name": "p", "spec": {spec}}}"#);
+    for (spec, path) in [
+        (r#"{"appliesTo": null}"#, "spec.appliesTo"),
+        (r#"{"appliesTo": {"matchLabels": null}}"#, "spec.appliesTo.matchLabels"),
+        (r#"{"appliesTo": {}, "ingress": null}"#, "spec.ingress"),
+        (
+            r#"{"appliesTo": {}, "ingress": [{"action": "allow", "from": null}]}"#,
+            "spec.ingress[0].from",
+        ),
+        (
+            r#"{"appliesTo": {}, "egress": [{"action": "allow", "protocol": null}]}"#,
+            "spec.egress[0].protocol",
+        ),
+    ] {
+        let message = error(&policy(spec));
+        assert!(message.contains(&format!("{path}: it is empty")), "{spec}: {message}");
     }
 }
 

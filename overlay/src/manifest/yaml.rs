@@ -1,5 +1,5 @@
-//! Documents of a YAML stream. The stream is parsed twice, in step: once for each document's kind, once for its fields
-//! with the types of that kind, so that errors keep their lines.
+//! Documents of a YAML stream. The stream is parsed three times, in step: once for the line on which each document
+//! begins, once for its kind, once for its fields with the types of that kind, so that errors keep their lines.
 
 use super::document::{self, Failure};
 use super::locate::{self, Step};
@@ -8,12 +8,13 @@ use super::{Cause, Reader};
 pub(super) fn read(text: &str, reader: &mut Reader) {
     let heads = serde_norway::Deserializer::from_str(text);
     let bodies = serde_norway::Deserializer::from_str(text);
-    for (index, (head, body)) in heads.zip(bodies).enumerate() {
+    let starts = serde_norway::Deserializer::from_str(text);
+    for (index, ((head, body), start)) in heads.zip(bodies).zip(starts).enumerate() {
         let number = index + 1;
         if !reader.goes_on(number) {
             return;
         }
-        let place = reader.place(number, None);
+        let place = reader.place(number, locate::line(start, &[], line));
         let exact = |steps: &[Step]| locate::line(serde_norway::Deserializer::from_str(text).nth(index)?, steps, line);
         match document::kind(head, line) {
             Ok(None) => {}

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use etherparse::{ArpHardwareId, ArpOperation, ArpPacketSlice, EtherType};
 
 use super::port::Sender;
-use super::{Reason, Verdict, owner};
+use super::{Reason, Verdict};
 use crate::name::Mac;
 
 /// Length of an ARP packet for Ethernet and IPv4.
@@ -25,7 +25,7 @@ pub(super) fn answer(sender: &Sender<'_>, packet: &[u8]) -> Result<Verdict, Reas
     }
     let (asker, target) = (ipv4(arp.sender_protocol_addr())?, ipv4(arp.target_protocol_addr())?);
     let probe = request && asker.is_unspecified();
-    if arp.sender_hw_addr() != sender.port.mac.octets() || !(probe || sender.has(IpAddr::V4(asker))) {
+    if arp.sender_hw_addr() != sender.port.mac.octets() || !(probe || sender.may_use(IpAddr::V4(asker))) {
         return Err(Reason::NeighbourSpoof);
     }
     if !request || target == asker {
@@ -34,8 +34,8 @@ pub(super) fn answer(sender: &Sender<'_>, packet: &[u8]) -> Result<Verdict, Reas
     if sender.has(IpAddr::V4(target)) {
         return Err(Reason::DadProbe);
     }
-    let (mac, _) = owner(sender.domain, sender.port.vni, IpAddr::V4(target)).ok_or(Reason::UnknownNeighbour)?;
-    Ok(Verdict::Reply(reply(mac, target, sender.port.mac, asker)))
+    let owner = sender.owner(IpAddr::V4(target)).ok_or(Reason::UnknownNeighbour)?;
+    Ok(Verdict::Reply(reply(owner.mac(), target, sender.port.mac, asker)))
 }
 
 fn ipv4(octets: &[u8]) -> Result<Ipv4Addr, Reason> {

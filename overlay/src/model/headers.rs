@@ -6,45 +6,74 @@ use etherparse::err::{ipv4, ipv6};
 use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice};
 
 use super::Reason;
+use super::transport::{ICMP, ICMPV6, Transport};
 
 /// Most IPv6 extension headers that are walked.
-const EXTENSIONS_MAX: usize = 4;
-/// Length of a UDP header.
-const UDP: usize = 8;
-/// Length of what every ICMPv6 message begins with.
-const ICMPV6: usize = 4;
+const EXTENSIONS_MAX: usize = 8;
 
 /// An IP packet.
 #[derive(Debug)]
 pub(super) struct Ip<'a> {
+    /// All of it, without padding.
+    pub(super) packet: &'a [u8],
     pub(super) source: IpAddr,
-    /// Of the packet, in bytes.
-    pub(super) length: usize,
+    pub(super) destination: IpAddr,
     pub(super) ecn: u8,
     pub(super) hop_limit: u8,
     /// Whether IPv6 extension headers stand before the upper layer.
     pub(super) extended: bool,
-    pub(super) upper: Upper<'a>,
+    /// Whether it has IPv4 options.
+    pub(super) options: bool,
+    pub(super) fragment: Fragment,
+    /// The upper protocol; in a later fragment what its header says.
+    pub(super) protocol: u8,
+    /// The upper layer, or a later fragment's data.
+    pub(super) upper: &'a [u8],
 }
 
-/// What an IP packet carries.
-#[derive(Debug)]
-pub(super) enum Upper<'a> {
-    /// UDP to a port, over IPv4 or IPv6.
-    Udp { ipv6: bool, destination: u16 },
-    /// The whole message, at least four bytes.
-    Icmpv6(&'a [u8]),
-    /// Anything else, and later fragments of anything.
-    Other,
+/// Whether a packet is a fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fragment {
+    /// It is whole.
+    None,
+    /// Offset 0, with this identification.
+    First(u32),
+    /// It begins `offset` bytes into the datagram.
+    Later { identification: u32, offset: usize },
 }
 
 impl<'a> Ip<'a> {
     /// The IP packet of a frame with this ethertype; none if it is not IP.
     pub(super) fn of(ether_type: u16, packet: &'a [u8]) -> Result<Option<Self>, Reason> {
-        match ether_type {
-            0x0800 => Self::v4(packet).map(Some),
-            0x86dd => Self::v6(packet).map(Some),
-            _ => Ok(None),
+        let ip = match ether_type {
+            0x0800 => Self::v4(packet)?,
+            0x86dd => Self::v6(packet)?,
+            _ => return Ok(None),
+        };
+        if ip.fragment == Fragment::None && ip.upper.len() < ip.least_whole() {
+            return Err(Reason::Truncated);
+        }
+        Ok(Some(ip))
+    }
+
+    /// H6: the least bytes of its upper layer.
+    fn least_whole(&self) -> usize {
+        match (self.icmpv6_type(), self.least_first()) {
+            (Some(1..=4 | 128 | 129), least) => least,
+            (Some(_), _) => 4,
+            (None, least) => least,
+        }
+    }
+
+    /// F0: the least bytes of its upper layer in a first fragment.
+    pub(super) fn least_first(&self) -> usize {
+        match self.protocol {
+            6 => 20,
+            17 => 8,
+            132 => 12,
+            ICMP if self.source.is_ipv4() => 8,
+            ICMPV6 if self.source.is_ipv6() => 8,
+            _ => 0,
         }
     }
 
@@ -57,20 +86,19 @@ impl<'a> Ip<'a> {
         if length < start {
             return Err(Reason::Malformed);
         }
-        let payload = packet.get(start..length).ok_or(Reason::Truncated)?;
-        let later = header.fragments_offset().value() != 0;
-        let upper = match header.protocol() {
-            IpNumber::UDP if !later => udp(payload, false)?,
-            _ => Upper::Other,
-        };
-        let source = IpAddr::V4(header.source_addr());
-        let (ecn, hop_limit) = (header.ecn().value(), header.ttl());
+        let upper = packet.get(start..length).ok_or(Reason::Truncated)?;
+        let offset = usize::from(header.fragments_offset().byte_offset());
+        let identification = header.identification().into();
         Ok(Self {
-            source,
-            length,
-            ecn,
-            hop_limit,
+            packet: &packet[..length],
+            source: IpAddr::V4(header.source_addr()),
+            destination: IpAddr::V4(header.destination_addr()),
+            ecn: header.ecn().value(),
+            hop_limit: header.ttl(),
             extended: false,
+            options: start > 20,
+            fragment: Fragment::of(offset, header.more_fragments(), identification),
+            protocol: header.protocol().0,
             upper,
         })
     }
@@ -84,49 +112,48 @@ impl<'a> Ip<'a> {
         let length = start + usize::from(header.payload_length());
         let payload = packet.get(start..length).ok_or(Reason::Truncated)?;
         let walked = walk(header.next_header(), payload)?;
-        let upper = match walked.number {
-            IpNumber::UDP if !walked.later => udp(walked.rest, true)?,
-            IpNumber::IPV6_ICMP if !walked.later && walked.rest.len() < ICMPV6 => return Err(Reason::Truncated),
-            IpNumber::IPV6_ICMP if !walked.later => Upper::Icmpv6(walked.rest),
-            _ => Upper::Other,
-        };
-        let source = IpAddr::V6(header.source_addr());
-        let ecn = header.traffic_class() & 0b11;
         Ok(Self {
-            source,
-            length,
-            ecn,
+            packet: &packet[..length],
+            source: IpAddr::V6(header.source_addr()),
+            destination: IpAddr::V6(header.destination_addr()),
+            ecn: header.traffic_class() & 0b11,
             hop_limit: header.hop_limit(),
             extended: walked.extended,
-            upper,
+            options: false,
+            fragment: walked.fragment,
+            protocol: walked.number.0,
+            upper: walked.rest,
         })
     }
 
-    /// P10, T11: what routers and DHCP servers send.
-    pub(super) fn is_server(&self) -> bool {
-        match &self.upper {
-            Upper::Udp { ipv6, destination } => *destination == if *ipv6 { 546 } else { 68 },
-            Upper::Icmpv6(message) => message[0] == 134,
-            Upper::Other => false,
+    /// What its upper-layer header says; a later fragment has none.
+    pub(super) fn transport(&self) -> Option<Transport> {
+        match self.fragment {
+            Fragment::Later { .. } => None,
+            Fragment::First(_) | Fragment::None => Transport::of(self.protocol, self.source.is_ipv4(), self.upper),
         }
     }
 
-    /// The ICMPv6 message, if it is one.
+    /// The ICMPv6 message, if it is one of at least four bytes.
     pub(super) fn icmpv6(&self) -> Option<&'a [u8]> {
-        match self.upper {
-            Upper::Icmpv6(message) => Some(message),
-            Upper::Udp { .. } | Upper::Other => None,
-        }
+        let later = matches!(self.fragment, Fragment::Later { .. });
+        let message = self.source.is_ipv6() && self.protocol == ICMPV6 && !later;
+        (message && self.upper.len() >= 4).then_some(self.upper)
+    }
+
+    /// Its type.
+    pub(super) fn icmpv6_type(&self) -> Option<u8> {
+        self.icmpv6().map(|message| message[0])
     }
 }
 
-fn udp(payload: &[u8], ipv6: bool) -> Result<Upper<'_>, Reason> {
-    match payload {
-        [_, _, high, low, ..] if payload.len() >= UDP => Ok(Upper::Udp {
-            ipv6,
-            destination: u16::from_be_bytes([*high, *low]),
-        }),
-        _ => Err(Reason::Truncated),
+impl Fragment {
+    fn of(offset: usize, more: bool, identification: u32) -> Self {
+        match (offset, more) {
+            (0, false) => Self::None,
+            (0, true) => Self::First(identification),
+            (offset, _) => Self::Later { identification, offset },
+        }
     }
 }
 
@@ -135,8 +162,7 @@ struct Walked<'a> {
     number: IpNumber,
     rest: &'a [u8],
     extended: bool,
-    /// It is a later fragment, so `rest` is the middle of something.
-    later: bool,
+    fragment: Fragment,
 }
 
 fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
@@ -144,10 +170,10 @@ fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
         number: first,
         rest: payload,
         extended: false,
-        later: false,
+        fragment: Fragment::None,
     };
     let mut count = 0;
-    while !at.later && is_extension(at.number) {
+    while !matches!(at.fragment, Fragment::Later { .. }) && is_extension(at.number) {
         if count == EXTENSIONS_MAX {
             return Err(Reason::Malformed);
         }
@@ -155,7 +181,12 @@ fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
         at.extended = true;
         let length = if at.number == IpNumber::IPV6_FRAGMENTATION_HEADER {
             let header = Ipv6FragmentHeaderSlice::from_slice(at.rest).map_err(|_| Reason::Truncated)?;
-            at.later = header.fragment_offset().value() != 0;
+            let offset = usize::from(header.fragment_offset().byte_offset());
+            let fragment = Fragment::of(offset, header.more_fragments(), header.identification());
+            at.fragment = match (at.fragment, fragment) {
+                (Fragment::First(_), Fragment::None) => Fragment::First(header.identification()),
+                (_, fragment) => fragment,
+            };
             at.number = header.next_header();
             header.slice().len()
         } else {

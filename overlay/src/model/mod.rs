@@ -1,8 +1,11 @@
 //! The reference forwarding model: what the datapath must do with a packet, in plain Rust over [`Forwarding`]s. Packet
-//! tests give a frame to both and compare. It is the specification of the eBPF programs; it refuses to be fast, keeps
-//! no state, and knows nothing of maps, of GSO (a super-packet counts as its segments) or of next hops.
+//! tests give a packet to both and compare. It is the specification of the eBPF programs and shares no code with them. It
+//! refuses to be fast, and knows nothing of maps, caches, GSO (a super-packet counts as its segments) or next hops on the
+//! link. Time comes in as `now`, since any start that is the same for all calls.
 //!
-//! Checks run in the order of these tables; the first that holds decides. Reasons are [`Reason`] names.
+//! Checks run in the order of these tables; the first that holds decides. Reasons are [`Reason`] names. The *owner* of an
+//! address in a segment is the station that has it among its addresses or the router that has it there; else the station
+//! with the longest of the extra prefixes that contain it; else nobody. Its *groups* are the owner's (a router has none).
 //!
 //! # P: a frame from a workload (`from_endpoint`)
 //!
@@ -16,16 +19,29 @@
 //! | P6 | ethertype 0x0806 (untagged) | go to A |
 //! | P7 | ethertype neither 0x0800 nor 0x86dd, or a VLAN tag (in the frame or in its metadata) | `ether_type` |
 //! | P8 | the IP headers, by table H | `truncated`, `malformed` |
-//! | P9 | source address is not one of the port's (fixed, allocated, link-local of its MAC); `::` is let through if the destination MAC is a group address and the packet is ICMPv6 of type 131, 132, 133, 135 or 143 | `source_address` |
+//! | P9 | source address is not the port's, by table S; `::` is let through if the destination MAC is a group address and the packet is ICMPv6 of type 131, 132, 133, 135 or 143 | `source_address` |
 //! | P10 | ICMPv6 type 134 (RA); IPv4 UDP to port 68; IPv6 UDP to port 546 (what DHCP servers send) | `rogue_server` |
 //! | P11 | ICMPv6 type 135 or 136 | go to N |
 //! | P12 | destination MAC is a group address | `multicast` |
-//! | P13 | destination MAC is the port's own, or no station of the VNI has it | `unknown_destination` |
-//! | P14 | the domain's default policy is deny | `policy` |
-//! | P15 | the IP packet (IPv4 total length; IPv6 40 + payload length) is longer than the segment's MTU | `mtu` |
-//! | P16 | the station is on this host | deliver |
-//! | P17 | no tunnel end of the station's host in a family that this host has, IPv4 first; or no route | `no_route` |
-//! | P18 | — | encapsulate |
+//! | P13 | tables M, F, G | `martian`, `tiny_fragment`, `fragment_state`, `tcp_flags` |
+//! | P14 | destination MAC is the router's of the segment | table R finds station and segment |
+//! | P15 | else: destination MAC is the port's own, or no station of the VNI has it | `unknown_destination` |
+//! | P16 | an ICMP error | table E instead of P17: `unrelated` |
+//! | P17 | connection and policy, by table C | `unrelated`, `policy` |
+//! | P18 | the IP packet (IPv4 total length; IPv6 40 + payload length) is longer than the MTU of the segment it leaves in | `mtu`, and an ICMP error (I) with that MTU |
+//! | P19 | the station is on this host | deliver |
+//! | P20 | no tunnel end of the station's host in a family that this host has, IPv4 first; or no route | `no_route` |
+//! | P21 | frame without Ethernet header (padding behind the IP packet included) + 14 + 8 + 8 + outer IP header (20, 40) is longer than the path's MTU: this host's underlay MTU | `mtu`, and an ICMP error with path's MTU − 30 − outer IP header |
+//! | P22 | — | encapsulate, as the domain says (VXLAN, Geneve), with the VNI of the segment it leaves in |
+//!
+//! # S: whose a source address is, seen in a segment from a station's MAC address (P9, A4, T10)
+//!
+//! | nr | check | outcome |
+//! |---|---|---|
+//! | S1 | IPv6 `::ffff:0:0/96` (RFC 4942 section 2.2) | not its own |
+//! | S2 | the owner is that station (exact addresses first, then the longest prefix) | its own |
+//! | S3 | in `fe80::/64`, and among no station's and no router's exact addresses of the segment | its own |
+//! | S4 | — | not its own |
 //!
 //! # A: ARP from a workload (RFC 826, RFC 5227). Nothing of it crosses a tunnel; unicast requests are answered here too.
 //!
@@ -34,11 +50,11 @@
 //! | A1 | fewer than 14 + 28 bytes | `truncated` |
 //! | A2 | hardware type ≠ 1, protocol type ≠ 0x0800, lengths ≠ 6 and 4, or operation neither 1 nor 2 | `malformed` |
 //! | A3 | sender hardware address is not the port's MAC | `neighbour_spoof` |
-//! | A4 | sender protocol address is not one of the port's; 0.0.0.0 is let through in a request (a probe) | `neighbour_spoof` |
+//! | A4 | sender protocol address is not the port's, by table S; 0.0.0.0 is let through in a request (a probe) | `neighbour_spoof` |
 //! | A5 | operation 2 (an answer: nobody asked), or target protocol address = sender's (an announcement) | `gratuitous` |
-//! | A6 | target protocol address is one of the port's own | `dad_probe` |
-//! | A7 | no station of the VNI has the target protocol address | `unknown_neighbour` |
-//! | A8 | — | reply to the port: operation 2, sender = (station's MAC, target), target = (port's MAC, sender) |
+//! | A6 | target protocol address is exactly one of the port's own (no prefix) | `dad_probe` |
+//! | A7 | no station and no router of the VNI has exactly the target protocol address | `unknown_neighbour` |
+//! | A8 | — | reply to the port: operation 2, sender = (owner's MAC, target), target = (port's MAC, sender) |
 //!
 //! # N: neighbour discovery from a workload (RFC 4861), after P10. Nothing of it crosses a tunnel either.
 //!
@@ -47,85 +63,230 @@
 //! | N1 | an extension header stands before the ICMPv6 header (RFC 6980), hop limit ≠ 255, or code ≠ 0 | `malformed` |
 //! | N2 | fewer than 24 bytes of ICMPv6 | `truncated` |
 //! | N3 | the target is a multicast address | `malformed` |
-//! | N4 | 136, the target is one of the port's own | `gratuitous` |
+//! | N4 | 136, the target is exactly one of the port's own | `gratuitous` |
 //! | N5 | 136, otherwise | `neighbour_spoof` |
-//! | N6 | 135, the target is one of the port's own | `dad_probe` |
+//! | N6 | 135, the target is exactly one of the port's own | `dad_probe` |
 //! | N7 | 135, the target is the link-local address of the host side's MAC (if it has one) | `host_link` |
-//! | N8 | 135, no station of the VNI has the target | `unknown_neighbour` |
-//! | N9 | 135 | reply to the port: NA for the target with target link-layer address option, O = 1, R = 0, hop limit 255, source = target; asker's source `::`: S = 0, to ff02::1 (and 33:33:00:00:00:01), else S = 1, to the asker |
+//! | N8 | 135, no station and no router of the VNI has exactly the target | `unknown_neighbour` |
+//! | N9 | 135 | reply to the port: NA for the target with target link-layer address option, O = 1, R = 1 if it is the router's, hop limit 255, source = target; asker's source `::`: S = 0, to ff02::1 (and 33:33:00:00:00:01), else S = 1, to the asker |
 //!
 //! # T: a packet from the underlay (`from_underlay`)
 //!
 //! Ours is: IPv4 or IPv6 (no extension header) without a VLAN tag, to one of this host's tunnel addresses, UDP (8 bytes
-//! of it are there) to the VXLAN port, not a later fragment. All else passes untouched to whoever is next.
+//! of it are there) to the VXLAN port or to 6081 (Geneve), not a later fragment. All else passes untouched to whoever is
+//! next. Where the VXLAN port is 6081, it is VXLAN.
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
 //! | T1 | outer source is no tunnel end of a host that any domain on this host knows | `unknown_vtep` |
 //! | T2 | a first fragment (MF set) | `outer_fragment` |
 //! | T3 | UDP length or what is there of UDP is under 8 + 8 bytes | `truncated` |
-//! | T4 | the VXLAN flag I (0x08 of the first byte) is not set; reserved bits are ignored (RFC 7348 section 5) | `vxlan_flags` |
-//! | T5 | the VNI has no segment on this host | `unknown_vni` |
-//! | T6 | the inner frame has fewer than 14 bytes | `truncated` |
-//! | T7 | no station of the VNI has the inner source MAC, or it does not live at the host that the outer source is of | `wrong_vtep` |
+//! | T4 | VXLAN: the flag I (0x08 of the first byte) is not set; reserved bits are ignored (RFC 7348 section 5) | `vxlan_flags` |
+//! | T4a | Geneve (RFC 8926 section 3.4): version ≠ 0 | `geneve_version` |
+//! | T4b | Geneve: O is set | `geneve_control` |
+//! | T4c | Geneve: C is set; Opt Len (× 4 bytes) beyond what is there; options that do not fill Opt Len exactly; an option whose type has the critical bit (0x80) | `geneve_option` |
+//! | T4d | Geneve: protocol type ≠ 0x6558 | `geneve_protocol` |
+//! | T5 | the VNI has no segment on this host, or its domain has the other encapsulation | `unknown_vni` |
+//! | T6 | the inner frame (behind Geneve's options) has fewer than 14 bytes | `truncated` |
+//! | T7 | inner source MAC is neither the router's of the segment nor that of a station of the VNI that lives at the host the outer source is of | `wrong_vtep` |
 //! | T8 | inner ethertype neither 0x0800 nor 0x86dd (ARP and VLAN tags included) | `ether_type` |
 //! | T9 | the inner IP headers, by table H | `truncated`, `malformed` |
-//! | T10 | inner source address is not one of that station's (`::` never is) | `wrong_vtep` |
+//! | T10 | from a station's MAC: inner source address is not that station's, by table S; from the router's: by table Q | `wrong_vtep` |
 //! | T11 | as P10 | `rogue_server` |
 //! | T12 | ICMPv6 type 135 or 136 (hosts answer for their peers: none crosses a tunnel) | `neighbour_spoof` |
 //! | T13 | inner destination MAC is a group address | `multicast` |
-//! | T14 | no station of the VNI has the inner destination MAC | `unknown_destination` |
-//! | T15 | that station is not on this host | `not_here` |
-//! | T16 | the domain's default policy is deny | `policy` |
-//! | T17 | outer ECN is CE (3) and inner ECN is Not-ECT (0); else outer CE is copied inside (RFC 6040) | `ecn` |
-//! | T18 | — | deliver |
+//! | T14 | tables M, F, G | `martian`, `tiny_fragment`, `fragment_state`, `tcp_flags` |
+//! | T15 | inner destination MAC is the router's of the segment | `not_here` |
+//! | T16 | no station of the VNI has the inner destination MAC | `unknown_destination` |
+//! | T17 | that station is not on this host | `not_here` |
+//! | T18 | an ICMP error | table E instead of T19: `unrelated` |
+//! | T19 | connection and policy, by table C | `unrelated`, `policy` |
+//! | T20 | outer ECN is CE (3) and inner ECN is Not-ECT (0); else the inner field becomes that of RFC 6040 figure 4 | `ecn` |
+//! | T21 | — | deliver |
+//!
+//! # Q: who may send a routed frame (its inner source MAC is the router's of the segment)
+//!
+//! The longest of the router's routes to the inner source address (`::ffff:0:0/96`, no route and blackhole: `wrong_vtep`):
+//!
+//! | nr | check | outcome |
+//! |---|---|---|
+//! | Q1 | connected: the owner of the source in that segment is a station at the host that the outer source is of | it may |
+//! | Q2 | via: for any hop, the station with exactly the hop's address has the longest prefix that contains the source in the hop's segment, and is at the host that the outer source is of | it may |
+//! | Q3 | — | `wrong_vtep` |
+//!
+//! Groups of the source are those of the station so found.
 //!
 //! # H: IP headers
 //!
 //! "What is there" ends with the frame; padding behind the IP packet is ignored, so the upper layer ends with the IP packet.
+//! A *first fragment* has offset 0 and "more fragments" set, a *later* one an offset; an IPv6 fragment header with neither
+//! makes no fragment (RFC 6946); of several the last one's identification counts. The *upper protocol* is IPv4's protocol, or the first next header that is not walked.
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
 //! | H1 | IPv4: fewer than 20 bytes; IPv6: fewer than 40 | `truncated` |
 //! | H2 | version ≠ the ethertype's; IPv4 header length < 20; IPv4 total length < a header length that is there | `malformed` |
 //! | H3 | IPv4: header or total length beyond what is there; IPv6: 40 + payload length beyond it | `truncated` |
-//! | H4 | IPv6: extension headers 0, 43, 60 (8 × (length + 1) bytes) and 44 (8) are walked, at most 4, a later fragment's being the last; a fifth follows | `malformed` |
+//! | H4 | IPv6: extension headers 0, 43, 60 (8 × (length + 1) bytes) and 44 (8) are walked, at most 8, a later fragment's being the last; a ninth follows | `malformed` |
 //! | H5 | IPv6: an extension header ends behind the IP packet | `truncated` |
-//! | H6 | not a later fragment, and UDP with fewer than 8 bytes or ICMPv6 with fewer than 4 | `truncated` |
+//! | H6 | no fragment, and the upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 4, of types 1–4, 128 and 129 8 | `truncated` |
 //!
-//! A later fragment (offset ≠ 0) has no upper layer: checks on UDP and ICMPv6 do not hold for it. So has what is behind any
-//! other header (AH, ESP, "no next header"). ICMPv6 is next header 58 of IPv6 only.
+//! A later fragment has no upper layer: checks on UDP and ICMPv6 do not hold for it. So has what is behind any other header
+//! (AH, ESP, "no next header"), and a first fragment that is too short for its header (but ICMP's type is read if 4 bytes are
+//! there). ICMPv6 is next header 58 of IPv6 only, ICMP is protocol 1 of IPv4 only.
+//!
+//! # M, F, G: what no stack sends
+//!
+//! | nr | check | outcome |
+//! |---|---|---|
+//! | M1 | source = destination; destination in 0/8, 127/8, 224/4, 240/4, `::`, `::1`, ff00::/8 or `::ffff:0:0/96` | `martian` |
+//! | F0 | a first fragment whose upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 8 | `tiny_fragment` |
+//! | F1 | a later fragment with offset × 8 < 20 whose IPv4 protocol, or next header in the IPv6 fragment header, is TCP (RFC 3128) | `tiny_fragment` |
+//! | F2 | a later fragment without an entry younger than 30 s of its first one (domain; endpoint, or VNI from a tunnel; source; destination; identification; protocol if IPv4) | `fragment_state` |
+//! | G1 | TCP, not a later fragment: of FIN, SYN, RST and ACK, what is set is none of SYN; SYN, ACK; ACK; ACK, FIN; RST; RST, ACK | `tcp_flags` |
+//!
+//! A later fragment has upper protocol, ports, and ICMP type, code and identifier of its entry. The entry is written (over an
+//! older one) when table C lets a first fragment pass; what is decided behind that does not take it back.
+//!
+//! # R: a frame for the router (RFC 1812)
+//!
+//! | nr | check | outcome |
+//! |---|---|---|
+//! | R1 | destination is an address of the router in any of its segments: ICMP echo request (type 8 or 128), no fragment, no IPv4 options, no extension header | reply to the port: the frame with MAC and IP addresses swapped, type 0 or 129, TTL or hop limit 64; checksums updated (RFC 1624 equation 3), all else as it came |
+//! | | anything else to such an address | `router_port` |
+//! | R2 | source or destination in 169.254/16 or fe80::/10 | `unroutable`, no ICMP error |
+//! | R3 | TTL or hop limit ≤ 1 | `ttl_exceeded`, and ICMP 11/0, ICMPv6 3/0 |
+//! | R4 | longest match in the router's routes: none, or its segment is not here | `unroutable`, and ICMP 3/0, ICMPv6 1/0 |
+//! | | blackhole | `blackhole`, no ICMP error |
+//! | R5 | connected: target = destination in that segment; via: target = hop number *hash* % hops (in the set's order), in the hop's segment; its segment is not here: as R4 | |
+//! | R6 | no hop; or the owner of the target (via: exact addresses only) is nobody or a router | `unknown_neighbour`, and ICMP 3/1, ICMPv6 1/3 |
+//! | R7 | the owner is the sender's own station | `unknown_destination` |
+//! | R8 | — | leaves in the target's segment: source MAC the router's, destination MAC the owner's, TTL or hop limit − 1 (IPv4 checksum by RFC 1624 equation 3), all else as it came |
+//!
+//! Groups of the source are those in the sender's segment; of the destination: connected: those of the owner in R6; via: those
+//! of the longest prefix that contains the destination in the hop's segment.
+//!
+//! *Hash*: 64 bits, `h = 0x243f6a8885a308d3`, then for each word `h = (h ^ word) * 0x9e3779b97f4a7c15; h = h ^ (h >> 32)`.
+//! Words: source port << 24 | destination port << 8 | upper protocol (fragments: 0; ports 0 but for TCP, UDP and SCTP); then the last four bytes of source << 32 | those of destination; IPv6 in addition: bytes 0–3 << 32 |
+//! 4–7 of source; 8–11 of source << 32 | 8–11 of destination; 0–3 << 32 | 4–7 of destination, four bytes always read as a
+//! little-endian number. The hop's number is the hash's upper half (`h >> 32`) % hops.
+//!
+//! # E: an ICMP error (ICMP 3, 11, 12; ICMPv6 1–4; not a later fragment)
+//!
+//! | nr | check | outcome |
+//! |---|---|---|
+//! | E1 | behind the 8 bytes of ICMP: fewer than 20 + 8 (IPv6 40 + 8) bytes; version or IPv4 header length (5) wrong; a later fragment (IPv4); an IPv6 extension header or fragment | `unrelated` |
+//! | E2 | quoted source ≠ the error's destination | `unrelated` |
+//! | E3 | the quoted tuple (ICMP: echo request or echo reply only) is not of a live connection of the domain, in either direction | `unrelated` |
+//! | E4 | — | passes; no policy is asked, no connection made or refreshed, no fragment entry written |
+//!
+//! # C: connections and policy
+//!
+//! A connection is (domain, protocol, initiator's address and port, responder's address and port). TCP, UDP and SCTP have
+//! ports; ICMP echo has its identifier as both ports; all other protocols have 0 and 0. ICMP that is neither echo (types 8, 0;
+//! ICMPv6 128, 129) nor an error makes no connection: each such packet is asked as if it opened one. A later fragment is
+//! like its first one, without TCP flags.
+//!
+//! | nr | check | outcome |
+//! |---|---|---|
+//! | C1 | ICMP echo request: a packet of the initiator; the connection lives if its entry does | |
+//! | C2 | ICMP echo reply: of the responder; no live connection with the reversed tuple | `unrelated` |
+//! | C3 | else: live with the tuple as it is: of the initiator; else live with the reversed tuple: of the responder; else it opens one, and is the initiator's | |
+//! | C4 | TCP SYN without ACK, of the initiator in *Closing* or *Closed*, or of the responder in *Closed*: the entry is removed, and the packet opens one | |
+//! | C5 | TCP RST that would open one | `unrelated` |
+//! | C6 | rules for the initiator's tuple. From an endpoint: of the initiator: egress(initiator), and ingress(responder) if its station is here; of the responder: ingress(responder), and egress(initiator) if its station is here. From a tunnel: of the initiator: ingress(responder), of the responder: egress(initiator) | |
+//! | C7 | any of them denies: a live connection is removed | `policy` |
+//! | C8 | — | the connection takes its step (table K) and is seen at `now` |
+//!
+//! What is decided behind this (`mtu`, `no_route`, `ecn`) does not take the step back. An entry lives while `now` − seen <
+//! its state's timeout; the datapath may see a packet up to 2 s late.
+//!
+//! Rules of one direction are walked in their order. One matches if the subject is none or among the local end's groups; the
+//! peer is any, or a group of the far end, or a prefix that contains the far end's address; and the protocol matches, with
+//! the responder's port, or with type and code of the ICMP packet (of a live echo connection: 8/0, 128/0). `Audit` only counts. Rules of one
+//! direction that follow each other and are of one policy decide together: by version the first match that is not audit; deny if any version denies; allow if as many versions
+//! as it has allow; else the policy decides nothing and the next is asked. Behind the last the domain's default decides.
+//!
+//! # K: states
+//!
+//! | state | timeout | initiator's packet | responder's packet |
+//! |---|---|---|---|
+//! | *Opening* (TCP) | 60 s | RST: *Closed* | RST: *Closed*; FIN: *Closing* by responder; SYN with or without ACK: *Opened*; ACK: *Established* |
+//! | *Opened* | 60 s | RST: *Closed*; FIN: *Closing* by initiator; ACK without SYN: *Established* | RST: *Closed*; FIN: *Closing* by responder |
+//! | *Established* | 7,440 s | RST: *Closed*; FIN: *Closing* by initiator | RST: *Closed*; FIN: *Closing* by responder |
+//! | *Closing* by initiator | 240 s | RST: *Closed* | RST, FIN: *Closed* |
+//! | *Closing* by responder | 240 s | RST, FIN: *Closed* | RST: *Closed* |
+//! | *Closed* | 10 s | | |
+//! | *OneWay* (UDP, SCTP, others) | 120 s | | *TwoWay* |
+//! | *TwoWay* | 300 s | | |
+//! | *Echo* (protocols 1 and 58) | 60 s | | |
+//!
+//! "ACK" and "SYN" are without FIN and RST. A packet that opens a connection makes *Opening*, *OneWay* or *Echo*, whatever else it is. What is not named stays.
+//!
+//! # I: ICMP errors of the fabric, to the sending workload only (never from a tunnel)
+//!
+//! None for an ICMP error or redirect (ICMP 3, 4, 5, 11, 12; ICMPv6 below 128, 137), a later fragment, or a source that is a group address or unspecified; none beyond 100 per second and
+//! endpoint (a bucket of 100 tokens): then only the drop. Else: Ethernet to the port's MAC from the frame's destination MAC; IP
+//! to the packet's source from the lowest address of the router in the sender's segment that is of the family and not
+//! link-local, or, without one, from the packet's destination; TTL or hop limit 64; IPv4: traffic class 0, identification 0,
+//! DF; IPv6: traffic class and flow label 0. It quotes the packet as it came: the IPv4 header with options and at least 8 bytes,
+//! or at least 40 + 8 bytes of IPv6, or all there is if that is less; at most 548 (IPv6 1,232) bytes. The model quotes the least.
+//! "Fragmentation needed" (3/4) has the MTU in its last two bytes, "packet too big" (2/0) in its last four; other errors have 0.
 //!
 //! What the stack itself sends to a workload's host side never gets here: `to_endpoint` drops it as `not_forwarded`.
 
+mod admission;
 mod arp;
+mod checksum;
+mod connection;
+mod fragment;
+mod geneve;
+mod hash;
 mod headers;
+mod icmp_error;
 mod journey;
 mod neighbour;
+mod origin;
 pub mod outer;
+mod owner;
+mod policy;
 mod port;
 pub mod reason;
+mod related;
+mod rewrite;
+mod routing;
+mod transport;
 mod tunnel;
+pub mod verdict;
+mod vxlan;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use membership::id::NodeId;
 
 use crate::fact::Vtep;
-use crate::forwarding::{Forwarding, Segment, Station};
+use crate::forwarding::Forwarding;
 use crate::name::{DomainName, EndpointName, Mac, Vni};
+
+use admission::Memory;
+use icmp_error::Limits;
+use port::Sender;
 
 pub use outer::Tunnelled;
 pub use reason::Reason;
+pub use verdict::Verdict;
 
 /// Length of an Ethernet header.
 const ETHERNET: usize = 14;
 
-/// Hosts and what each has to do.
+/// Hosts, what each has to do, and what each remembers. Memory grows with every connection and fragment: it is for tests.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     hosts: BTreeMap<NodeId, Host>,
+    memories: BTreeMap<NodeId, Memory>,
+    limits: BTreeMap<NodeId, Limits>,
 }
 
 /// One host.
@@ -150,77 +311,62 @@ pub struct Ingress {
     pub host_mac: Option<Mac>,
 }
 
-/// What becomes of a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Not ours: whoever is next gets it as it is.
-    Pass,
-    /// To a workload's port on this host.
-    Deliver {
-        /// Its domain.
-        domain: DomainName,
-        /// The endpoint.
-        endpoint: EndpointName,
-    },
-    /// Into the tunnel to a host.
-    Encapsulate {
-        /// The host.
-        to: NodeId,
-        /// Segment.
-        vni: Vni,
-        /// Our tunnel address.
-        source: IpAddr,
-        /// The other host's.
-        destination: IpAddr,
-    },
-    /// Back to the port it came from.
-    Reply(Vec<u8>),
-    /// Nowhere.
-    Drop(Reason),
-}
-
 impl Model {
     /// The hosts of a cluster and what each has to do.
     pub fn of(hosts: impl IntoIterator<Item = (NodeId, Host)>) -> Self {
         Self {
             hosts: hosts.into_iter().collect(),
+            ..Self::default()
         }
     }
 
-    /// What becomes of a frame that a workload sends (table P).
-    #[must_use]
-    pub fn from_endpoint(&self, ingress: &Ingress, frame: &[u8]) -> Verdict {
-        port::from_endpoint(self.hosts.get(&ingress.host), ingress, frame).unwrap_or_else(Verdict::Drop)
+    /// A host, to change what it has to do. What it remembers stays.
+    pub fn host_mut(&mut self, host: NodeId) -> Option<&mut Host> {
+        self.hosts.get_mut(&host)
     }
 
-    /// What becomes of a packet (with its Ethernet header) that a host gets from the underlay (table T).
+    /// What becomes of a frame that a workload sends (table P) at `now`.
     #[must_use]
-    pub fn from_underlay(&self, host: NodeId, packet: &[u8]) -> Verdict {
+    pub fn from_endpoint(&mut self, ingress: &Ingress, frame: &[u8], now: Duration) -> Verdict {
+        let sender = match Sender::of(self.hosts.get(&ingress.host), ingress) {
+            Ok(sender) => sender,
+            Err(reason) => return Verdict::dropped(reason),
+        };
+        let memory = self.memories.entry(ingress.host).or_default();
+        let limits = self.limits.entry(ingress.host).or_default();
+        sender
+            .send(memory, frame, now)
+            .unwrap_or_else(|stop| stop.verdict(limits, &sender, frame, now))
+    }
+
+    /// What becomes of a packet (with its Ethernet header) that a host gets from the underlay (table T) at `now`.
+    #[must_use]
+    pub fn from_underlay(&mut self, host: NodeId, packet: &[u8], now: Duration) -> Verdict {
         let Some(vtep) = self.hosts.get(&host).and_then(|host| host.vtep.as_ref()) else {
             return Verdict::Pass;
         };
         match outer::ours(vtep, packet) {
-            Some(tunnelled) => self.from_tunnel(host, &tunnelled),
+            Some(tunnelled) => self.from_tunnel(host, &tunnelled, now),
             None => Verdict::Pass,
         }
     }
 
     /// What becomes of a tunnelled packet that is a host's (table T from T1 on).
     #[must_use]
-    pub fn from_tunnel(&self, host: NodeId, tunnelled: &Tunnelled<'_>) -> Verdict {
-        let host = self.hosts.get(&host);
-        host.map_or(Err(Reason::UnknownVtep), |host| tunnel::from_tunnel(host, tunnelled))
-            .unwrap_or_else(Verdict::Drop)
+    pub fn from_tunnel(&mut self, host: NodeId, tunnelled: &Tunnelled<'_>, now: Duration) -> Verdict {
+        let memory = self.memories.entry(host).or_default();
+        let Some(host) = self.hosts.get(&host) else {
+            return Verdict::dropped(Reason::UnknownVtep);
+        };
+        tunnel::from_tunnel(host, memory, tunnelled, now).unwrap_or_else(Verdict::dropped)
     }
 }
 
 impl Host {
-    /// The domain and segment of a VNI.
-    fn segment(&self, vni: Vni) -> Option<(&Forwarding, &Segment)> {
-        self.domains.values().find_map(|domain| {
-            let segment = domain.networks.values().find(|segment| segment.vni == vni)?;
-            Some((domain, segment))
-        })
+    /// The domain of a VNI.
+    fn segment(&self, vni: Vni) -> Option<&Forwarding> {
+        let mut domains = self.domains.values();
+        domains.find(|domain| domain.networks.values().any(|segment| segment.vni == vni))
     }
 
     /// The hosts (one, unless their tunnel ends clash) that a tunnel from this address is of.
@@ -230,14 +376,6 @@ impl Host {
             .filter(move |(_, vtep)| vtep.addresses().any(|address| address == source))
             .map(|(node, _)| *node)
     }
-}
-
-/// The station of a segment that has an address.
-fn owner(domain: &Forwarding, vni: Vni, address: IpAddr) -> Option<(Mac, &Station)> {
-    let stations = domain.stations.iter().filter(|((of, _), _)| *of == vni);
-    stations
-        .map(|((_, mac), station)| (*mac, station))
-        .find(|(_, station)| station.addresses.contains(&address))
 }
 
 /// Whether the octets are a group address (IEEE 802-2014 section 8.2).

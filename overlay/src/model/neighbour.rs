@@ -5,15 +5,17 @@ use std::net::{IpAddr, Ipv6Addr};
 use etherparse::checksum::Sum16BitWords;
 
 use super::headers::Ip;
+use super::owner::Owner;
 use super::port::Sender;
-use super::{Reason, Verdict, owner};
+use super::{Reason, Verdict};
 use crate::name::Mac;
 
 /// Type, code, checksum, reserved and target: the same in a solicitation and an advertisement.
 const LENGTH: usize = 24;
 /// Neighbour solicitation.
 const SOLICITATION: u8 = 135;
-/// RFC 4861 section 4.4: S and O.
+/// RFC 4861 section 4.4: R, S and O.
+const ROUTER: u8 = 0x80;
 const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
 /// ff02::1 and the MAC address it is sent to (RFC 2464 section 7).
@@ -40,19 +42,19 @@ pub(super) fn answer(sender: &Sender<'_>, ip: &Ip<'_>, message: &[u8]) -> Result
         (true, true) => Err(Reason::DadProbe),
         (true, false) if host => Err(Reason::HostLink),
         (true, false) => {
-            let found = owner(sender.domain, sender.port.vni, IpAddr::V6(target));
-            let (mac, _) = found.ok_or(Reason::UnknownNeighbour)?;
-            Ok(Verdict::Reply(advertisement(mac, target, sender.port.mac, ip.source)))
+            let owner = sender.owner(IpAddr::V6(target)).ok_or(Reason::UnknownNeighbour)?;
+            Ok(Verdict::Reply(advertisement(owner, target, sender.port.mac, ip.source)))
         }
     }
 }
 
-fn advertisement(mac: Mac, target: Ipv6Addr, to_mac: Mac, asker: IpAddr) -> Vec<u8> {
+fn advertisement(owner: Owner<'_>, target: Ipv6Addr, to_mac: Mac, asker: IpAddr) -> Vec<u8> {
     let (to, to_mac, flags) = match asker {
         IpAddr::V6(asker) if !asker.is_unspecified() => (asker, to_mac.octets(), SOLICITED | OVERRIDE),
         IpAddr::V6(_) | IpAddr::V4(_) => (ALL_NODES, ALL_NODES_MAC, OVERRIDE),
     };
-    let (mac, target) = (mac.octets(), target.octets());
+    let flags = flags | if matches!(owner, Owner::Router(_)) { ROUTER } else { 0 };
+    let (mac, target) = (owner.mac().octets(), target.octets());
     let mut message = [&[136, 0, 0, 0, flags, 0, 0, 0][..], &target, &[2, 1], &mac].concat();
     let sum = pseudo_header(target, to.octets(), message.len()).add_slice(&message);
     message[2..4].copy_from_slice(&sum.ones_complement().to_be().to_be_bytes());

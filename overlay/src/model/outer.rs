@@ -6,16 +6,22 @@ use etherparse::{Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlic
 
 use super::ETHERNET;
 use crate::fact::Vtep;
+use crate::object::domain::Encapsulation;
 
-/// A UDP packet to the VXLAN port of one of our tunnel addresses.
+/// UDP port of Geneve (RFC 8926 section 3.3).
+pub const GENEVE: u16 = 6081;
+
+/// A UDP packet to a tunnel's port of one of our tunnel addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tunnelled<'a> {
     /// Outer source.
     pub source: IpAddr,
     /// Whether it is the first of several fragments.
     pub fragment: bool,
-    /// Whether its ECN field is CE.
-    pub congested: bool,
+    /// Its ECN field.
+    pub ecn: u8,
+    /// By its port.
+    pub encapsulation: Encapsulation,
     /// The length that UDP says, header included.
     pub length: u16,
     /// All behind the UDP header.
@@ -32,14 +38,18 @@ pub fn ours<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Tunnelled<'a>> {
         0x86dd => ipv6(vtep, packet)?,
         _ => return None,
     };
-    let udp = UdpHeaderSlice::from_slice(rest)
-        .ok()
-        .filter(|udp| udp.destination_port() == vtep.port)?;
+    let udp = UdpHeaderSlice::from_slice(rest).ok()?;
+    let encapsulation = match udp.destination_port() {
+        port if port == vtep.port => Encapsulation::Vxlan,
+        GENEVE => Encapsulation::Geneve,
+        _ => return None,
+    };
     let payload = rest.get(udp.slice().len()..)?;
     Some(Tunnelled {
         source,
         fragment,
-        congested: ecn == 3,
+        ecn,
+        encapsulation,
         length: udp.length(),
         payload,
     })

@@ -1,123 +1,192 @@
 //! Table P: frames from a workload.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use etherparse::Ethernet2HeaderSlice;
 
+use super::admission::{Memory, Passenger};
+use super::fragment::Entrance;
 use super::headers::Ip;
+use super::icmp_error::{IcmpError, Stop};
+use super::owner::{self, Owner, groups};
+use super::policy::End;
+use super::routing::{self, Onward, Routed};
 use super::{ETHERNET, Host, Ingress, Reason, Verdict, arp, is_group, neighbour};
-use crate::forwarding::{Forwarding, Place, Port, Segment, Station};
+use crate::forwarding::{Forwarding, Place, Port, Segment};
 use crate::name::Mac;
-use crate::object::domain::DefaultPolicy;
+
+/// What a tunnel adds to a frame's IP packet, without the outer IP header: Ethernet 14, UDP 8, VXLAN or Geneve 8.
+const TUNNEL: usize = 14 + 8 + 8;
 
 /// What is known about the sender of a frame.
+#[derive(Debug)]
 pub(super) struct Sender<'a> {
+    pub(super) host: &'a Host,
     pub(super) ingress: &'a Ingress,
     pub(super) domain: &'a Forwarding,
     pub(super) port: &'a Port,
 }
 
-impl Sender<'_> {
-    /// Whether the address is its own: fixed, allocated, or the link-local one of its MAC.
+impl<'a> Sender<'a> {
+    /// P1.
+    pub(super) fn of(host: Option<&'a Host>, ingress: &'a Ingress) -> Result<Self, Reason> {
+        let host = host.ok_or(Reason::UnknownPort)?;
+        let domain = host.domains.get(&ingress.domain).ok_or(Reason::UnknownPort)?;
+        let port = domain.ports.get(&ingress.endpoint).ok_or(Reason::UnknownPort)?;
+        Ok(Self {
+            host,
+            ingress,
+            domain,
+            port,
+        })
+    }
+
+    /// Table S.
+    pub(super) fn may_use(&self, address: IpAddr) -> bool {
+        owner::may_use(self.domain, self.port.vni, self.port.mac, address)
+    }
+
+    /// Whether it is exactly one of its own addresses.
     pub(super) fn has(&self, address: IpAddr) -> bool {
-        self.port.addresses.contains_key(&address) || address == IpAddr::V6(self.port.mac.link_local())
+        self.owner(address).is_some_and(|owner| owner.mac() == self.port.mac)
     }
-}
 
-pub(super) fn from_endpoint(host: Option<&Host>, ingress: &Ingress, frame: &[u8]) -> Result<Verdict, Reason> {
-    let host = host.ok_or(Reason::UnknownPort)?;
-    let domain = host.domains.get(&ingress.domain).ok_or(Reason::UnknownPort)?;
-    let port = domain.ports.get(&ingress.endpoint).ok_or(Reason::UnknownPort)?;
-    let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| Reason::Truncated)?;
-    if ethernet.source() != port.mac.octets() {
-        return Err(Reason::SourceMac);
+    /// Who has exactly this address in the sender's segment.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<Owner<'a>> {
+        Owner::exact(self.domain, self.port.vni, address)
     }
-    if ingress
-        .host_mac
-        .is_some_and(|mac| ethernet.destination() == mac.octets())
-    {
-        return Err(Reason::HostLink);
-    }
-    let segment = domain
-        .networks
-        .get(&port.network)
-        .filter(|s| s.vni == port.vni)
-        .ok_or(Reason::UnknownVni)?;
-    let sender = Sender { ingress, domain, port };
-    let packet = &frame[ETHERNET..];
-    if ethernet.ether_type().0 == 0x0806 {
-        return arp::answer(&sender, packet);
-    }
-    let ip = Ip::of(ethernet.ether_type().0, packet)?.ok_or(Reason::EtherType)?;
-    admit_source(&sender, &ip, ethernet.destination())?;
-    if ip.is_server() {
-        return Err(Reason::RogueServer);
-    }
-    if let Some(message) = ip.icmpv6().filter(|message| matches!(message[0], 135 | 136)) {
-        return neighbour::answer(&sender, &ip, message);
-    }
-    let station = destination(&sender, ethernet.destination())?;
-    forward(host, &sender, segment, &ip, station)
-}
 
-fn admit_source(sender: &Sender<'_>, ip: &Ip<'_>, destination: [u8; 6]) -> Result<(), Reason> {
-    let unspecified = ip.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-        && is_group(destination)
-        && ip
-            .icmpv6()
-            .is_some_and(|message| matches!(message[0], 131 | 132 | 133 | 135 | 143));
-    if sender.has(ip.source) || unspecified {
-        Ok(())
-    } else {
-        Err(Reason::SourceAddress)
+    fn segment(&self) -> Result<&'a Segment, Reason> {
+        let segment = self.domain.networks.get(&self.port.network);
+        segment
+            .filter(|segment| segment.vni == self.port.vni)
+            .ok_or(Reason::UnknownVni)
     }
-}
 
-fn destination<'a>(sender: &Sender<'a>, mac: [u8; 6]) -> Result<&'a Station, Reason> {
-    if is_group(mac) {
-        return Err(Reason::Multicast);
-    }
-    let mac = Mac::try_from(mac).map_err(|_| Reason::UnknownDestination)?;
-    let station = sender
-        .domain
-        .stations
-        .get(&(sender.port.vni, mac))
-        .filter(|_| mac != sender.port.mac);
-    station.ok_or(Reason::UnknownDestination)
-}
-
-fn forward(
-    host: &Host,
-    sender: &Sender<'_>,
-    segment: &Segment,
-    ip: &Ip<'_>,
-    station: &Station,
-) -> Result<Verdict, Reason> {
-    let domain = sender.domain;
-    if domain.default_policy == DefaultPolicy::Deny {
-        return Err(Reason::Policy);
-    }
-    if ip.length > usize::from(segment.mtu) {
-        return Err(Reason::Mtu);
-    }
-    match station.place {
-        Place::Here => Ok(Verdict::Deliver {
-            domain: domain.domain.clone(),
-            endpoint: station.endpoint.clone(),
-        }),
-        Place::Host(to) => {
-            let path = host
-                .vtep
-                .as_ref()
-                .zip(domain.hosts.get(&to))
-                .and_then(|(ours, theirs)| ours.path_to(theirs));
-            let (source, destination) = path.ok_or(Reason::NoRoute)?;
-            Ok(Verdict::Encapsulate {
-                to,
-                vni: segment.vni,
-                source,
-                destination,
-            })
+    /// P2 to P22.
+    pub(super) fn send(&self, memory: &mut Memory, frame: &[u8], now: Duration) -> Result<Verdict, Stop> {
+        let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| Reason::Truncated)?;
+        if ethernet.source() != self.port.mac.octets() {
+            return Err(Reason::SourceMac.into());
         }
+        let host_mac = self.ingress.host_mac.map(Mac::octets);
+        if host_mac == Some(ethernet.destination()) {
+            return Err(Reason::HostLink.into());
+        }
+        let segment = self.segment()?;
+        let packet = &frame[ETHERNET..];
+        if ethernet.ether_type().0 == 0x0806 {
+            return Ok(arp::answer(self, packet)?);
+        }
+        let ip = Ip::of(ethernet.ether_type().0, packet)?.ok_or(Reason::EtherType)?;
+        self.check_source(&ip, ethernet.destination())?;
+        if ip.transport().is_some_and(|of| of.is_server(ip.source.is_ipv4())) {
+            return Err(Reason::RogueServer.into());
+        }
+        if let Some(message) = ip.icmpv6().filter(|message| matches!(message[0], 135 | 136)) {
+            return Ok(neighbour::answer(self, &ip, message)?);
+        }
+        if is_group(ethernet.destination()) {
+            return Err(Reason::Multicast.into());
+        }
+        let entrance = Entrance::Port(self.ingress.endpoint.clone());
+        let passenger = Passenger::board(memory, self.domain, entrance, &ip, now)?;
+        let onward = match self.onward(&passenger, segment, ethernet.destination(), frame)? {
+            Routed::Answered(verdict) => return Ok(verdict),
+            Routed::On(onward) => onward,
+        };
+        self.admit(memory, &passenger, &onward)?;
+        self.leave(&ip, onward)
+    }
+
+    /// P9.
+    fn check_source(&self, ip: &Ip<'_>, destination: [u8; 6]) -> Result<(), Reason> {
+        let unspecified = ip.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            && is_group(destination)
+            && ip
+                .icmpv6()
+                .is_some_and(|message| matches!(message[0], 131 | 132 | 133 | 135 | 143));
+        if unspecified || self.may_use(ip.source) {
+            Ok(())
+        } else {
+            Err(Reason::SourceAddress)
+        }
+    }
+
+    /// P14 and P15.
+    fn onward(
+        &self,
+        passenger: &Passenger<'_>,
+        segment: &'a Segment,
+        destination: [u8; 6],
+        frame: &[u8],
+    ) -> Result<Routed<'a>, Stop> {
+        let vni = segment.vni;
+        let router = owner::router(self.domain, vni);
+        if let Some(router) = router.filter(|router| router.mac.octets() == destination) {
+            return routing::route(self, router, passenger, frame);
+        }
+        let station = owner::station(self.domain, vni, destination).filter(|(mac, _)| *mac != self.port.mac);
+        let (_, station) = station.ok_or(Reason::UnknownDestination)?;
+        Ok(Routed::On(Onward {
+            segment,
+            station,
+            groups: groups(Owner::of(self.domain, vni, passenger.ip.destination)),
+            frame: frame.to_vec(),
+        }))
+    }
+
+    /// P16 and P17.
+    fn admit(&self, memory: &mut Memory, passenger: &Passenger<'_>, onward: &Onward<'_>) -> Result<(), Reason> {
+        let ip = passenger.ip;
+        let source = End {
+            address: ip.source,
+            groups: groups(Owner::of(self.domain, self.port.vni, ip.source)),
+            asked: true,
+        };
+        let destination = End {
+            address: ip.destination,
+            groups: onward.groups,
+            asked: onward.station.place == Place::Here,
+        };
+        passenger.admit(memory, source, destination)
+    }
+
+    /// P18 to P22.
+    fn leave(&self, ip: &Ip<'_>, onward: Onward<'_>) -> Result<Verdict, Stop> {
+        let Onward {
+            segment,
+            station,
+            frame,
+            ..
+        } = onward;
+        if ip.packet.len() > usize::from(segment.mtu) {
+            return Err(Stop::telling(Reason::Mtu, IcmpError::TooBig(segment.mtu)));
+        }
+        let Place::Host(to) = station.place else {
+            return Ok(Verdict::Deliver {
+                domain: self.domain.domain.clone(),
+                endpoint: station.endpoint.clone(),
+                frame,
+            });
+        };
+        let ours = self.host.vtep.as_ref().ok_or(Reason::NoRoute)?;
+        let theirs = self.domain.hosts.get(&to).ok_or(Reason::NoRoute)?;
+        let (source, destination) = ours.path_to(theirs).ok_or(Reason::NoRoute)?;
+        let around = TUNNEL + if source.is_ipv4() { 20 } else { 40 };
+        let path = usize::from(ours.underlay_mtu);
+        if frame.len() - ETHERNET + around > path {
+            let fits = u16::try_from(path.saturating_sub(around)).unwrap_or(u16::MAX);
+            return Err(Stop::telling(Reason::Mtu, IcmpError::TooBig(fits)));
+        }
+        Ok(Verdict::Encapsulate {
+            to,
+            vni: segment.vni,
+            source,
+            destination,
+            encapsulation: self.domain.encapsulation,
+            frame,
+        })
     }
 }

@@ -68,4 +68,30 @@ reasons! {
     DadProbe = "dad_probe";
     /// An answer to a question nobody asked.
     Gratuitous = "gratuitous";
+    /// TCP flags that no stack sends together.
+    TcpFlags = "tcp_flags";
+    /// A later fragment whose first one was not seen or was dropped.
+    FragmentState = "fragment_state";
+    /// A first fragment without its upper-layer header, or a later one that would overwrite it (RFC 3128, RFC 8200).
+    TinyFragment = "tiny_fragment";
+    /// An address that no packet of a workload may carry.
+    Martian = "martian";
+    /// TTL or hop limit ran out at the router.
+    TtlExceeded = "ttl_exceeded";
+    /// The router has no route to the destination.
+    Unroutable = "unroutable";
+    /// A blackhole route.
+    Blackhole = "blackhole";
+    /// An ICMP error that quotes no connection of the domain, or an answer nobody asked for.
+    Unrelated = "unrelated";
+    /// A Geneve header of another version.
+    GeneveVersion = "geneve_version";
+    /// A Geneve option that must be understood, or options that contradict their length.
+    GeneveOption = "geneve_option";
+    /// A Geneve control packet.
+    GeneveControl = "geneve_control";
+    /// A Geneve payload that is no Ethernet frame.
+    GeneveProtocol = "geneve_protocol";
+    /// For the router itself, which does not speak it.
+    RouterPort = "router_port";
 }

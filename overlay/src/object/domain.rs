@@ -24,6 +24,8 @@ pub enum Encapsulation {
     /// RFC 7348.
     #[default]
     Vxlan,
+    /// RFC 8926.
+    Geneve,
 }
 
 /// The content of a Domain.
@@ -46,6 +48,10 @@ pub struct Description(String);
 impl Description {
     /// Most characters.
     pub const MAX: usize = 256;
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 
     /// The text.
     #[must_use]

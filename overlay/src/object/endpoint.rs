@@ -1,6 +1,6 @@
 //! Endpoint: a workload's port in a network.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Deref;
 
@@ -8,6 +8,8 @@ use membership::id::Label;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+pub use super::allowed::{AllowedAddresses, Source};
+pub use super::labels::{LabelKey, LabelValue, Labels};
 use crate::name::Mac;
 use crate::subnet::unusable_address;
 
@@ -27,6 +29,9 @@ pub struct EndpointSpec {
     /// For selectors.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// More that it may send from, as a router or an appliance does, and that nobody is told it answers for.
+    #[serde(default, skip_serializing_if = "AllowedAddresses::is_empty")]
+    pub allowed_addresses: AllowedAddresses,
     /// Nodes it may be attached on.
     #[serde(default, skip_serializing_if = "AllowedHosts::is_empty")]
     pub allowed_hosts: AllowedHosts,
@@ -58,13 +63,7 @@ impl TryFrom<Vec<IpAddr>> for Addresses {
     type Error = SpecError;
 
     fn try_from(given: Vec<IpAddr>) -> Result<Self, SpecError> {
-        if given.len() > Self::MAX {
-            return Err(SpecError::TooMany {
-                what: "addresses",
-                max: Self::MAX,
-                given: given.len(),
-            });
-        }
+        SpecError::limit("addresses", Self::MAX, given.len())?;
         let mut addresses = BTreeSet::new();
         for address in given {
             if let Some(why) = unusable_address(address) {
@@ -81,73 +80,6 @@ impl TryFrom<Vec<IpAddr>> for Addresses {
 impl From<Addresses> for Vec<IpAddr> {
     fn from(addresses: Addresses) -> Self {
         addresses.0.into_iter().collect()
-    }
-}
-
-/// Up to 32 keys with their values.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
-pub struct Labels(BTreeMap<String, String>);
-
-impl Labels {
-    /// Most labels of an endpoint.
-    pub const MAX: usize = 32;
-    /// Longest key, longest value, in characters.
-    pub const TEXT_MAX: usize = 63;
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Deref for Labels {
-    type Target = BTreeMap<String, String>;
-
-    fn deref(&self) -> &BTreeMap<String, String> {
-        &self.0
-    }
-}
-
-impl TryFrom<BTreeMap<String, String>> for Labels {
-    type Error = SpecError;
-
-    fn try_from(labels: BTreeMap<String, String>) -> Result<Self, SpecError> {
-        if labels.len() > Self::MAX {
-            return Err(SpecError::TooMany {
-                what: "labels",
-                max: Self::MAX,
-                given: labels.len(),
-            });
-        }
-        for (key, value) in &labels {
-            if !is_label_key(key) {
-                return Err(SpecError::LabelKey(key.clone()));
-            }
-            if value.len() > Self::TEXT_MAX || !value.bytes().all(|c| is_label_byte(c) && c != b'/') {
-                return Err(SpecError::LabelValue {
-                    key: key.clone(),
-                    value: value.clone(),
-                });
-            }
-        }
-        Ok(Self(labels))
-    }
-}
-
-fn is_label_key(key: &str) -> bool {
-    let bytes = key.as_bytes();
-    let ends =
-        bytes.first().is_some_and(u8::is_ascii_alphanumeric) && bytes.last().is_some_and(u8::is_ascii_alphanumeric);
-    ends && bytes.len() <= Labels::TEXT_MAX && bytes.iter().all(|c| is_label_byte(*c))
-}
-
-fn is_label_byte(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-' | b'/')
-}
-
-impl From<Labels> for BTreeMap<String, String> {
-    fn from(labels: Labels) -> Self {
-        labels.0
     }
 }
 
@@ -183,13 +115,7 @@ impl TryFrom<Vec<Label>> for AllowedHosts {
     type Error = SpecError;
 
     fn try_from(given: Vec<Label>) -> Result<Self, SpecError> {
-        if given.len() > Self::MAX {
-            return Err(SpecError::TooMany {
-                what: "hosts",
-                max: Self::MAX,
-                given: given.len(),
-            });
-        }
+        SpecError::limit("hosts", Self::MAX, given.len())?;
         let mut hosts = BTreeSet::new();
         for host in given {
             if !hosts.insert(host.clone()) {
@@ -215,14 +141,6 @@ mod tests {
             .iter()
             .map(|text| text.parse().unwrap())
             .collect::<Vec<IpAddr>>()
-            .try_into()
-    }
-
-    fn labels(pairs: &[(&str, &str)]) -> Result<Labels, SpecError> {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect::<BTreeMap<_, _>>()
             .try_into()
     }
 
@@ -256,26 +174,6 @@ mod tests {
                 given: 17
             })
         );
-    }
-
-    #[test]
-    fn labels_have_limits() {
-        let long = "x".repeat(64);
-        assert!(labels(&[("app.kubernetes.io/name", "web-1"), ("empty", "")]).is_ok());
-        for key in ["", "-a", "a/", "a b", "ä", &long] {
-            assert_eq!(labels(&[(key, "")]), Err(SpecError::LabelKey(key.to_owned())));
-        }
-        for value in ["a b", "a/b", "\u{1b}", &long] {
-            assert!(
-                matches!(labels(&[("k", value)]), Err(SpecError::LabelValue { .. })),
-                "{value:?}"
-            );
-        }
-        let many: BTreeMap<String, String> = (0..33).map(|n| (n.to_string(), String::new())).collect();
-        assert!(matches!(
-            Labels::try_from(many),
-            Err(SpecError::TooMany { given: 33, .. })
-        ));
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use membership::id::Label;
 
+use super::policy::PolicyError;
+use super::router::RouterError;
+use crate::prefix::Prefix;
 use crate::subnet::Subnet;
 
 /// Why a field does not exist with this content.
@@ -58,4 +61,36 @@ pub enum SpecError {
         /// As written.
         value: String,
     },
+    /// Not a label's value.
+    #[error("a label's value is at most 63 characters of a-z, A-Z, 0-9, '.', '_' and '-', not {0:?}")]
+    NoLabelValue(String),
+    /// A field with nothing behind it.
+    #[error("it is empty: write what it is, or leave the field out")]
+    Null,
+    /// Twice in one list.
+    #[error("{0} is listed twice")]
+    PrefixTwice(Prefix),
+    /// Nothing can be sent from it.
+    #[error("nothing can be sent from {0}: {1}")]
+    Source(Prefix, &'static str),
+    /// A route to nobody.
+    #[error("a route needs at least one next hop")]
+    NoHop,
+    /// Of a SecurityPolicy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Of a Router.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+}
+
+impl SpecError {
+    /// Refuses more than `max`.
+    pub(super) fn limit(what: &'static str, max: usize, given: usize) -> Result<(), Self> {
+        if given > max {
+            Err(Self::TooMany { what, max, given })
+        } else {
+            Ok(())
+        }
+    }
 }

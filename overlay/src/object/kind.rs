@@ -16,11 +16,15 @@ pub enum Kind {
     Network,
     /// A workload's port.
     Endpoint,
+    /// What joins networks.
+    Router,
+    /// Rules for connections.
+    SecurityPolicy,
 }
 
 /// The text names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no kind {given:?}; did you mean {nearest}? (kinds are Domain, Network and Endpoint)")]
+#[error("there is no kind {given:?}; did you mean {nearest}? (kinds are {kinds})", kinds = Kind::ALL.map(Kind::as_str).join(", "))]
 pub struct UnknownKind {
     /// As written.
     pub given: String,
@@ -30,7 +34,13 @@ pub struct UnknownKind {
 
 impl Kind {
     /// Every kind; an object only refers to objects of kinds before its own.
-    pub const ALL: [Self; 3] = [Self::Domain, Self::Network, Self::Endpoint];
+    pub const ALL: [Self; 5] = [
+        Self::Domain,
+        Self::Network,
+        Self::Endpoint,
+        Self::Router,
+        Self::SecurityPolicy,
+    ];
 
     /// Its name in manifests and as key kind of records.
     #[must_use]
@@ -39,6 +49,20 @@ impl Kind {
             Self::Domain => "Domain",
             Self::Network => "Network",
             Self::Endpoint => "Endpoint",
+            Self::Router => "Router",
+            Self::SecurityPolicy => "SecurityPolicy",
+        }
+    }
+
+    /// The name of many, in lower case.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Domain => "domains",
+            Self::Network => "networks",
+            Self::Endpoint => "endpoints",
+            Self::Router => "routers",
+            Self::SecurityPolicy => "securitypolicies",
         }
     }
 
@@ -62,8 +86,10 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
         let typed = text.to_ascii_lowercase();
-        let singular = typed.strip_suffix('s').unwrap_or(&typed);
-        let distance = |kind: &Self| strsim::damerau_levenshtein(singular, &kind.as_str().to_ascii_lowercase());
+        let distance = |kind: &Self| {
+            let singular = strsim::damerau_levenshtein(&typed, &kind.as_str().to_ascii_lowercase());
+            singular.min(strsim::damerau_levenshtein(&typed, kind.plural()))
+        };
         // `ALL` is not empty; the default is never taken.
         let nearest = Self::ALL.into_iter().min_by_key(distance).unwrap_or(Self::Domain);
         if distance(&nearest) == 0 {
@@ -93,6 +119,8 @@ mod tests {
             ("domain", Kind::Domain),
             ("Networks", Kind::Network),
             ("ENDPOINT", Kind::Endpoint),
+            ("routers", Kind::Router),
+            ("SecurityPolicies", Kind::SecurityPolicy),
         ] {
             assert_eq!(text.parse(), Ok(kind));
         }
@@ -113,7 +141,7 @@ mod tests {
             assert_eq!(Kind::of_key(&kind.key(&name)), Some((kind, name.clone())));
         }
         for key in [
-            Key::new("Router", "r"),
+            Key::new("Bridge", "r"),
             Key::new("network", "n"),
             Key::new("Network", "UPPER"),
         ] {

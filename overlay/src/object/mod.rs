@@ -1,12 +1,17 @@
 //! The objects an operator writes. A value of these types obeys every rule that can be checked on it alone (each field
 //! is of a type that can only exist valid); rules between objects are [`crate::admission`]'s.
 
+mod allowed;
 pub mod body;
 pub mod domain;
 pub mod endpoint;
 pub mod error;
 pub mod kind;
+mod labels;
 pub mod network;
+pub mod policy;
+mod present;
+pub mod router;
 
 use membership::id::{Label, Scope};
 use membership::record::Key;
@@ -18,6 +23,8 @@ pub use endpoint::EndpointSpec;
 pub use error::SpecError;
 pub use kind::Kind;
 pub use network::NetworkSpec;
+pub use policy::SecurityPolicySpec;
+pub use router::RouterSpec;
 
 /// What an object of a kind says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +35,10 @@ pub enum Spec {
     Network(NetworkSpec),
     /// See [`EndpointSpec`].
     Endpoint(EndpointSpec),
+    /// See [`RouterSpec`].
+    Router(RouterSpec),
+    /// See [`SecurityPolicySpec`].
+    SecurityPolicy(SecurityPolicySpec),
 }
 
 /// One object. A `Domain`'s name is its domain.
@@ -49,6 +60,8 @@ impl Spec {
             Self::Domain(_) => Kind::Domain,
             Self::Network(_) => Kind::Network,
             Self::Endpoint(_) => Kind::Endpoint,
+            Self::Router(_) => Kind::Router,
+            Self::SecurityPolicy(_) => Kind::SecurityPolicy,
         }
     }
 }
@@ -79,6 +92,8 @@ impl Serialize for Spec {
             Self::Domain(spec) => spec.serialize(serializer),
             Self::Network(spec) => spec.serialize(serializer),
             Self::Endpoint(spec) => spec.serialize(serializer),
+            Self::Router(spec) => spec.serialize(serializer),
+            Self::SecurityPolicy(spec) => spec.serialize(serializer),
         }
     }
 }

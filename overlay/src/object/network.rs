@@ -1,11 +1,13 @@
 //! Network: an L2 segment of a domain.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
 use crate::name::{Mtu, Vni};
+use crate::prefix::Prefix;
 use crate::subnet::Subnet;
 
 /// The content of a Network. Subnets of one domain do not overlap.
@@ -25,8 +27,20 @@ pub struct NetworkSpec {
 impl NetworkSpec {
     /// The subnet that an address is in.
     #[must_use]
-    pub fn subnet_of(&self, address: std::net::IpAddr) -> Option<Subnet> {
+    pub fn subnet_of(&self, address: IpAddr) -> Option<Subnet> {
         self.subnets.iter().copied().find(|subnet| subnet.contains(address))
+    }
+
+    /// The gateway that a part of a subnet holds. A prefix wider than the subnet, as 0.0.0.0/0 of a way out, holds none:
+    /// where an address has an owner, the owner comes before it.
+    #[must_use]
+    pub fn gateway_in(&self, prefix: Prefix) -> Option<(IpAddr, Subnet)> {
+        let parted = self
+            .subnets
+            .iter()
+            .filter(|subnet| subnet.net().contains(&prefix.net()));
+        let mut gateways = parted.map(|subnet| (subnet.gateway(), *subnet));
+        gateways.find(|(gateway, _)| prefix.contains(*gateway))
     }
 }
 

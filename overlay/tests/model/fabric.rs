@@ -4,8 +4,9 @@
 //! cache; gamma is reached over IPv6 only. Green denies; it has two endpoints on alpha and one on beta.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use membership::id::Label;
+use membership::id::{Label, NodeId};
 use overlay::cluster::Cluster;
 use overlay::model::{Host, Ingress, Model, Reason, Verdict};
 use overlay::name::Mac;
@@ -94,14 +95,25 @@ pub(crate) fn web(domain: &str) -> Ingress {
 }
 
 pub(crate) fn drop(reason: Reason) -> Verdict {
-    Verdict::Drop(reason)
+    Verdict::dropped(reason)
 }
 
-pub(crate) fn deliver(domain: &str, endpoint: &str) -> Verdict {
+pub(crate) fn deliver(domain: &str, endpoint: &str, frame: &[u8]) -> Verdict {
     Verdict::Deliver {
         domain: label(domain),
         endpoint: label(endpoint),
+        frame: frame.to_vec(),
     }
+}
+
+/// What becomes of a frame, were it the first.
+pub(crate) fn sent(model: &Model, ingress: &Ingress, frame: &[u8]) -> Verdict {
+    model.clone().from_endpoint(ingress, frame, Duration::ZERO)
+}
+
+/// What becomes of a packet from the underlay, were it the first.
+pub(crate) fn received(model: &Model, host: NodeId, packet: &[u8]) -> Verdict {
+    model.clone().from_underlay(host, packet, Duration::ZERO)
 }
 
 /// The link-local address of [`WEB`].

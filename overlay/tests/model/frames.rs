@@ -7,10 +7,11 @@ use etherparse::PacketBuilder;
 use crate::fabric::{WEB, mac};
 
 pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
-/// UDP over IPv4.
+/// UDP over IPv4, to db or else to web.
 pub(crate) fn udp4(to: [u8; 6], from: &str, source: [u8; 4], port: u16, payload: usize) -> Vec<u8> {
+    let target = if source == four(6) { four(5) } else { four(6) };
     let builder = PacketBuilder::ethernet2(mac(from).octets(), to)
-        .ipv4(source, [10, 0, 0, 6], 64)
+        .ipv4(source, target, 64)
         .udp(1000, port);
     let mut frame = Vec::new();
     builder.write(&mut frame, &vec![0; payload]).unwrap();
@@ -19,7 +20,13 @@ pub(crate) fn udp4(to: [u8; 6], from: &str, source: [u8; 4], port: u16, payload:
 
 pub(crate) fn udp6(to: [u8; 6], from: &str, source: &str, port: u16, payload: usize) -> Vec<u8> {
     let source: Ipv6Addr = source.parse().unwrap();
-    let target: Ipv6Addr = "fd00::6".parse().unwrap();
+    let target: Ipv6Addr = if source.segments()[7] == 6 {
+        "fd00::5"
+    } else {
+        "fd00::6"
+    }
+    .parse()
+    .unwrap();
     let builder = PacketBuilder::ethernet2(mac(from).octets(), to)
         .ipv6(source.octets(), target.octets(), 64)
         .udp(1000, port);

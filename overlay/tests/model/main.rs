@@ -1,12 +1,21 @@
 //! The reference model, row by row of its tables: frames of workloads in `port` and `neighbours`, packets of the underlay
-//! in `underlay`. Every row says what becomes of one packet.
+//! in `underlay` and `geneve`, the router in `routing`, what hosts remember in `connections`, `fragments` and `errors`, rules
+//! in `policy`. Every row says what becomes of one packet.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod campus;
+mod connections;
+mod errors;
 mod fabric;
+mod fragments;
 mod frames;
+mod geneve;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod neighbours;
+mod policy;
 mod port;
+mod routing;
+mod talk;
 mod underlay;

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use overlay::model::{Ingress, Reason, Verdict};
 
-use crate::fabric::{DB, HOST_SIDE, LINK_LOCAL, WEB, drop, fabric, mac, web};
+use crate::fabric::{DB, HOST_SIDE, LINK_LOCAL, WEB, drop, fabric, mac, sent, web};
 use crate::frames::{BROADCAST, advertisement, arp, extended, four, solicitation, with};
 
 #[test]
@@ -78,11 +78,11 @@ fn arp_from_a_workload() {
     ];
     let model = fabric();
     for (row, frame, expected) in table {
-        assert_eq!(model.from_endpoint(&web("red"), &frame), expected, "{row}");
+        assert_eq!(sent(&model, &web("red"), &frame), expected, "{row}");
     }
     for (asker, to) in [(four(5), BROADCAST), ([0; 4], BROADCAST), (four(5), mac(DB).octets())] {
         let frame = arp(to, 1, (WEB, asker), four(6));
-        let Verdict::Reply(reply) = model.from_endpoint(&web("red"), &frame) else {
+        let Verdict::Reply(reply) = sent(&model, &web("red"), &frame) else {
             panic!("{asker:?}")
         };
         let seen = etherparse::SlicedPacket::from_ethernet(&reply).unwrap();
@@ -145,14 +145,14 @@ fn neighbour_discovery_from_a_workload() {
     ];
     let model = fabric();
     for (row, frame, expected) in table {
-        assert_eq!(model.from_endpoint(&web("red"), &frame), expected, "{row}");
+        assert_eq!(sent(&model, &web("red"), &frame), expected, "{row}");
     }
     let tap = Ingress {
         host_mac: None,
         ..web("red")
     };
     assert_eq!(
-        model.from_endpoint(&tap, &solicitation(LINK_LOCAL, &host)),
+        sent(&model, &tap, &solicitation(LINK_LOCAL, &host)),
         drop(Reason::UnknownNeighbour)
     );
 }
@@ -168,7 +168,7 @@ fn advertisements_are_right() {
         ("::", "fd00::6", all_nodes),
     ];
     for (asker, target, (to_mac, to, flags)) in table {
-        let verdict = model.from_endpoint(&web("red"), &solicitation(asker, target));
+        let verdict = sent(&model, &web("red"), &solicitation(asker, target));
         let Verdict::Reply(reply) = verdict else {
             panic!("{asker} {target}: {verdict:?}")
         };

@@ -1,8 +1,11 @@
 //! Table P, and H with it: frames from a workload.
 
-use overlay::model::{Ingress, Reason, Verdict};
+use std::time::Duration;
 
-use crate::fabric::{CACHE, DB, HOST_SIDE, LINK_LOCAL, NOBODY, WEB, deliver, drop, fabric, label, mac, web};
+use overlay::model::{Ingress, Reason, Verdict};
+use overlay::object::domain::Encapsulation;
+
+use crate::fabric::{CACHE, DB, HOST_SIDE, LINK_LOCAL, NOBODY, WEB, deliver, drop, fabric, label, mac, sent, web};
 use crate::frames::{BROADCAST, SOLICITED_NODE, arp, extended, four, icmp6, udp4, udp6, with};
 use crate::lab;
 
@@ -16,12 +19,16 @@ fn frames_from_a_workload() {
         vni: u64::from(v).try_into().unwrap(),
         source: "192.0.2.1".parse().unwrap(),
         destination: "192.0.2.2".parse().unwrap(),
+        encapsulation: Encapsulation::Vxlan,
+        frame: vec![],
     };
     let to_gamma = Verdict::Encapsulate {
         to: lab::node("gamma"),
         vni: 7u64.try_into().unwrap(),
         source: "2001:db8::1".parse().unwrap(),
         destination: "2001:db8::3".parse().unwrap(),
+        encapsulation: Encapsulation::Vxlan,
+        frame: vec![],
     };
     let vlan = [&good[..12], &[0x81, 0x00, 0, 5], &good[12..]].concat();
     let first_fragment = |f: &[u8]| with(f, &[(20, 0x20)]);
@@ -100,7 +107,11 @@ fn frames_from_a_workload() {
             first_fragment(&dhcp),
             drop(Reason::RogueServer),
         ),
-        ("P10 not in a later one", later_fragment(&dhcp), to_beta(7)),
+        (
+            "P10 not in a later one",
+            later_fragment(&dhcp),
+            drop(Reason::FragmentState),
+        ),
         ("P10 DHCPv6", dhcp6, drop(Reason::RogueServer)),
         ("P10 546 in IPv4 is nothing", udp4(db, WEB, four(5), 546, 8), to_beta(7)),
         (
@@ -114,45 +125,35 @@ fn frames_from_a_workload() {
             drop(Reason::Multicast),
         ),
         (
-            "P13 to itself",
+            "P15 to itself",
             udp4(mac(WEB).octets(), WEB, four(5), 2000, 8),
             drop(Reason::UnknownDestination),
         ),
         (
-            "P13 to nobody",
+            "P15 to nobody",
             udp4(mac(NOBODY).octets(), WEB, four(5), 2000, 8),
             drop(Reason::UnknownDestination),
         ),
         (
-            "P13 to 0",
+            "P15 to 0",
             udp4([0; 6], WEB, four(5), 2000, 8),
             drop(Reason::UnknownDestination),
         ),
-        ("P15 at the MTU", udp4(db, WEB, four(5), 2000, 1430 - 28), to_beta(7)),
+        ("P18 at the MTU", udp4(db, WEB, four(5), 2000, 1430 - 28), to_beta(7)),
         (
-            "P15 over it",
-            udp4(db, WEB, four(5), 2000, 1430 - 27),
-            drop(Reason::Mtu),
-        ),
-        (
-            "P15 at the MTU, IPv6",
+            "P18 at the MTU, IPv6",
             udp6(db, WEB, "fd00::5", 2000, 1430 - 48),
             to_beta(7),
         ),
+        ("P22 IPv4", good.clone(), to_beta(7)),
+        ("P22 IPv6", good6.clone(), to_beta(7)),
+        ("P22 link-local", udp6(db, WEB, LINK_LOCAL, 2000, 8), to_beta(7)),
         (
-            "P15 over it, IPv6",
-            udp6(db, WEB, "fd00::5", 2000, 1430 - 47),
-            drop(Reason::Mtu),
-        ),
-        ("P18 IPv4", good.clone(), to_beta(7)),
-        ("P18 IPv6", good6.clone(), to_beta(7)),
-        ("P18 link-local", udp6(db, WEB, LINK_LOCAL, 2000, 8), to_beta(7)),
-        (
-            "P18 over IPv6",
+            "P22 over IPv6",
             udp4(mac(CACHE).octets(), WEB, four(5), 2000, 8),
             to_gamma,
         ),
-        ("P18 padding", [&good[..], &[0; 30]].concat(), to_beta(7)),
+        ("P22 padding", [&good[..], &[0; 30]].concat(), to_beta(7)),
         ("H1", good[..14 + 19].to_vec(), drop(Reason::Truncated)),
         ("H1 IPv6", good6[..14 + 39].to_vec(), drop(Reason::Truncated)),
         ("H2 version", with(&good, &[(14, 0x65)]), drop(Reason::Malformed)),
@@ -170,8 +171,8 @@ fn frames_from_a_workload() {
             drop(Reason::Truncated),
         ),
         ("H3 payload length", with(&good6, &[(19, 17)]), drop(Reason::Truncated)),
-        ("H4 four", extended(&good6, 60, 4), to_beta(7)),
-        ("H4 five", extended(&good6, 0, 5), drop(Reason::Malformed)),
+        ("H4 eight", extended(&good6, 60, 8), to_beta(7)),
+        ("H4 nine", extended(&good6, 0, 9), drop(Reason::Malformed)),
         (
             "H5",
             with(&extended(&good6, 43, 1), &[(55, 3)]),
@@ -183,8 +184,17 @@ fn frames_from_a_workload() {
     ];
     let model = fabric();
     for (row, frame, expected) in table {
-        assert_eq!(model.from_endpoint(&web("red"), &frame), expected, "{row}");
+        let expected = carrying(expected, &frame);
+        assert_eq!(sent(&model, &web("red"), &frame), expected, "{row}");
     }
+}
+
+/// With what is carried.
+fn carrying(mut verdict: Verdict, what: &[u8]) -> Verdict {
+    if let Verdict::Encapsulate { frame, .. } = &mut verdict {
+        *frame = what.to_vec();
+    }
+    verdict
 }
 
 #[test]
@@ -205,11 +215,7 @@ fn ports_that_are_none() {
         },
     ];
     for ingress in nowhere {
-        assert_eq!(
-            model.from_endpoint(&ingress, &frame),
-            drop(Reason::UnknownPort),
-            "{ingress:?}"
-        );
+        assert_eq!(sent(&model, &ingress, &frame), drop(Reason::UnknownPort), "{ingress:?}");
     }
 }
 
@@ -217,32 +223,33 @@ fn ports_that_are_none() {
 fn policy_denies_packets_but_not_neighbours() {
     let model = fabric();
     let frame = |to: &str| udp4(mac(to).octets(), WEB, four(5), 2000, 8);
-    assert_eq!(model.from_endpoint(&web("green"), &frame(DB)), drop(Reason::Policy));
-    assert_eq!(model.from_endpoint(&web("green"), &frame(CACHE)), drop(Reason::Policy));
+    assert_eq!(sent(&model, &web("green"), &frame(DB)), drop(Reason::Policy));
+    assert_eq!(sent(&model, &web("green"), &frame(CACHE)), drop(Reason::Policy));
     assert_eq!(
-        model.from_endpoint(&web("green"), &frame(NOBODY)),
+        sent(&model, &web("green"), &frame(NOBODY)),
         drop(Reason::UnknownDestination)
     );
-    let asked = model.from_endpoint(&web("green"), &arp(BROADCAST, 1, (WEB, four(5)), four(6)));
+    let asked = sent(&model, &web("green"), &arp(BROADCAST, 1, (WEB, four(5)), four(6)));
     assert!(matches!(asked, Verdict::Reply(_)), "{asked:?}");
 }
 
 #[test]
 fn a_way_goes_through_both_hosts() {
-    let model = fabric();
+    let mut model = fabric();
+    let mut way = |ingress: &Ingress, frame: &[u8]| model.journey(ingress, frame, Duration::ZERO);
     let frame = udp4(mac(DB).octets(), WEB, four(5), 2000, 8);
     assert_eq!(
-        model.journey(&web("red"), &frame),
-        (lab::node("beta"), deliver("red", "db"))
+        way(&web("red"), &frame),
+        (lab::node("beta"), deliver("red", "db", &frame))
     );
     let over_ipv6 = udp6(mac(CACHE).octets(), WEB, LINK_LOCAL, 2000, 8);
     assert_eq!(
-        model.journey(&web("red"), &over_ipv6),
-        (lab::node("gamma"), deliver("red", "cache"))
+        way(&web("red"), &over_ipv6),
+        (lab::node("gamma"), deliver("red", "cache", &over_ipv6))
     );
     // Blue has nobody behind these addresses, though red has.
     assert_eq!(
-        model.journey(&web("blue"), &frame),
+        way(&web("blue"), &frame),
         (lab::node("alpha"), drop(Reason::UnknownDestination))
     );
     let db = Ingress {
@@ -251,7 +258,7 @@ fn a_way_goes_through_both_hosts() {
         ..web("red")
     };
     let back = udp4(mac(WEB).octets(), DB, four(6), 2000, 8);
-    assert_eq!(model.journey(&db, &back), (lab::node("alpha"), deliver("red", "web")));
+    assert_eq!(way(&db, &back), (lab::node("alpha"), deliver("red", "web", &back)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use overlay::model::{Reason, Verdict};
 
-use crate::fabric::{CACHE, DB, NOBODY, WEB, deliver, drop, fabric, mac};
+use crate::fabric::{CACHE, DB, NOBODY, WEB, deliver, drop, fabric, mac, received};
 use crate::frames::{BROADCAST, advertisement, arp, four, icmp6, tunnelled, udp4, udp6, with};
 use crate::lab;
 
@@ -20,6 +20,9 @@ fn packets_from_the_underlay() {
         &advertisement("fd00::6", "fd00::6"),
         &[(0, 2), (1, 0), (2, 0), (5, 5), (11, 6)],
     );
+    let inner6 = udp6(to_web, DB, "fd00::6", 2000, 8);
+    let capable = with(&inner, &[(15, 2), (25, inner[25] - 2)]);
+    let marked = with(&capable, &[(15, 3), (25, inner[25] - 3)]);
     let mut arp_inner = arp(to_web, 2, (DB, four(6)), four(5));
     arp_inner[11] = 6;
     let table = [
@@ -53,7 +56,7 @@ fn packets_from_the_underlay() {
         (
             "T4 reserved bits",
             tunnelled(BETA, ALPHA, 0xff, 7, &inner),
-            deliver("red", "web"),
+            deliver("red", "web", &inner),
         ),
         (
             "T5 not in use",
@@ -126,32 +129,28 @@ fn packets_from_the_underlay() {
             drop(Reason::Multicast),
         ),
         (
-            "T14",
+            "T16",
             from_beta(&udp4(mac(NOBODY).octets(), DB, four(6), 2000, 8)),
             drop(Reason::UnknownDestination),
         ),
         (
-            "T15",
+            "T17",
             from_beta(&udp4(mac(CACHE).octets(), DB, four(6), 2000, 8)),
             drop(Reason::NotHere),
         ),
-        ("T16", tunnelled(BETA, ALPHA, 8, 9, &inner), drop(Reason::Policy)),
-        ("T17", with(&good, &[(15, 3)]), drop(Reason::Ecn)),
+        ("T19", tunnelled(BETA, ALPHA, 8, 9, &inner), drop(Reason::Policy)),
+        ("T20", with(&good, &[(15, 3)]), drop(Reason::Ecn)),
         (
-            "T17 capable",
-            with(&from_beta(&with(&inner, &[(15, 2)])), &[(15, 3)]),
-            deliver("red", "web"),
+            "T20 capable",
+            with(&from_beta(&capable), &[(15, 3)]),
+            deliver("red", "web", &marked),
         ),
-        ("T18", good.clone(), deliver("red", "web")),
+        ("T21", good.clone(), deliver("red", "web", &inner)),
+        ("T21 IPv6", from_beta(&inner6), deliver("red", "web", &inner6)),
         (
-            "T18 IPv6",
-            from_beta(&udp6(to_web, DB, "fd00::6", 2000, 8)),
-            deliver("red", "web"),
-        ),
-        (
-            "T18 over IPv6",
+            "T21 over IPv6",
             tunnelled("2001:db8::2", "2001:db8::1", 8, 7, &inner),
-            deliver("red", "web"),
+            deliver("red", "web", &inner),
         ),
         ("not to us", tunnelled(BETA, "192.0.2.3", 8, 7, &inner), Verdict::Pass),
         ("another port", with(&good, &[(37, 0)]), Verdict::Pass),
@@ -167,7 +166,7 @@ fn packets_from_the_underlay() {
     ];
     let model = fabric();
     for (row, packet, expected) in table {
-        assert_eq!(model.from_underlay(lab::node("alpha"), &packet), expected, "{row}");
+        assert_eq!(received(&model, lab::node("alpha"), &packet), expected, "{row}");
     }
-    assert_eq!(model.from_underlay(lab::node("zeta"), &good), Verdict::Pass);
+    assert_eq!(received(&model, lab::node("zeta"), &good), Verdict::Pass);
 }

@@ -1,0 +1,170 @@
+//! Path probes: the other host's programs answer, whatever its daemon does.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use datapath::{Config, PROBE_INTERVAL, PathState, PathVerdict, Prober};
+use membership::id::NodeId;
+use overlay::fact::Vtep;
+
+use crate::lab::{BPFFS, Host, Namespace, Workload, domain, eventually, privileged, two_hosts};
+
+/// A prober on a thread of its own in a host's namespace, until it is dropped.
+struct Probing {
+    states: mpsc::Receiver<BTreeMap<NodeId, PathState>>,
+    last: BTreeMap<NodeId, PathState>,
+    _thread: JoinHandle<()>,
+}
+
+impl Probing {
+    fn of(host: &Host, others: &[&Host]) -> Self {
+        let config = Config {
+            bpffs: BPFFS.into(),
+            node: host.node,
+            ipv4: host.ipv4.map(Into::into),
+            ipv6: host.ipv6,
+            port: host.vtep().port,
+            geneve_port: 6081,
+        };
+        let wanted: BTreeMap<NodeId, Vtep> = others.iter().map(|other| (other.node, other.vtep())).collect();
+        let (sender, states) = mpsc::channel();
+        let thread = host.namespace.thread(async move || {
+            let mut prober = Prober::open(&config).expect("the map is pinned");
+            prober.want(&wanted).expect("the map takes them");
+            let mut ticks = tokio::time::interval(PROBE_INTERVAL);
+            loop {
+                ticks.tick().await;
+                prober.round().expect("a round");
+                if sender.send(prober.paths()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            states,
+            last: BTreeMap::new(),
+            _thread: thread,
+        }
+    }
+
+    fn state(&mut self, other: &Host) -> PathState {
+        for state in self.states.try_iter() {
+            self.last = state;
+        }
+        self.last.get(&other.node).copied().unwrap_or_default()
+    }
+
+    fn until(&mut self, other: &Host, what: &str, mut condition: impl FnMut(&PathState) -> bool) -> PathState {
+        let mut seen = PathState::default();
+        eventually(what, || {
+            seen = self.state(other);
+            condition(&seen)
+        });
+        seen
+    }
+
+    fn until_verdict(&mut self, other: &Host, verdict: PathVerdict) -> PathState {
+        self.until(other, &format!("the path is {verdict:?}"), |state| {
+            state.verdict == verdict
+        })
+    }
+}
+
+/// Both hosts know each other by a domain that both have a workload of.
+fn acquaint(a: &Host, b: &Host, web: &Namespace, far: &Namespace) {
+    let workloads = [
+        &Workload::in_namespace("web", 1, a, web),
+        &Workload::in_namespace("far", 3, b, far),
+    ];
+    a.program(&domain("red", 100, &workloads, a, &[b]));
+    b.program(&domain("red", 100, &workloads, b, &[a]));
+}
+
+fn a_path_is_up_while_there_is_one(ipv4: bool, ipv6: bool) {
+    let (a, mut b) = two_hosts(ipv4, ipv6);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    acquaint(&a, &b, &web, &far);
+    let mut probing = Probing::of(&a, &[&b]);
+    let state = probing.until(&b, "time, loss and size are known", |state| state.mtu.is_some());
+    assert_eq!(
+        (state.verdict, state.loss_percent, state.mtu),
+        (PathVerdict::Up, Some(0), Some(1500))
+    );
+    assert!(
+        state
+            .rtt
+            .is_some_and(|rtt| rtt > Duration::ZERO && rtt < Duration::from_secs(1)),
+        "{state:?}"
+    );
+
+    b.kill();
+    for _ in 0..10 {
+        probing.last = probing.states.recv().expect("it goes on");
+        assert_eq!(
+            probing.state(&b).verdict,
+            PathVerdict::Up,
+            "its daemon is dead, the path is not"
+        );
+    }
+    assert_eq!(probing.state(&b).loss_percent, Some(0));
+    assert!(far.pings("10.0.0.1", 56), "and its workloads forward");
+
+    b.namespace.must("ip link set up0 down");
+    let state = probing.until_verdict(&b, PathVerdict::Down);
+    assert_eq!((state.rtt, state.mtu), (None, None));
+    b.namespace.must("ip link set up0 up");
+    if let Some(v6) = b.ipv6 {
+        // The kernel takes addresses from an IPv6 interface that goes down.
+        b.namespace.must(&format!("ip addr replace {v6}/64 dev up0 nodad"));
+    }
+    probing.until_verdict(&b, PathVerdict::Up);
+}
+
+#[test]
+fn a_path_is_up_while_there_is_one_over_ipv4() {
+    if privileged("a_path_is_up_while_there_is_one_over_ipv4") {
+        a_path_is_up_while_there_is_one(true, false);
+    }
+}
+
+#[test]
+fn a_path_is_up_while_there_is_one_over_ipv6() {
+    if privileged("a_path_is_up_while_there_is_one_over_ipv6") {
+        a_path_is_up_while_there_is_one(false, true);
+    }
+}
+
+#[test]
+fn the_size_that_a_path_carries_is_found() {
+    if !privileged("the_size_that_a_path_carries_is_found") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    acquaint(&a, &b, &web, &far);
+    // A veth takes frames that are larger by a VLAN tag.
+    b.namespace.must("ip link set up0 mtu 1400");
+    let mut probing = Probing::of(&a, &[&b]);
+    let state = probing.until(&b, "the size is known", |state| state.mtu.is_some());
+    assert_eq!((state.loss_percent, state.mtu), (Some(0), Some(1404)));
+
+    a.namespace.must("ip link set up0 mtu 1350");
+    probing.until(&b, "what the own interface refuses is known", |state| {
+        state.mtu == Some(1350)
+    });
+}
+
+#[test]
+fn a_host_that_does_not_know_us_does_not_answer() {
+    if !privileged("a_host_that_does_not_know_us_does_not_answer") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let mut probing = Probing::of(&a, &[&b]);
+    probing.until_verdict(&b, PathVerdict::Down);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    acquaint(&a, &b, &web, &far);
+    probing.until_verdict(&b, PathVerdict::Up);
+}

@@ -1,0 +1,307 @@
+//! What is done to a packet: one field of a frame, one of the tunnel, or its bytes.
+
+use std::net::IpAddr;
+
+use super::dice::Dice;
+use super::draft::{Draft, Piece, Upper};
+use super::hosts::{B, C, STRANGER, tunnel_ends};
+use super::plan::router_mac;
+use super::tunnel::Tunnel;
+
+/// Addresses that no packet should carry, IPv4 and IPv6.
+const MARTIANS: [[&str; 6]; 2] = [
+    [
+        "0.0.0.0",
+        "127.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "224.0.0.1",
+        "169.254.3.4",
+    ],
+    [
+        "::",
+        "::1",
+        "ff02::1",
+        "::ffff:10.0.0.10",
+        "::ffff:10.1.0.11",
+        "fe80::77",
+    ],
+];
+
+/// Changes a field of a frame; what was changed.
+pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &'static str {
+    let v4 = draft.source.is_ipv4();
+    match dice.below(42) {
+        0 | 27 | 28 | 32..35 => {
+            draft.hops = dice.below(3) as u8;
+            "TTL"
+        }
+        1 | 29..=31 => {
+            draft.payload = dice.between(1200, 1500);
+            "length"
+        }
+        2 => {
+            draft.from[5] ^= 1 << dice.below(3);
+            "source MAC"
+        }
+        3 => {
+            draft.to[5] ^= 1 << dice.below(8);
+            "destination MAC"
+        }
+        4 => {
+            draft.to = *dice.pick(&[[0xff; 6], [0x33, 0x33, 0, 0, 0, 1], [1, 0, 0x5e, 0, 0, 1]]);
+            "group MAC"
+        }
+        5 | 35 | 36 => {
+            draft.to = [2, 0xfa, 0, 0, draft.from[4], draft.from[5]];
+            "the host's MAC"
+        }
+        6 | 37..40 => {
+            draft.to = router_mac().octets();
+            "the router's MAC"
+        }
+        7 => {
+            draft.source = next(draft.source);
+            "source address"
+        }
+        8 => {
+            draft.destination = next(draft.destination);
+            "destination address"
+        }
+        9 => {
+            let martian = dice.pick(&MARTIANS[usize::from(!v4)]).parse().unwrap();
+            if dice.percent(80) {
+                draft.destination = martian
+            } else {
+                draft.source = martian
+            }
+            "an odd address"
+        }
+        10 => {
+            draft.destination = draft.source;
+            "to itself"
+        }
+        11 => {
+            draft.vlan = true;
+            "a VLAN tag"
+        }
+        12 => {
+            draft.ether_type = Some(*dice.pick(&[0x0806, 0x0800, 0x86dd, 0x8137, 0x88cc]));
+            "ethertype"
+        }
+        13 if v4 => {
+            draft.options = dice.between(1, 10);
+            "IPv4 options"
+        }
+        13 | 14 if !v4 => {
+            let kinds = [0, 43, 60, 44];
+            draft.extensions = (0..dice.between(1, 9)).map(|_| *dice.pick(&kinds)).collect();
+            "extension headers"
+        }
+        15 | 16 => {
+            draft.fragment = Some(Piece {
+                number: dice.below(3) as u16,
+                offset: dice.below(4) as u16,
+                more: dice.percent(50),
+            });
+            "a fragment"
+        }
+        17 => {
+            draft.fragment = Some(Piece {
+                number: 9,
+                offset: 0,
+                more: true,
+            });
+            draft.payload = 0;
+            if !matches!(draft.upper, Upper::Tcp { .. }) {
+                let number = *dice.pick(&[6, 17, 132, if v4 { 1 } else { 58 }]);
+                draft.upper = Upper::Other(number, vec![5; dice.below(9)]);
+            }
+            "a tiny fragment"
+        }
+        18..20 => flags(dice, &mut draft.upper),
+        20 => ports(dice, &mut draft.upper),
+        21 => {
+            let client = if v4 { 68 } else { 546 };
+            draft.upper = match v4 || dice.percent(50) {
+                true => Upper::Udp { ports: (67, client) },
+                false => icmp(134, dice.below(2) as u8),
+            };
+            "a server"
+        }
+        22 => {
+            draft.upper = icmp(dice.byte(), dice.below(2) as u8);
+            "ICMP"
+        }
+        23 => {
+            draft.class ^= dice.between(1, 3) as u8;
+            "ECN"
+        }
+        24 => {
+            draft.upper = Upper::Other(*dice.pick(&[6, 17, 132, 1, 58, 99]), vec![0; dice.below(20)]);
+            draft.payload = 0;
+            "upper layer"
+        }
+        25 => {
+            draft.destination = ends[0];
+            draft.upper = icmp(if v4 { 8 } else { 128 }, 0);
+            "an echo"
+        }
+        _ => {
+            draft.destination = gateway(draft.destination);
+            draft.to = router_mac().octets();
+            if dice.percent(70) {
+                draft.upper = icmp(if v4 { 8 } else { 128 }, 0);
+            }
+            "to the gateway"
+        }
+    }
+}
+
+fn icmp(kind: u8, code: u8) -> Upper {
+    Upper::Icmp {
+        kind,
+        code,
+        rest: [0, 1, 0, 1],
+        body: vec![0; 16],
+    }
+}
+
+fn flags(dice: &mut Dice, upper: &mut Upper) -> &'static str {
+    let ports = match upper {
+        Upper::Tcp { ports, .. } | Upper::Udp { ports } | Upper::Sctp { ports } => *ports,
+        Upper::Icmp { .. } | Upper::Other(..) => (80, 40_000),
+    };
+    let flags = dice.byte();
+    *upper = Upper::Tcp { ports, flags };
+    "TCP flags"
+}
+
+fn ports(dice: &mut Dice, upper: &mut Upper) -> &'static str {
+    if let Upper::Tcp { ports, .. } | Upper::Udp { ports } | Upper::Sctp { ports } = upper {
+        ports.1 ^= 1 << dice.below(16);
+        if dice.percent(30) {
+            *ports = (ports.1, ports.0);
+        }
+    }
+    if let Upper::Icmp { rest, .. } = upper {
+        rest[1] ^= 1;
+    }
+    "ports"
+}
+
+fn next(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) ^ 1).into()),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) ^ 1).into()),
+    }
+}
+
+/// The first address of its network.
+fn gateway(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) & !0xff | 1).into()),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !0xffff | 1).into()),
+    }
+}
+
+/// Changes a field of a tunnel; what was changed.
+pub(crate) fn tunnel(dice: &mut Dice, tunnel: &mut Tunnel) -> &'static str {
+    let family = usize::from(!tunnel.source.is_ipv4());
+    let arms: &[u8] = if tunnel.is_geneve() {
+        &[
+            0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 8, 8, 8, 9, 9, 9,
+        ]
+    } else {
+        &[0, 1, 2, 3, 4, 4, 4, 5, 5, 5, 5, 6]
+    };
+    match *dice.pick(arms) {
+        0 => {
+            tunnel.source = tunnel_ends(*dice.pick(&[B, B, C, STRANGER]))[family];
+            "outer source"
+        }
+        1 => {
+            tunnel.destination = tunnel_ends(STRANGER)[family];
+            "outer destination"
+        }
+        2 => {
+            tunnel.vni = if dice.percent(20) {
+                99
+            } else {
+                tunnel.vni ^ 1 << dice.below(9)
+            };
+            "VNI"
+        }
+        3 => {
+            tunnel.port = *dice.pick(&[super::hosts::VXLAN, 6081, 53]);
+            "UDP port"
+        }
+        4 => {
+            tunnel.class = *dice.pick(&[1, 2, 3, 3, 3, 3]);
+            "outer ECN"
+        }
+        5 => "outer bytes",
+        6 => {
+            tunnel.flags = dice.byte();
+            "tunnel flags"
+        }
+        7 => {
+            tunnel.flags = *dice.pick(&[0x80, 0x80, 0x40, 0x3f]);
+            "Geneve flags"
+        }
+        8 => {
+            tunnel.protocol = *dice.pick(&[0x0800, 0x86dd, 0x6559]);
+            "Geneve protocol"
+        }
+        _ => {
+            tunnel.options = options(dice);
+            "Geneve options"
+        }
+    }
+}
+
+/// A few options, the last of which may contradict the others.
+fn options(dice: &mut Dice) -> Vec<u8> {
+    let mut options = Vec::new();
+    for _ in 0..dice.between(1, 5) {
+        let words = dice.below(5) as u8;
+        let kind = if dice.percent(10) { 0x80 } else { dice.byte() & 0x7f };
+        options.extend([dice.byte(), dice.byte(), kind, dice.byte() & 0xe0 | words]);
+        options.extend(vec![9; usize::from(words) * 4]);
+    }
+    if dice.percent(20) {
+        options[3] ^= 1;
+    }
+    options
+}
+
+/// Changes what no field of a tunnel stands for.
+pub(crate) fn outside(dice: &mut Dice, tunnel: &Tunnel, mut packet: Vec<u8>, odd: &str) -> Vec<u8> {
+    if odd != "outer bytes" {
+        return packet;
+    }
+    let header = tunnel.header();
+    match dice.below(13) {
+        // More fragments, or a later one.
+        0..4 if tunnel.source.is_ipv4() => packet[20] = 0x20,
+        4 if tunnel.source.is_ipv4() => packet[21] = 1,
+        12 => packet[header - 3] = dice.byte() & 0x1f,
+        // Flags of VXLAN; version and length of options of Geneve.
+        5..12 => packet[header] = dice.byte(),
+        _ => packet.truncate(dice.between(header - 8, header + 30)),
+    }
+    packet
+}
+
+/// Changes bytes wherever they are, or how many there are.
+pub(crate) fn bytes(dice: &mut Dice, packet: &mut Vec<u8>) -> &'static str {
+    if dice.percent(35) {
+        packet.truncate(dice.between(0, packet.len()));
+        return "cut";
+    }
+    for _ in 0..dice.between(1, 3) {
+        let at = dice.below(packet.len().min(120));
+        packet[at] = dice.byte();
+    }
+    "bytes"
+}

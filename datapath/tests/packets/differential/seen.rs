@@ -1,0 +1,211 @@
+//! Whether what the programs did with a packet is what the model says.
+
+use std::net::IpAddr;
+
+use datapath_common::{FLOW_ENCAPSULATE, Reason, Trace};
+use etherparse::checksum::Sum16BitWords;
+use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
+use overlay::forwarding::Place;
+use overlay::model::Verdict;
+use overlay::object::domain::Encapsulation;
+
+use super::flow::Sent;
+use super::hosts::VXLAN;
+use super::lowered::{domain_number, endpoint_number, peer_number};
+use super::programs::interface_of;
+use super::world::{Entrance, World};
+
+/// The shortest frame on a wire: shorter ones may be filled up.
+const SHORTEST: usize = 60;
+/// Most bytes of an ICMP error's IP packet (RFC 1812 section 4.3.2.3) and of an ICMPv6 one (RFC 4443 section 2.4).
+const ERROR_MAX: [usize; 2] = [576, 1280];
+
+/// What the programs did.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) returned: u32,
+    pub(crate) passed: bool,
+    pub(crate) dropped: bool,
+    pub(crate) out: Vec<u8>,
+    pub(crate) trace: Trace,
+}
+
+impl Seen {
+    /// Nothing, or what is different.
+    pub(crate) fn agrees(&self, world: &World, sent: &Sent, verdict: &Verdict) -> Result<(), String> {
+        let right = match verdict {
+            Verdict::Pass => self.passed && self.out == sent.packet,
+            Verdict::Deliver {
+                domain,
+                endpoint,
+                frame,
+            } => self.delivered(world, &domain.to_string(), &endpoint.to_string(), frame),
+            Verdict::Encapsulate { .. } => return self.encapsulated(verdict),
+            Verdict::Reply(frame) => self.sent_on() && self.out.starts_with(frame) && self.is_of(sent),
+            Verdict::Drop { reason, error: None } => self.dropped && self.reason(reason.name()) && self.is_of(sent),
+            Verdict::Drop {
+                reason,
+                error: Some(error),
+            } => {
+                let told = !self.passed && !self.dropped && self.reason(reason.name()) && self.is_of(sent);
+                told && tells(error, &self.out, &sent.packet)
+            }
+        };
+        if right { Ok(()) } else { Err(self.describe(verdict)) }
+    }
+
+    fn describe(&self, verdict: &Verdict) -> String {
+        let reason = Reason::from_number(self.trace.reason).map_or("none", Reason::name);
+        format!(
+            "the model says {verdict:02x?}, the programs returned {} with reason {reason}, {:?}, and this packet: {:02x?}",
+            self.returned, self.trace, self.out
+        )
+    }
+
+    fn sent_on(&self) -> bool {
+        !self.passed && !self.dropped && self.trace.reason == 0
+    }
+
+    fn reason(&self, name: &str) -> bool {
+        Reason::from_number(self.trace.reason).is_some_and(|reason| reason.name() == name)
+    }
+
+    /// Whether domain and endpoint are those of who sent it; of a tunnel only the model's reason is known.
+    fn is_of(&self, sent: &Sent) -> bool {
+        match sent.entrance {
+            _ if self.reason("unknown_port") => (self.trace.domain, self.trace.endpoint) == (0, 0),
+            Entrance::Port(domain, endpoint) => {
+                (self.trace.domain, self.trace.endpoint) == (domain_number(domain), endpoint_number(domain, endpoint))
+            }
+            Entrance::Underlay => true,
+        }
+    }
+
+    fn delivered(&self, world: &World, domain: &str, endpoint: &str, frame: &[u8]) -> bool {
+        let domain = (0..world.plans.len()).find(|number| format!("domain-{number}") == domain);
+        let Some((domain, (endpoint, interface))) =
+            domain.and_then(|domain| Some((domain, interface_of(world, domain, endpoint)?)))
+        else {
+            return false;
+        };
+        let trace = &self.trace;
+        self.sent_on()
+            && trace.flags & FLOW_ENCAPSULATE == 0
+            && (trace.domain, trace.endpoint, trace.target) == (domain_number(domain), endpoint, interface)
+            && same(frame, &self.out)
+    }
+
+    fn encapsulated(&self, verdict: &Verdict) -> Result<(), String> {
+        let Verdict::Encapsulate {
+            to,
+            vni,
+            source,
+            destination,
+            encapsulation,
+            frame,
+        } = verdict
+        else {
+            return Err(self.describe(verdict));
+        };
+        let trace = &self.trace;
+        let target = (trace.target, trace.vni) == (peer_number(Place::Host(*to)), vni.get());
+        if !self.sent_on() || trace.flags & FLOW_ENCAPSULATE == 0 || !target {
+            return Err(self.describe(verdict));
+        }
+        let class = if frame[12..14] == [0x08, 0] {
+            frame[15]
+        } else {
+            frame[15] >> 4
+        };
+        let outer = outer(&self.out).ok_or_else(|| format!("no tunnel: {}", self.describe(verdict)))?;
+        let (ends, ecn, port, header, inner) = outer;
+        let [_, a, b, c] = vni.get().to_be_bytes();
+        let (expected_port, expected) = match encapsulation {
+            Encapsulation::Vxlan => (VXLAN, [8, 0, 0, 0, a, b, c, 0]),
+            Encapsulation::Geneve => (6081, [0, 0, 0x65, 0x58, a, b, c, 0]),
+        };
+        let right = ends == (*source, *destination) && ecn == class & 3 && port == expected_port && header == expected;
+        if right && same(frame, inner) {
+            Ok(())
+        } else {
+            Err(self.describe(verdict))
+        }
+    }
+}
+
+/// The frame, or the frame filled up with zeros to the shortest of a wire.
+fn same(frame: &[u8], out: &[u8]) -> bool {
+    let padding = out.strip_prefix(frame);
+    padding
+        .is_some_and(|padding| padding.is_empty() || (out.len() == SHORTEST && padding.iter().all(|byte| *byte == 0)))
+}
+
+type Outer<'a> = ((IpAddr, IpAddr), u8, u16, [u8; 8], &'a [u8]);
+
+/// Addresses, ECN, port, the tunnel's header and the frame of an encapsulated packet that is right in all else.
+fn outer(packet: &[u8]) -> Option<Outer<'_>> {
+    let (kind, packet) = (packet.get(12..14)?, packet.get(14..)?);
+    let (ends, ecn, rest) = if kind == [0x08, 0] {
+        let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
+        let owned = header.to_header();
+        let right = owned.header_checksum == owned.calc_header_checksum()
+            && usize::from(owned.total_len) == packet.len()
+            && (owned.time_to_live, owned.dont_fragment, owned.dscp.value()) == (64, true, 0);
+        let ends = (header.source_addr().into(), header.destination_addr().into());
+        (ends, owned.ecn.value(), packet.get(20..).filter(|_| right)?)
+    } else {
+        let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
+        let right = usize::from(header.payload_length()) + 40 == packet.len() && header.hop_limit() == 64;
+        let ends = (header.source_addr().into(), header.destination_addr().into());
+        (ends, header.traffic_class() & 3, packet.get(40..).filter(|_| right)?)
+    };
+    let (udp, rest) = rest.split_first_chunk::<8>()?;
+    let (header, frame) = rest.split_first_chunk::<8>()?;
+    let source = u16::from_be_bytes([udp[0], udp[1]]);
+    let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
+    let right = source >= 49_152 && length == rest.len() + 8 && udp[6..] == [0, 0];
+    right.then_some((ends, ecn, u16::from_be_bytes([udp[2], udp[3]]), *header, frame))
+}
+
+/// Whether an ICMP error is the expected one, but for how much it quotes of the packet.
+fn tells(expected: &[u8], out: &[u8], about: &[u8]) -> bool {
+    let v4 = expected[12..14] == [0x08, 0];
+    let (header, most) = if v4 { (20, ERROR_MAX[0]) } else { (40, ERROR_MAX[1]) };
+    let quote = 14 + header + 8;
+    if out.len() < expected.len() || out.len() - 14 > most {
+        return false;
+    }
+    // All but lengths and checksums.
+    let blank = |frame: &[u8]| {
+        let mut frame = frame[..quote].to_vec();
+        let (length, ip_sum) = if v4 { (16, Some(24)) } else { (18, None) };
+        let sums = [Some(length), ip_sum, Some(14 + header + 2)];
+        for at in sums.into_iter().flatten() {
+            frame[at..at + 2].fill(0);
+        }
+        frame
+    };
+    let quoted = &out[quote..];
+    about[14..].starts_with(quoted) && blank(expected) == blank(out) && checked(out, v4)
+}
+
+/// Whether lengths and checksums of an ICMP packet are right.
+fn checked(frame: &[u8], v4: bool) -> bool {
+    let packet = &frame[14..];
+    if v4 {
+        let header = Ipv4HeaderSlice::from_slice(packet).unwrap().to_header();
+        let whole = usize::from(header.total_len) == packet.len();
+        let sum = Sum16BitWords::new().add_slice(&packet[20..]).ones_complement();
+        return whole && header.header_checksum == header.calc_header_checksum() && sum == 0;
+    }
+    let header = Ipv6HeaderSlice::from_slice(packet).unwrap();
+    let message = &packet[40..];
+    let sum = Sum16BitWords::new()
+        .add_16bytes(header.source())
+        .add_16bytes(header.destination())
+        .add_4bytes((message.len() as u32).to_be_bytes())
+        .add_2bytes([0, 58])
+        .add_slice(message)
+        .ones_complement();
+    usize::from(header.payload_length()) == message.len() && sum == 0
+}

@@ -1,0 +1,129 @@
+//! Tables M, F, G, E and C: whether a packet may go to where it would go.
+
+use std::time::Duration;
+
+use super::connection::{Connections, Side, Standing, State};
+use super::fragment::{Entrance, Fragments};
+use super::headers::{Fragment, Ip};
+use super::owner::is_martian;
+use super::policy::{self, End, Spoken};
+use super::transport::{ACK, FIN, Message, RST, SYN, Transport, Tuple, tcp_flags};
+use super::{Reason, related};
+use crate::forwarding::{Direction, Forwarding};
+
+/// What a host remembers of packets.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
+    pub(super) connections: Connections,
+    pub(super) fragments: Fragments,
+}
+
+/// A packet that has passed tables M, F and G.
+#[derive(Debug)]
+pub(super) struct Passenger<'a> {
+    pub(super) domain: &'a Forwarding,
+    pub(super) entrance: Entrance,
+    pub(super) ip: &'a Ip<'a>,
+    /// Its own, or its first fragment's.
+    pub(super) transport: Transport,
+    pub(super) now: Duration,
+}
+
+impl<'a> Passenger<'a> {
+    /// Tables M, F and G.
+    pub(super) fn board(
+        memory: &Memory,
+        domain: &'a Forwarding,
+        entrance: Entrance,
+        ip: &'a Ip<'a>,
+        now: Duration,
+    ) -> Result<Self, Reason> {
+        if is_martian(ip.source, ip.destination) {
+            return Err(Reason::Martian);
+        }
+        if matches!(ip.fragment, Fragment::First(_)) && ip.upper.len() < ip.least_first() {
+            return Err(Reason::TinyFragment);
+        }
+        let transport = memory.fragments.transport(&domain.domain, &entrance, ip, now)?;
+        let valid = [SYN, SYN | ACK, ACK, ACK | FIN, RST, RST | ACK];
+        if tcp_flags(ip).is_some_and(|flags| !valid.contains(&flags)) {
+            return Err(Reason::TcpFlags);
+        }
+        Ok(Self {
+            domain,
+            entrance,
+            ip,
+            transport,
+            now,
+        })
+    }
+
+    /// Table E or C for the packet between these ends.
+    pub(super) fn admit(&self, memory: &mut Memory, source: End<'_>, destination: End<'_>) -> Result<(), Reason> {
+        if self.transport.message() == Some(Message::Error) {
+            return related::check(&memory.connections, self);
+        }
+        let standing = self.standing(&mut memory.connections)?;
+        if !self.allowed(standing, source, destination) {
+            if standing.state.is_some() {
+                memory.connections.remove(&self.domain.domain, standing.initiator);
+            }
+            return Err(Reason::Policy);
+        }
+        if let Some(state) = self.stepped(standing) {
+            let domain = &self.domain.domain;
+            memory.connections.set(domain, standing.initiator, state, self.now);
+        }
+        let (domain, fragments) = (&self.domain.domain, &mut memory.fragments);
+        fragments.remember(domain, &self.entrance, self.ip, self.transport, self.now);
+        Ok(())
+    }
+
+    /// C1 to C5.
+    fn standing(&self, connections: &mut Connections) -> Result<Standing, Reason> {
+        let tuple = Tuple::of(self.ip.source, self.ip.destination, self.transport);
+        let domain = &self.domain.domain;
+        let of = |initiator, side, state| Standing { initiator, side, state };
+        match self.transport.message() {
+            Some(Message::Request(_)) => Ok(of(tuple, Side::Initiator, connections.live(domain, tuple, self.now))),
+            Some(Message::Reply(_)) => {
+                let initiator = tuple.reversed();
+                let live = connections.live(domain, initiator, self.now).ok_or(Reason::Unrelated)?;
+                Ok(of(initiator, Side::Responder, Some(live)))
+            }
+            Some(Message::Other | Message::Error) => Ok(of(tuple, Side::Initiator, None)),
+            None => {
+                let flags = tcp_flags(self.ip);
+                let standing = connections.standing(domain, tuple, flags, self.now);
+                let reset = flags.is_some_and(|flags| flags & RST != 0);
+                if standing.state.is_none() && reset {
+                    return Err(Reason::Unrelated);
+                }
+                Ok(standing)
+            }
+        }
+    }
+
+    /// C6.
+    fn allowed(&self, standing: Standing, source: End<'_>, destination: End<'_>) -> bool {
+        let (sent, received) = match standing.side {
+            Side::Initiator => (Direction::Egress, Direction::Ingress),
+            Side::Responder => (Direction::Ingress, Direction::Egress),
+        };
+        let what = Spoken::by(standing.initiator, standing.state.is_some(), self.transport);
+        let says =
+            |direction, local: End<'_>, far| !local.asked || policy::allows(self.domain, direction, local, far, what);
+        says(sent, source, destination) && says(received, destination, source)
+    }
+
+    /// The state of its connection behind it; none if it changes nothing.
+    fn stepped(&self, standing: Standing) -> Option<State> {
+        if matches!(self.transport.message(), Some(Message::Other)) {
+            return None;
+        }
+        Some(match standing.state {
+            Some(state) => state.step(standing.side, tcp_flags(self.ip)),
+            None => State::first(self.transport),
+        })
+    }
+}
