@@ -205,30 +205,17 @@ impl Datapath {
     /// What becomes of interfaces that are no port of the domain any more: a veth of ours is removed, another's
     /// interface stays, down and with its stubs, which deny.
     async fn shut(&mut self, wanted: &Forwarding, operations: &[Operation]) -> Result<(), Error> {
-        let is_port = |endpoint: &EndpointName| matches!(wanted.ports.get(endpoint), Some(port) if matches!(port.binding, Binding::Namespace { .. }));
-        let reopened: BTreeSet<u32> = operations
-            .iter()
-            .filter_map(|operation| match operation {
-                Operation::Put(Entry::Port(ifindex, _)) => Some(*ifindex),
-                _ => None,
-            })
-            .collect();
-        let closed: BTreeSet<u32> = operations
-            .iter()
-            .filter_map(|operation| match operation {
-                Operation::Remove(Key::Port(ifindex)) => Some(*ifindex),
-                _ => None,
-            })
-            .filter(|ifindex| !reopened.contains(ifindex))
-            .collect();
+        let is_port = |endpoint: &EndpointName| {
+            let port = wanted.ports.get(endpoint);
+            port.is_some_and(|port| matches!(port.binding, Binding::Namespace { .. }))
+        };
+        let closed = closed(operations);
         let mut released = false;
         for link in self.links.values() {
             match owner_of(link, self.node) {
-                Some((domain, endpoint)) => {
-                    if domain == wanted.domain && !is_port(&endpoint) {
-                        self.netlink.delete(link).await?;
-                        released = true;
-                    }
+                Some((domain, endpoint)) if domain == wanted.domain && !is_port(&endpoint) => {
+                    self.netlink.delete(link).await?;
+                    released = true;
                 }
                 None if closed.contains(&link.ifindex) => {
                     // Another interface may have got the index of one that is gone.
@@ -237,10 +224,23 @@ impl Datapath {
                     }
                     released = true;
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
         self.changed |= released && self.watch.others_wait(&wanted.domain);
         Ok(())
     }
+}
+
+/// The interfaces that are no port after these operations.
+fn closed(operations: &[Operation]) -> BTreeSet<u32> {
+    let mut closed = BTreeSet::new();
+    for operation in operations {
+        match operation {
+            Operation::Remove(Key::Port(ifindex)) => drop(closed.insert(*ifindex)),
+            Operation::Put(Entry::Port(ifindex, _)) => drop(closed.remove(ifindex)),
+            _ => {}
+        }
+    }
+    closed
 }

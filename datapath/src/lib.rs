@@ -11,7 +11,7 @@
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
 //! | `underlay`, `nexthop` | where tunnels arrive, and the way to their far ends |
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
-//! | `part`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
+//! | `part`, `covering`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
 //! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
@@ -30,6 +30,7 @@ mod batch;
 mod binding;
 mod bpffs;
 mod clsact;
+mod covering;
 mod datapath;
 mod defaults;
 mod diff;

@@ -156,3 +156,191 @@ fn firsts<K: Ord, V>(
         Some(found)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use datapath_common::{
+        Domain, Hop, Neighbour, Port, PrefixKey, ROUTE_CONNECTED, Route, RouteKey, Rule, Segment, Station, slot,
+    };
+
+    use super::*;
+    use crate::numbers::Name;
+    use crate::tables::PREFIX_HEAD;
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const RULE: Rule = Rule {
+        policy: 0,
+        version: 0,
+        versions: 1,
+        subject: 0,
+        peer: 0,
+        protocol: 0,
+        action: 1,
+        port_low: 0,
+        port_high: 0,
+        prefix_length: 0,
+        address: [0; 16],
+    };
+
+    fn route_key(router: u32, last: u8) -> Prefix<RouteKey> {
+        let data = RouteKey {
+            router: router.to_be_bytes(),
+            family: [0, 0, 0, 6],
+            address: [last; 16],
+        };
+        Prefix {
+            data,
+            length: PREFIX_HEAD + 8,
+        }
+    }
+
+    /// A domain with a segment, a port, one of each entry, and a router with a route into another segment by a hop.
+    fn add(tables: &mut Tables, domain: u32, vni: u32, into: u32) {
+        let (router, set) = (1000 + domain, 2000 + domain);
+        let segment = Segment {
+            domain,
+            flags: 0,
+            mtu: 1400,
+            router,
+            router_mac: MAC,
+            zero: [0; 2],
+            gateway4: [0; 16],
+            gateway6: [0; 16],
+        };
+        tables.segments.insert(vni, segment);
+        let port = Port {
+            domain,
+            endpoint: domain + 1,
+            vni,
+            flags: 0,
+            slot: 0,
+            mac: MAC,
+            host_mac: MAC,
+        };
+        tables.ports.insert(vni, port);
+        add_entries(tables, vni);
+        let value = Domain {
+            flags: 0,
+            slot: slot::domain(domain),
+            egress: set,
+            egress_rules: 1,
+            ingress: 0,
+            ingress_rules: 0,
+        };
+        tables.domains.insert(domain, value);
+        let member = |set| MemberKey { set, index: 0 };
+        tables.rules.insert(member(set), RULE);
+        let address = [1; 16];
+        tables.hops.insert(member(set + 1000), Hop { vni: into, address });
+        let connected = Route {
+            kind: ROUTE_CONNECTED,
+            vni,
+            set: 0,
+            hops: 0,
+        };
+        let via = Route {
+            kind: ROUTE_VIA,
+            vni: 0,
+            set: set + 1000,
+            hops: 1,
+        };
+        tables
+            .routes
+            .extend([(route_key(router, 1), connected), (route_key(router, 2), via)]);
+    }
+
+    fn add_entries(tables: &mut Tables, vni: u32) {
+        let station = Station {
+            peer: 7,
+            ifindex: 0,
+            endpoint: 0,
+            flags: 0,
+            slot: 0,
+        };
+        let key = StationKey {
+            vni,
+            mac: MAC,
+            zero: [0; 2],
+        };
+        tables.stations.insert(key, station);
+        let owner = Neighbour {
+            mac: MAC,
+            flags: 0,
+            groups: [0; 4],
+        };
+        let address = [3; 16];
+        tables.neighbours.insert(NeighbourKey { vni, address }, owner);
+        let data = PrefixKey {
+            vni: vni.to_be_bytes(),
+            family: [0, 0, 0, 6],
+            address,
+        };
+        tables.prefixes.insert(Prefix { data, length: 128 }, owner);
+    }
+
+    fn two() -> Tables {
+        let mut tables = Tables {
+            vteps: [([1; 16], 7)].into(),
+            ..Tables::default()
+        };
+        add(&mut tables, 1, 10, 20);
+        add(&mut tables, 2, 20, 20);
+        tables
+    }
+
+    #[test]
+    fn a_part_is_a_domain_its_vnis_what_leads_there_orphans_and_all_hosts() {
+        let everything = two();
+        let hosts = |tables: Tables| Tables {
+            vteps: everything.vteps.clone(),
+            ..tables
+        };
+        let mut red = Tables::default();
+        add(&mut red, 1, 10, 20);
+        assert_eq!(everything.part(1, &BTreeSet::new()), hosts(red.clone()));
+        assert_eq!(everything.part(1, &[10, 99].into()), hosts(red.clone()));
+
+        // Blue takes red's segment: red's port in it and red's route into it go, too.
+        let taken = everything.part(2, &[10].into());
+        assert!(taken.ports.contains_key(&10) && taken.stations.keys().any(|key| key.vni == 10));
+        assert!(taken.routes.contains_key(&route_key(1001, 1)), "{:?}", taken.routes);
+        assert!(!taken.routes.contains_key(&route_key(1001, 2)) && !taken.domains.contains_key(&1));
+
+        let mut orphaned = everything.clone();
+        orphaned.segments.remove(&20);
+        orphaned.domains.remove(&2);
+        orphaned.ports.remove(&20);
+        let part = orphaned.part(1, &BTreeSet::new());
+        let mut all = everything.clone();
+        all.segments.remove(&20);
+        all.domains.remove(&2);
+        all.ports.remove(&20);
+        // Next hops go once their routes are gone.
+        all.hops.remove(&MemberKey { set: 3002, index: 0 });
+        let part = Tables {
+            hops: part.hops.into_iter().filter(|(key, _)| key.set != 3002).collect(),
+            ..part
+        };
+        assert_eq!(part, all);
+    }
+
+    #[test]
+    fn what_is_sound_has_a_name_and_is_referred_to() {
+        let name = |domain: &str| Name {
+            domain: domain.parse().expect("a label"),
+            endpoint: None,
+        };
+        let everything = two();
+        let both = Numbers::from_iter([(1, name("red")), (2, name("blue"))]);
+        assert_eq!(everything.sound(&both), everything);
+        let mut more = everything.clone();
+        add_entries(&mut more, 30);
+        more.rules.insert(MemberKey { set: 5, index: 0 }, RULE);
+        assert_eq!(more.sound(&both), everything);
+
+        let mut red = Tables::default();
+        add(&mut red, 1, 10, 20);
+        red.vteps.clone_from(&everything.vteps);
+        assert_eq!(everything.sound(&Numbers::from_iter([(1, name("red"))])), red);
+    }
+}

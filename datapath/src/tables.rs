@@ -116,20 +116,6 @@ impl Tables {
         let stored = sets.into_iter().flatten().chain(routes);
         stored.chain(domains).chain(segments).max().unwrap_or_default()
     }
-
-    /// MAC addresses of the owners of prefixes of a segment that cover another one (or an address: 128 bits).
-    pub(crate) fn covering(&self, vni: u32, inner: Prefix<Address>) -> impl Iterator<Item = [u8; 6]> {
-        let of_segment = self
-            .prefixes
-            .range(first_prefix(vni)..)
-            .take_while(move |(key, _)| vni_of(key) == vni);
-        of_segment
-            .filter(move |(outer, _)| {
-                let length = outer.length.saturating_sub(PREFIX_HEAD);
-                length <= inner.length && starts_alike(&outer.data.address, &inner.data, length)
-            })
-            .map(|(_, owner)| owner.mac)
-    }
 }
 
 /// The segment of a prefix.
@@ -166,11 +152,6 @@ pub(crate) fn trie_length(ip: IpAddr, length: u8) -> u32 {
     PREFIX_HEAD + mapping + u32::from(length)
 }
 
-fn starts_alike(a: &Address, b: &Address, length: u32) -> bool {
-    let differ = u128::from_be_bytes(*a) ^ u128::from_be_bytes(*b);
-    differ.leading_zeros() >= length.min(128)
-}
-
 /// The form in which maps hold an address.
 pub(crate) fn address(ip: IpAddr) -> Address {
     match ip {
@@ -193,53 +174,6 @@ mod tests {
         for text in ["192.0.2.1", "2001:db8::1", "::1"] {
             let given: IpAddr = text.parse().expect("an address");
             assert_eq!(ip(address(given)), given);
-        }
-    }
-
-    #[test]
-    fn a_prefix_covers_what_starts_with_it() {
-        let prefix = |text: &str, length| {
-            let ip: IpAddr = text.parse().expect("an address");
-            let data = PrefixKey {
-                vni: 7_u32.to_be_bytes(),
-                family: family(ip),
-                address: address(ip),
-            };
-            Prefix {
-                data,
-                length: trie_length(ip, length),
-            }
-        };
-        let owner = |last| Neighbour {
-            mac: [2, 0, 0, 0, 0, last],
-            flags: 0,
-            groups: [0; 4],
-        };
-        let tables = Tables {
-            prefixes: [
-                (prefix("0.0.0.0", 0), owner(1)),
-                (prefix("10.1.0.0", 16), owner(2)),
-                (prefix("10.1.2.3", 32), owner(3)),
-                (prefix("fd00::", 8), owner(4)),
-            ]
-            .into(),
-            ..Tables::default()
-        };
-        let table = [
-            (7, "10.1.2.3", 128, vec![1, 2, 3]),
-            (7, "10.1.2.0", 96 + 24, vec![1, 2]),
-            (7, "10.0.0.0", 96 + 8, vec![1]),
-            (7, "fd00::1", 128, vec![4]),
-            (7, "fe80::1", 128, vec![]),
-            (8, "10.1.2.3", 128, vec![]),
-        ];
-        for (vni, text, length, expected) in table {
-            let data = address(text.parse().expect("an address"));
-            let owners: Vec<u8> = tables
-                .covering(vni, Prefix { data, length })
-                .map(|mac| mac[5])
-                .collect();
-            assert_eq!(owners, expected, "{text}/{length} of {vni}");
         }
     }
 }

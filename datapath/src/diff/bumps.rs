@@ -4,17 +4,19 @@
 
 use std::collections::BTreeSet;
 
-use datapath_common::{Address, Neighbour, slot};
+use datapath_common::slot;
 
 use super::{Change, Entry, Key, Operation};
-use crate::tables::{PREFIX_HEAD, Prefix, Tables, vni_of};
+use crate::covering::Covering;
+use crate::tables::{Tables, vni_of};
 
 /// The slots that these operations concern.
 pub(super) fn of(change: &Change<'_>, operations: &[Operation]) -> BTreeSet<u32> {
     let mut slots = BTreeSet::new();
-    for operation in operations {
-        for tables in [change.installed, change.wanted] {
-            concerned(key(operation), tables, &mut slots);
+    for tables in [change.installed, change.wanted] {
+        let covering = Covering::of(tables);
+        for key in operations.iter().filter_map(key) {
+            concerned(&key, tables, &covering, &mut slots);
         }
     }
     slots
@@ -41,44 +43,28 @@ fn key(operation: &Operation) -> Option<Key> {
 }
 
 /// Adds the slots of those whom an entry is about, before or after the change.
-fn concerned(key: Option<Key>, tables: &Tables, slots: &mut BTreeSet<u32>) {
+fn concerned(key: &Key, tables: &Tables, covering: &Covering<'_>, slots: &mut BTreeSet<u32>) {
     match key {
-        Some(Key::Port(ifindex)) => slots.extend(tables.ports.get(&ifindex).map(|port| port.slot)),
-        Some(Key::Station(key)) => slots.extend(tables.stations.get(&key).map(|station| station.slot)),
-        Some(Key::Neighbour(key)) => {
-            let data = key.address;
-            owners(
-                tables,
-                key.vni,
-                tables.neighbours.get(&key),
-                Prefix { data, length: 128 },
-                slots,
-            );
+        Key::Port(ifindex) => slots.extend(tables.ports.get(ifindex).map(|port| port.slot)),
+        Key::Station(key) => slots.extend(tables.stations.get(key).map(|station| station.slot)),
+        Key::Neighbour(key) => {
+            let owner = tables.neighbours.get(key).map(|owner| owner.mac);
+            let owners = owner.into_iter().chain(covering.address(key));
+            slots.extend(owners.map(|mac| slot::station(key.vni, mac)));
         }
-        Some(Key::Prefix(key)) => {
-            let inner = Prefix {
-                data: key.data.address,
-                length: key.length.saturating_sub(PREFIX_HEAD),
-            };
-            owners(tables, vni_of(&key), tables.prefixes.get(&key), inner, slots);
+        Key::Prefix(key) => {
+            let vni = vni_of(key);
+            slots.extend(covering.prefix(*key).map(|mac| slot::station(vni, mac)));
         }
-        Some(Key::Segment(vni)) => slots.extend(tables.segments.get(&vni).map(|s| slot::domain(s.domain))),
-        Some(Key::Domain(number)) => {
-            slots.insert(slot::domain(number));
+        Key::Segment(vni) => slots.extend(tables.segments.get(vni).map(|s| slot::domain(s.domain))),
+        Key::Domain(number) => {
+            slots.insert(slot::domain(*number));
         }
         // A set is of a domain that turns with it.
-        Some(Key::Rule(_) | Key::Route(_) | Key::Hop(_)) => {
+        Key::Rule(_) | Key::Route(_) | Key::Hop(_) => {
             slots.extend(tables.domains.keys().map(|number| slot::domain(*number)));
         }
         // A flow only has the number of a tunnel, and stations change with it. Its far end is checked for each packet.
-        Some(Key::Peer(_) | Key::Vtep(_)) | None => {}
+        Key::Peer(_) | Key::Vtep(_) => {}
     }
-}
-
-fn owners(tables: &Tables, vni: u32, owner: Option<&Neighbour>, inner: Prefix<Address>, slots: &mut BTreeSet<u32>) {
-    let owners = owner
-        .map(|owner| owner.mac)
-        .into_iter()
-        .chain(tables.covering(vni, inner));
-    slots.extend(owners.map(|mac| slot::station(vni, mac)));
 }

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datapath_common::{Groups, NEIGHBOUR_ROUTER, Neighbour};
+use datapath_common::{Groups, NEIGHBOUR_ROUTER};
 use overlay::forwarding::{Direction, Forwarding, Group, Peer};
 
 use super::Ground;
@@ -49,24 +49,23 @@ impl Bits {
     }
 }
 
-/// An entry that stays: the bits that it has and the groups that its station comes to be in.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Stays<'a> {
-    has: Groups,
-    comes: &'a BTreeSet<Group>,
-    station: (u32, [u8; 6]),
-}
+/// A station: its segment and its MAC address.
+type StationOf = (u32, [u8; 6]);
+
+/// The entries that stay, by the bits that they have and the groups (bit by bit) that they come to be in: one of the
+/// stations that are so, and whether there are more.
+type Stay = BTreeMap<(Groups, Groups), (StationOf, bool)>;
 
 /// Chooses the bits.
 pub(super) fn choose(wanted: &Forwarding, ground: &Ground<'_>) -> Bits {
     let groups = referenced(wanted);
-    let stay = entries_that_stay(wanted, ground);
+    let stay = entries_that_stay(wanted, ground, &groups);
     let by_rules = by_rules(wanted, ground);
     let installed = ground.installed.domains.get(&ground.numbers.domain);
     let default_stays = installed.is_some_and(|domain| domain.flags == rules::default(wanted));
     if let Some(bits) = &by_rules
         && default_stays
-        && changed_stations(bits, &stay) <= 1
+        && one_changes(bits, &stay)
     {
         return bits.clone();
     }
@@ -85,35 +84,33 @@ fn referenced(wanted: &Forwarding) -> BTreeSet<Group> {
     groups.flatten().collect()
 }
 
-fn entries_that_stay<'a>(wanted: &'a Forwarding, ground: &Ground<'_>) -> BTreeSet<Stays<'a>> {
-    let stations: BTreeMap<(u32, [u8; 6]), &BTreeSet<Group>> = wanted
-        .stations
-        .iter()
-        .map(|((vni, mac), station)| ((vni.get(), mac.octets()), &station.groups))
+fn entries_that_stay(wanted: &Forwarding, ground: &Ground<'_>, groups: &BTreeSet<Group>) -> Stay {
+    let same = Bits::same(groups.iter().copied());
+    let stations = wanted.stations.iter();
+    let comes: BTreeMap<StationOf, Groups> = stations
+        .map(|((vni, mac), station)| ((vni.get(), mac.octets()), same.all(&station.groups)))
         .collect();
     let installed = ground.installed;
     let neighbours = installed.neighbours.iter().map(|(key, value)| (key.vni, value));
     let prefixes = installed.prefixes.iter().map(|(key, value)| (vni_of(key), value));
-    let is_mine = |vni: &u32| {
+    let is_mine = |vni: u32| {
         installed
             .segments
-            .get(vni)
+            .get(&vni)
             .is_some_and(|s| s.domain == ground.numbers.domain)
     };
-    let stays = |(vni, value): (u32, &Neighbour)| {
+    let mut stay = Stay::new();
+    for (vni, value) in neighbours.chain(prefixes) {
         let station = (vni, value.mac);
-        let comes = stations.get(&station).filter(|_| value.flags & NEIGHBOUR_ROUTER == 0)?;
-        Some(Stays {
-            has: value.groups,
-            comes,
-            station,
-        })
-    };
-    neighbours
-        .chain(prefixes)
-        .filter(|(vni, _)| is_mine(vni))
-        .filter_map(stays)
-        .collect()
+        if let Some(comes) = comes.get(&station)
+            && value.flags & NEIGHBOUR_ROUTER == 0
+            && is_mine(vni)
+        {
+            let (first, are_more) = stay.entry((value.groups, *comes)).or_insert((station, false));
+            *are_more |= *first != station;
+        }
+    }
+    stay
 }
 
 /// The bits that make the wanted rules the installed ones, if there are such.
@@ -147,34 +144,45 @@ fn by_rules(wanted: &Forwarding, ground: &Ground<'_>) -> Option<Bits> {
     Some(Bits(bits))
 }
 
-/// How many stations have other groups than these bits say.
-fn changed_stations(bits: &Bits, stay: &BTreeSet<Stays<'_>>) -> usize {
+/// Whether at most one station has other groups than these bits say.
+fn one_changes(bits: &Bits, stay: &Stay) -> bool {
     let mut looked_at = [0; 4];
     bits.0.values().for_each(|bit| set(&mut looked_at, *bit));
-    let differs = |stays: &&Stays<'_>| and(stays.has, looked_at) != bits.all(stays.comes);
-    let changed: BTreeSet<_> = stay.iter().filter(differs).map(|stays| stays.station).collect();
-    changed.len()
+    let mut changed = BTreeSet::new();
+    for ((has, comes), (station, are_more)) in stay {
+        let mut wanted = [0; 4];
+        let groups = bits.0.iter().filter(|(group, _)| is_in(*comes, **group));
+        groups.for_each(|(_, bit)| set(&mut wanted, *bit));
+        if and(*has, looked_at) != wanted {
+            changed.insert(*station);
+            if *are_more {
+                return false;
+            }
+        }
+    }
+    changed.len() <= 1
 }
 
-fn by_members(groups: &BTreeSet<Group>, stay: &BTreeSet<Stays<'_>>, hint: Option<&Bits>, ground: &Ground<'_>) -> Bits {
-    let patterns: BTreeSet<(Groups, &BTreeSet<Group>)> = stay.iter().map(|stays| (stays.has, stays.comes)).collect();
+fn by_members(groups: &BTreeSet<Group>, stay: &Stay, hint: Option<&Bits>, ground: &Ground<'_>) -> Bits {
     let mut free: BTreeSet<u16> = (0..BITS).collect();
     let mut bits = BTreeMap::new();
     let mut others = Vec::new();
     for group in groups {
-        let kept = patterns.iter().fold([u64::MAX; 4], |kept, (has, comes)| {
-            and(
-                kept,
-                if comes.contains(group) {
-                    *has
-                } else {
-                    has.map(|word| !word)
-                },
-            )
+        // The bits that all who are in the group have, and nobody else.
+        let fit = stay.keys().fold([u64::MAX; 4], |fit, (has, comes)| {
+            let fits = if is_in(*comes, *group) {
+                *has
+            } else {
+                has.map(|word| !word)
+            };
+            and(fit, fits)
         });
         let hinted = hint.and_then(|hint| hint.of(*group));
         let candidates = hinted.into_iter().chain([*group]).chain(free.iter().copied());
-        match candidates.into_iter().find(|bit| free.contains(bit) && has(kept, *bit)) {
+        match candidates
+            .into_iter()
+            .find(|bit| free.contains(bit) && is_in(fit, *bit))
+        {
             Some(bit) => {
                 free.remove(&bit);
                 bits.insert(*group, bit);
@@ -183,9 +191,9 @@ fn by_members(groups: &BTreeSet<Group>, stay: &BTreeSet<Stays<'_>>, hint: Option
         }
     }
     let mut used = looked_at(ground.installed);
-    patterns.iter().for_each(|(has, _)| used = or(used, *has));
+    stay.keys().for_each(|(has, _)| used = or(used, *has));
     // Where no bit is left that means nothing, one that does is taken; the domain is closed while it changes its meaning.
-    let (unused, last): (Vec<u16>, Vec<u16>) = free.into_iter().partition(|bit| !has(used, *bit));
+    let (unused, last): (Vec<u16>, Vec<u16>) = free.into_iter().partition(|bit| !is_in(used, *bit));
     bits.extend(others.into_iter().zip(unused.into_iter().chain(last)));
     Bits(bits)
 }
@@ -206,7 +214,7 @@ fn set(bits: &mut Groups, bit: u16) {
     }
 }
 
-fn has(bits: Groups, bit: u16) -> bool {
+fn is_in(bits: Groups, bit: u16) -> bool {
     bits.get(usize::from(bit / 64))
         .is_some_and(|word| word >> (bit % 64) & 1 == 1)
 }

@@ -455,6 +455,18 @@ fn a_group_whose_members_change_gets_a_bit_that_no_rule_looks_at() {
     let one = on(&first, &wanted);
     assert_eq!(one.rules, first.rules, "one station that changes is written in place");
 
+    let denies = Forwarding {
+        default_policy: DefaultPolicy::Deny,
+        ..wanted.clone()
+    };
+    let denying = on(&first, &denies);
+    let bits = |tables: &Tables| tables.neighbours[&neighbour(100, "10.0.0.1", HERE_MAC, 0, 0).0].groups;
+    assert_eq!(
+        and(bits(&denying), looked_at(&first)),
+        [0; 4],
+        "nor do the rules before the default turns"
+    );
+
     group(&mut wanted, "db", [1]);
     let swapped = on(&first, &wanted);
     assert_eq!(
@@ -466,7 +478,7 @@ fn a_group_whose_members_change_gets_a_bit_that_no_rule_looks_at() {
     group(&mut wanted, "web", [1, 3]);
     group(&mut wanted, "db", []);
     let both = on(&first, &wanted);
-    let web = both.neighbours[&neighbour(100, "10.0.0.1", HERE_MAC, 0, 0).0].groups;
+    let web = bits(&both);
     let of_three = both.rules_of(both.domains[&11].egress)[0].subject;
     assert_eq!(web[0], 1 << 1 | 1 << of_three, "group 1 has the members it had");
     assert_eq!(looked_at(&first)[0] >> of_three & 1, 0);

@@ -16,35 +16,54 @@ impl Maps {
     /// in force, less what had to go. `installed` follows. Returns the first such error, any other at once.
     pub(crate) fn obey(&mut self, operations: &[Operation], installed: &mut Installed) -> Result<(), Error> {
         let mut full = Ok(());
-        let mut only_bumps = false;
         for run in operations.chunk_by(|a, b| kind(a) == kind(b)) {
-            let mut left = run;
-            if only_bumps && !matches!(run.first(), Some(Operation::Bump(_))) {
-                continue;
+            match self.all(run, installed) {
+                Err(error @ Error::Full { .. }) => full = full.and(Err(error)),
+                other => other?,
             }
-            while !left.is_empty() {
-                let (done, refused) = match self.run(left, installed) {
-                    Ok(()) => (left.len(), None),
-                    Err(Stopped { done, error }) => (done, Some(error)),
-                };
-                let (did, rest) = left.split_at(done.min(left.len()));
-                did.iter().for_each(|operation| installed.note(operation));
-                left = rest;
-                if let Some(error) = refused {
+            if full.is_err() && run.iter().any(|operation| member(operation).is_some()) {
+                self.give_up(operations, installed)?;
+                break;
+            }
+        }
+        full
+    }
+
+    /// Operations of one kind, also those behind one for which there is no room.
+    fn all(&mut self, run: &[Operation], installed: &mut Installed) -> Result<(), Error> {
+        let mut full = Ok(());
+        let mut left = run;
+        while !left.is_empty() {
+            // Where one found no room, few others do: each is tried by itself.
+            let (some, rest) = left.split_at(if full.is_ok() { left.len() } else { 1 });
+            match self.run(some, installed) {
+                Ok(()) => {
+                    some.iter().for_each(|operation| installed.note(operation));
+                    left = rest;
+                }
+                Err(Stopped { done, error }) => {
+                    let (did, undone) = left.split_at(done.min(left.len()));
+                    did.iter().for_each(|operation| installed.note(operation));
                     if !matches!(error, Error::Full { .. }) {
                         return Err(error);
                     }
                     full = full.and(Err(error));
-                    only_bumps |= rest.first().is_some_and(is_of_a_set);
-                    left = if only_bumps {
-                        &[]
-                    } else {
-                        rest.get(1..).unwrap_or_default()
-                    };
+                    left = undone.get(1..).unwrap_or_default();
                 }
             }
         }
         full
+    }
+
+    /// Removes what was written of sets that nothing refers to yet, and voids what was decided before.
+    fn give_up(&mut self, operations: &[Operation], installed: &mut Installed) -> Result<(), Error> {
+        let removals: Vec<_> = operations.iter().filter_map(member).map(Operation::Remove).collect();
+        let bumps = operations.iter().filter(|o| matches!(o, Operation::Bump(_))).copied();
+        let both: Vec<_> = removals.into_iter().chain(bumps).collect();
+        for run in both.chunk_by(|a, b| kind(a) == kind(b)) {
+            self.all(run, installed)?;
+        }
+        Ok(())
     }
 
     /// Operations of one kind.
@@ -164,10 +183,12 @@ fn kind(operation: &Operation) -> impl PartialEq + use<> {
     }
 }
 
-/// What refers to a set takes it for whole.
-fn is_of_a_set(operation: &Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Put(Entry::Rule(..) | Entry::Route(..) | Entry::Hop(..))
-    )
+/// The member of a set that an operation writes. What refers to a set takes it for whole.
+fn member(operation: &Operation) -> Option<Key> {
+    match operation {
+        Operation::Put(Entry::Rule(key, _)) => Some(Key::Rule(*key)),
+        Operation::Put(Entry::Route(key, _)) => Some(Key::Route(*key)),
+        Operation::Put(Entry::Hop(key, _)) => Some(Key::Hop(*key)),
+        _ => None,
+    }
 }

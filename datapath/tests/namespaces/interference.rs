@@ -2,9 +2,9 @@
 
 use datapath::{Error, PortState};
 use overlay::fact::Binding;
-use overlay::forwarding::{Port, Segment};
+use overlay::forwarding::{Action, Direction, Port, Protocol, Segment};
 
-use crate::lab::{Host, Namespace, Workload, domain, eventually, label, privileged, two_hosts, vni};
+use crate::lab::{Host, Namespace, Workload, domain, dropped, eventually, label, privileged, rule, two_hosts, vni};
 
 fn name(state: &PortState) -> &str {
     match state {
@@ -126,6 +126,40 @@ fn a_full_map_is_told_and_all_else_is_programmed() {
     }
     a.program(&fits);
     assert!(!web.pings("10.0.0.2", 56) && !db.has_link("eth0"));
+}
+
+#[test]
+fn rules_that_have_no_room_leave_those_in_force() {
+    if !privileged("rules_that_have_no_room_leave_those_in_force") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let (web, db, more) = (Namespace::new("web"), Namespace::new("db"), Namespace::new("more"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+        &Workload::in_namespace("more", 3, &a, &more),
+    ];
+    let of = |action| rule("policy", Direction::Ingress, Protocol::Icmp(None, None), action);
+    let mut denies = domain("red", 100, &workloads[..2], &a, &[&b]);
+    denies.rules = vec![of(Action::Deny)];
+    a.program(&denies);
+    let mut allows = domain("red", 100, &workloads, &a, &[&b]);
+    // More than the map holds.
+    allows.rules = vec![of(Action::Audit); 262_144];
+    for _ in 0..2 {
+        let refused = a.try_apply(&allows);
+        assert!(matches!(refused, Err(Error::Full { table: "RULES" })), "{refused:?}");
+        let before = dropped(&a, "policy");
+        assert!(!web.pings("10.0.0.2", 56), "rules that are not all there are in force");
+        assert!(dropped(&a, "policy") > before, "{:?}", a.drops());
+        assert!(!more.pings("10.0.0.1", 56), "it came without its rules");
+    }
+    allows.rules.truncate(10);
+    a.program(&allows);
+    eventually("web reaches db", || web.pings("10.0.0.2", 56));
+    assert!(more.pings("10.0.0.1", 56));
+    assert_eq!(a.program(&allows).operations, 0);
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use datapath::PortState;
 use membership::id::NodeId;
+use overlay::forwarding::{Action, Direction, Forwarding, Protocol};
+use overlay::object::domain::DefaultPolicy;
 
-use crate::lab::{Host, Namespace, Workload, domain, eventually, privileged, two_hosts};
+use crate::lab::{Host, Namespace, Workload, domain, eventually, privileged, rule, two_hosts};
 
 /// Where a child process finds what to do: namespaces of the hosts and workloads, node ids of the hosts.
 const TASK: &str = "FABRIC_TEST_APPLY";
@@ -36,7 +38,14 @@ fn process_that_applies_for_ever() {
     let namespaces = [word(), word(), word()].map(Namespace::of_another);
     a.open();
     let [web, far, db] = &workloads(&a, &b, namespaces.each_ref());
-    let wanted = [&[web, far, db][..], &[web, far]].map(|some| domain("red", 100, some, &a, &[&b]));
+    let [all, some] = [&[web, far, db][..], &[web, far]].map(|some| domain("red", 100, some, &a, &[&b]));
+    let allow = |direction| rule("allow", direction, Protocol::Any, Action::Allow);
+    let ruled = Forwarding {
+        default_policy: DefaultPolicy::Deny,
+        rules: vec![allow(Direction::Ingress), allow(Direction::Egress)],
+        ..some.clone()
+    };
+    let wanted = [all, some, ruled];
     loop {
         for one in &wanted {
             a.program(one);

@@ -13,7 +13,7 @@ use datapath::{Applied, AuditCount, Config, Datapath, DropCount, Error, PortStat
 use membership::id::NodeId;
 use nix::sched::{CloneFlags, setns};
 use overlay::fact::{Binding, Vtep};
-use overlay::forwarding::{Forwarding, Place, Port, Segment, Station};
+use overlay::forwarding::{Action, Direction, Forwarding, Peer, Place, Port, Protocol, Rule, Segment, Station};
 use overlay::name::{DomainName, EndpointName, Mac, Vni};
 use overlay::object::domain::{DefaultPolicy, Encapsulation};
 
@@ -520,6 +520,21 @@ pub(crate) fn domain(name: &str, number: u32, workloads: &[&Workload], host: &Ho
 /// RFC 4291 appendix A.
 fn link_local([a, b, c, d, e, f]: [u8; 6]) -> IpAddr {
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]).into()
+}
+
+/// A rule for every endpoint and whoever it speaks with.
+pub(crate) fn rule(policy: &str, direction: Direction, protocol: Protocol, action: Action) -> Rule {
+    Rule {
+        policy: label(policy),
+        number: 0,
+        version: 0,
+        versions: 1,
+        direction,
+        subject: None,
+        peer: Peer::Any,
+        protocol,
+        action,
+    }
 }
 
 /// Packets counted under a reason.

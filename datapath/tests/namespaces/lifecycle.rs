@@ -260,7 +260,7 @@ fn maps_of_another_shape_under_our_version_are_replaced() {
     a.kill();
     let ports = a.pins().join("v2/maps/PORTS");
     std::fs::remove_file(&ports).expect("pins can be removed");
-    aya::maps::HashMap::<_, u32, u32>::create(1, 0)
+    HashMap::<_, u32, u32>::create(1, 0)
         .expect("a map")
         .pin(&ports)
         .expect("it can be pinned");

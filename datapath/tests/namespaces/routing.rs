@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use overlay::fact::Binding;
-use overlay::forwarding::{Action, Direction, Forwarding, Peer, Protocol, Route, Router, Rule};
+use overlay::forwarding::{Action, Direction, Forwarding, Protocol, Route, Router};
 use overlay::name::{Mac, NetworkName};
 use overlay::object::domain::DefaultPolicy;
 
-use crate::lab::{Host, Namespace, Workload, domain, dropped, eventually, label, privileged, two_hosts};
+use crate::lab::{Host, Namespace, Workload, domain, dropped, eventually, label, privileged, rule, two_hosts};
 
 const NEAR: u32 = 100;
 const FAR: u32 = 101;
@@ -78,20 +78,6 @@ fn add_router(wanted: &mut Forwarding) {
         port.gateways = gateways(port.network == far).into();
     }
     wanted.routers.insert(label("gw"), router);
-}
-
-fn rule(policy: &str, direction: Direction, protocol: Protocol, action: Action) -> Rule {
-    Rule {
-        policy: label(policy),
-        number: 0,
-        version: 0,
-        versions: 1,
-        direction,
-        subject: None,
-        peer: Peer::Any,
-        protocol,
-        action,
-    }
 }
 
 #[test]
