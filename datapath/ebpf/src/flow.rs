@@ -43,11 +43,14 @@ fn current(flow: &Flow) -> bool {
     changed == 0
 }
 
-/// Remembers the walk's decision, if packets of the flow may use it.
+/// Remembers the walk's decision, if packets of the flow may use it. What turned the connection to another state makes
+/// the flow's next packet take the slow path: it may be the one that turns it further.
 #[inline(always)]
 pub fn remember(walk: &Walk) {
     if walk.cacheable() {
         // Where it fails, the next packet takes the slow path, too.
         let _ = FLOWS.insert(&walk.key, &walk.flow, 0);
+    } else if walk.turns() {
+        let _ = FLOWS.remove(&walk.key);
     }
 }

@@ -159,9 +159,13 @@ impl Walk {
     /// Whether the flags say that a packet like this may find its decision in `FLOWS`.
     #[inline(always)]
     pub fn cacheable(&self) -> bool {
-        let tcp =
-            self.key.protocol != u32::from(protocol::TCP) || self.ip.tcp & FLAGS == datapath_common::connection::ACK;
-        self.cache && tcp && !self.ip.is(IP_FRAGMENT | IP_EXTENDED)
+        self.cache && !self.turns() && !self.ip.is(IP_FRAGMENT | IP_EXTENDED)
+    }
+
+    /// Whether it is a TCP packet that may turn its connection to another state: any but a plain ACK.
+    #[inline(always)]
+    pub fn turns(&self) -> bool {
+        self.key.protocol == u32::from(protocol::TCP) && self.ip.tcp & FLAGS != datapath_common::connection::ACK
     }
 }
 

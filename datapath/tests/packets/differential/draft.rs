@@ -88,15 +88,6 @@ impl Draft {
         .concat()
     }
 
-    /// Whether it is TCP with SYN.
-    pub(crate) fn is_syn(&self) -> bool {
-        match &self.upper {
-            Upper::Tcp { flags, .. } => flags & 2 != 0,
-            Upper::Other(number, _) => *number == 6,
-            Upper::Udp { .. } | Upper::Sctp { .. } | Upper::Icmp { .. } => false,
-        }
-    }
-
     fn protocol(&self) -> u8 {
         match self.upper {
             Upper::Tcp { .. } => 6,

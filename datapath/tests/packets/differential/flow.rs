@@ -22,8 +22,6 @@ pub(crate) struct Sent {
     pub(crate) packet: Vec<u8>,
     /// What was changed in it.
     pub(crate) odd: &'static str,
-    /// Whether it may begin a TCP connection.
-    pub(crate) syn: bool,
     /// How often it is sent again while it is forwarded: most packets of a flow are like the ones before.
     pub(crate) again: usize,
 }
@@ -68,7 +66,6 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
             entrance: Entrance::Port(domain, endpoint),
             packet,
             odd: "neighbours",
-            syn: false,
             again: 0,
         });
     }
@@ -207,12 +204,10 @@ impl<'a> Flow<'a> {
         let (entrance, tunnel) = self.way(dice, reply)?;
         let frame = draft.bytes();
         let packet = tunnel.map_or_else(|| frame.clone(), |tunnel| tunnel.around(&frame));
-        let syn = draft.is_syn();
         Some(Sent {
             entrance,
             packet,
             odd,
-            syn,
             again: 0,
         })
     }
@@ -230,7 +225,6 @@ impl<'a> Flow<'a> {
         let mut sent = self.send(dice, reply, draft, odd)?;
         if dice.percent(20) {
             sent.odd = odd::bytes(dice, &mut sent.packet);
-            sent.syn = true;
         }
         Some(sent)
     }
@@ -241,12 +235,10 @@ impl<'a> Flow<'a> {
         let mut tunnel = tunnel?;
         let odd = odd::tunnel(dice, &mut tunnel);
         let packet = odd::outside(dice, &tunnel, tunnel.around(&draft.bytes()), odd);
-        let syn = draft.is_syn();
         Some(Sent {
             entrance,
             packet,
             odd,
-            syn,
             again: 0,
         })
     }

@@ -218,11 +218,6 @@ impl Programs for Kernel {
             out,
             trace: bench.trace(),
         };
-        if sent.syn {
-            // A connection may begin where another one was whose flows are still remembered: they are to tell theirs at
-            // the next packet, not in up to two seconds.
-            each::<FlowKey, Flow>(bench, "FLOWS", |flow| Some(Flow { told: 0, ..flow }));
-        }
         match seen.agrees(world, sent, verdict) {
             Ok(()) => Ok(seen.trace.fast == 1),
             Err(why) => Err(format!("{why}\nconnections: {:#?}", connections(bench, &sent.packet))),
