@@ -438,3 +438,16 @@ fn a_byte_order_mark_and_windows_line_ends_are_read() {
         assert_eq!(documents[0].object.name.as_str(), "red", "{text:?}");
     }
 }
+
+#[test]
+fn the_manual_of_manifests_has_every_kind() {
+    let manual = include_str!("../../../deploy/examples/fields.yaml");
+    let kinds: Vec<Kind> = parse("fields.yaml", manual)
+        .unwrap()
+        .iter()
+        .map(|document| document.object.kind())
+        .collect();
+    for kind in Kind::ALL {
+        assert!(kinds.contains(&kind), "{kind} is missing");
+    }
+}
