@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use membership::id::Label;
 
-use crate::config::{API_PORT, Address, Config};
+use crate::config::{API_PORT, Address, Config, Kept};
 
 /// The peer that runs on every host of a Fabric cluster.
 #[derive(Debug, Parser)]
@@ -34,9 +34,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Makes a cluster with this host as its first node
-    #[command(
-        after_help = "Example:\n  fabric-node init --cluster-name prod --listen 192.0.2.1\n\nDone already, it says so and exits with 0."
-    )]
+    #[command(after_help = "Example:
+  fabric-node init --cluster-name prod --advertise 192.0.2.1
+
+Kept for `run`, in the data directory: --listen, --advertise, --api, --api-https. A key of the configuration file and a
+flag of `run` win over what was kept. Give --config and --data to every command, or to none.
+Done already, it changes nothing, says so and exits with 0.")]
     Init {
         /// Name of the cluster, for people
         #[arg(long, default_value = "fabric", value_name = "NAME")]
@@ -48,9 +51,12 @@ pub enum Command {
     },
 
     /// Makes this host a node of the cluster that the token is of
-    #[command(
-        after_help = "Example:\n  fabric-node join \"$TOKEN\" --listen 192.0.2.2\n\nMake tokens with `fabricctl token create` on an anchor, by default the first node."
-    )]
+    #[command(after_help = "Example:
+  fabric-node join \"$TOKEN\" --advertise 192.0.2.2
+
+Kept for `run`, in the data directory: --listen, --advertise, --api, --api-https. A key of the configuration file and a
+flag of `run` win over what was kept. Give --config and --data to every command, or to none.
+Make tokens with `fabricctl token create` on an anchor, by default the first node.")]
     Join {
         /// What `fabricctl token create` printed, or - to read it from standard input
         token: String,
@@ -61,6 +67,9 @@ pub enum Command {
     },
 
     /// Runs the node until SIGTERM; packets are forwarded on without it
+    #[command(
+        after_help = "What no flag and no key of the configuration file says is what `init` or `join` was given."
+    )]
     Run {
         /// Where and as whom
         #[command(flatten)]
@@ -79,7 +88,7 @@ pub enum Command {
     Config,
 }
 
-/// Flags that win over the configuration file.
+/// Flags that win over the configuration file. `init` and `join` keep them for `run`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Settings {
     /// Configuration file [default: /etc/fabric/fabric-node.toml, if it is there]
@@ -112,6 +121,28 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What `run` needs of it, for a time when it is not given again. The name is in the node's own record.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        let Self {
+            config: _,
+            data: _,
+            name: _,
+            listen,
+            advertise,
+            api,
+            api_https,
+        } = self;
+        // An init system starts `run` in another directory.
+        let socket = api.clone().map(without_scheme);
+        Kept {
+            listen: *listen,
+            advertise: advertise.clone(),
+            socket: socket.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            https: *api_https,
+        }
+    }
+
     /// The configuration with these flags over it.
     #[must_use]
     pub fn over(self, mut config: Config) -> Config {
@@ -172,6 +203,21 @@ mod tests {
             Some("[::1]:7791")
         );
         assert_eq!(config.underlay.port, 5);
+    }
+
+    #[test]
+    fn what_init_is_given_can_be_kept() {
+        let line = "fabric-node init --name h1 --listen 192.0.2.1 --advertise 192.0.2.9 --advertise ::1 --api unix:a \
+                    --api-https ::1";
+        let cli = Cli::try_parse_from(line.split_whitespace()).expect("understood");
+        let Command::Init { settings, .. } = cli.command else {
+            panic!("not init")
+        };
+        let (kept, config) = (settings.kept(), settings.over(Config::default()));
+        assert_eq!((kept.listen, kept.https), (Some(config.mesh.listen), config.api.https));
+        assert_eq!(kept.advertise, config.mesh.advertise);
+        let socket = kept.socket.expect("given");
+        assert!(socket.is_absolute() && socket.ends_with("a"), "{socket:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The two programs as processes: exit codes, and messages on standard error.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -119,6 +121,97 @@ fn init_twice_says_so_and_a_bad_token_is_wrong_usage() {
     let bad = node(&[&["join", "no-token"], &flags[..]].concat());
     assert_eq!(bad.status.code(), Some(2), "{}", said(&bad));
     assert!(said(&bad).contains("fabricctl token create"), "{}", said(&bad));
+}
+
+#[test]
+fn run_goes_by_what_init_was_given() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (file, data, taken) = (config(dir.path(), ""), at("data"), at("taken"));
+    std::fs::write(&taken, "not a socket").expect("written");
+    let place = ["--config", &file, "--data", &data];
+    let given = ["--listen", "127.0.0.1:1", "--name", "h1", "--api", &taken];
+    let made = node(&[&["init"], &place[..], &given[..]].concat());
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    let kept = std::fs::read_to_string(dir.path().join("data/settings.toml")).expect("kept");
+    assert!(
+        kept.contains("version = 1") && kept.contains("listen = \"127.0.0.1:1\""),
+        "{kept}"
+    );
+    let run = node(&[&["run"], &place[..]].concat());
+    assert_eq!(run.status.code(), Some(1));
+    assert!(said(&run).contains(&taken), "{}", said(&run));
+
+    let told = |output: &Output| String::from_utf8_lossy(&output.stdout).contains("not what it runs with");
+    assert!(
+        !told(&node(&[&["init"], &place[..], &given[..]].concat())),
+        "the same flags"
+    );
+    let other = node(&[&["init"], &place[..], &["--name", "h1", "--listen", "127.0.0.1:2"]].concat());
+    assert!(told(&other), "{other:?}");
+    let after = std::fs::read_to_string(dir.path().join("data/settings.toml")).expect("kept");
+    assert_eq!(kept, after);
+}
+
+/// As the user `nobody`, with a copy of the program that this user may run.
+#[test]
+fn who_is_not_root_is_told_to_be() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let open = std::fs::Permissions::from_mode(0o755);
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), open).expect("opened");
+    let program = dir.path().join("fabric-node");
+    std::fs::copy(env!("CARGO_BIN_EXE_fabric-node"), &program).expect("copied");
+    let (file, at) = (config(dir.path(), ""), |name: &str| {
+        dir.path().join(name).display().to_string()
+    });
+    std::fs::create_dir(at("others")).expect("made");
+    let closed = std::fs::Permissions::from_mode(0o700);
+    std::fs::create_dir(at("closed")).expect("made");
+    std::fs::set_permissions(at("closed"), closed).expect("closed");
+    let flags = ["--config", &file, "--name", "h1", "--listen", "127.0.0.1:1"];
+    for (command, data) in [
+        (&["init"][..], "others"),
+        (&["init"], "closed"),
+        (&["init"], "none"),
+        (&["run"], "closed"),
+        (&["run"], "none"),
+        (&["purge"], "closed"),
+    ] {
+        let mut process = Command::new(&program);
+        process
+            .args(command)
+            .args(flags)
+            .args(["--data", &at(data), "--api", &at("api.sock")]);
+        let output = process.uid(65534).gid(65534).output().expect("runs");
+        assert_eq!(output.status.code(), Some(77), "{command:?} {data}: {}", said(&output));
+        assert!(
+            said(&output).trim_end().ends_with(": run it as root"),
+            "{}",
+            said(&output)
+        );
+        assert_eq!(said(&output).lines().count(), 1, "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_place_in_the_environment_is_no_reason_to_keep_help_back() {
+    for arguments in [&[][..], &["token"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fabricctl"));
+        let output = command
+            .args(arguments)
+            .env("FABRIC_API", "unix:/x")
+            .output()
+            .expect("runs");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains("Usage: fabricctl"), "{}", said(&output));
+        assert!(!said(&output).contains("error:"), "{}", said(&output));
+        let hidden = |line: &str| line.trim_start().starts_with("man ");
+        assert!(!said(&output).lines().any(hidden), "{}", said(&output));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! | `generation` | number of the last start, for gossip |
 //! | `store.redb` | the records |
 //! | `setup.lock` | locked while `init` or `join` is at work |
+//! | `settings.toml` | flags that `init` or `join` was given; the daemon's own |
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};

@@ -358,9 +358,9 @@ pub enum StartError {
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Tokens are made where they can be redeemed.
-    #[error("only an anchor can make tokens; ask one of: {0}")]
-    NotAnchor(String),
+    /// Tokens are made where they can be redeemed: on these nodes.
+    #[error("only an anchor can make tokens")]
+    NotAnchor(Vec<NodeId>),
     /// The disk refused.
     #[error("the token could not be stored: {0}")]
     Store(String),
@@ -404,16 +404,22 @@ pub enum SetupError {
     /// The text is no token.
     #[error("not a join token: {0}; make one with `fabricctl token create` on an anchor")]
     BadToken(String),
-    /// The anchor refused: unknown, used or expired token.
+    /// The anchor refused the token: unknown, used or expired.
     #[error("the cluster refused the token: {0}; make another one with `fabricctl token create`")]
     Refused(String),
+    /// The anchor refused for another reason than the token, which stays good.
+    #[error("the cluster did not let this node in: {0}")]
+    NotLetIn(String),
     /// An address of the token answered, but not as a node of the token's cluster.
     #[error("who answered is not of the token's cluster: {0}; use a token made there with `fabricctl token create`")]
     Stranger(String),
     /// No address of the token answered.
     #[error("none of {0} could be reached: {1}")]
     Unreachable(String, String),
-    /// The disk refused, ….
+    /// A file of the data directory cannot be read or written.
+    #[error("{0}: {1}")]
+    Io(PathBuf, #[source] std::io::Error),
+    /// A file is damaged, another set-up is at work, ….
     #[error("{0}")]
     Other(String),
 }

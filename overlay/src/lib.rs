@@ -16,7 +16,8 @@
 //! | [`forwarding`] | the result: ports, stations, routers, rules, hosts | |
 //! | [`model`] | what becomes of a packet: the specification of the datapath | forwardings |
 //!
-//! `claims` (which claimed addresses count), `ruleset` (rules from policies) and `hash` (numbers from names) serve these.
+//! `claims` (which claimed addresses count), `ruleset` (rules from policies), `hash` (numbers from names) and `near`
+//! (which word was meant) serve these.
 
 pub mod address;
 pub mod admission;
@@ -31,6 +32,7 @@ mod hash;
 pub mod manifest;
 pub mod model;
 pub mod name;
+mod near;
 pub mod object;
 pub mod prefix;
 mod ruleset;

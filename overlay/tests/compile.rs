@@ -60,6 +60,10 @@ fn output(input: &lab::Input) -> String {
     };
     let hosts = input.hosts.keys().map(|host| {
         let forwarding = overlay::compile(&view, lab::node(host));
+        for (name, segment) in &forwarding.networks {
+            let told = overlay::compile::networks(&view);
+            assert_eq!(told.get(name), Some(segment), "what any host tells of it");
+        }
         (Value::from(host.as_str()), Value::from(show(&forwarding)))
     });
     serde_norway::to_string(&Mapping::from_iter(hosts)).unwrap()

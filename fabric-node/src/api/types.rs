@@ -53,8 +53,10 @@ pub struct ClusterStatus {
     pub id: String,
     /// For people.
     pub name: String,
-    /// Nodes that witness exclusive things.
+    /// Ids of the nodes that witness exclusive things.
     pub anchors: Vec<String>,
+    /// Their names, in the same order.
+    pub anchor_names: Vec<String>,
     /// Digest over the cluster's own records: equal on two nodes exactly if they hold the same.
     pub digest: String,
 }
@@ -256,6 +258,12 @@ pub struct ObjectStatus {
     /// Where an endpoint is attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attachment>,
+    /// A network's VXLAN number in force; none where a condition says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vni: Option<u32>,
+    /// A network's MTU in force, in bytes: the interfaces of its workloads have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
     /// Which hosts have it programmed; only in the answer about one object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub programmed: Option<Programmed>,

@@ -9,7 +9,10 @@ use fabric_node::exit::Exit;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = ctl::args::Cli::parse();
+    let cli = match ctl::args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => ctl::usage::end(&error),
+    };
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match ctl::run(cli, &mut out, &mut err).await {
         Ok(()) => Exit::Done.into(),

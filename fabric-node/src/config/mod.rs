@@ -1,7 +1,8 @@
-//! What an operator may set: one TOML file, overridden by flags. Owns the keys, their defaults and the messages about
-//! wrong ones; refuses to look at the host (deriving addresses is [`resolve`]'s, with the host's answers as arguments).
+//! What an operator may set: one TOML file, overridden by flags; beneath both, the flags that `init` or `join` was given
+//! ([`Kept`]). Owns the keys, their defaults and the messages about wrong ones; refuses to look at the host (deriving addresses is [`resolve`]'s, with the host's answers as arguments).
 
 mod address;
+mod kept;
 mod keys;
 pub mod resolve;
 
@@ -13,6 +14,7 @@ use membership::id::Label;
 use serde::Deserialize;
 
 pub use address::Address;
+pub use kept::Kept;
 pub use keys::UnknownKey;
 
 /// UDP port of the mesh.
@@ -182,7 +184,7 @@ impl Default for Log {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there or may not be read.
+    /// The file is not there, or may not be read or written.
     #[error("{path}: {source}")]
     Read {
         /// Which file.
@@ -206,20 +208,36 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+    /// The kept settings are of another format.
+    #[error(
+        "{path} has format {found}, this version reads {known}: run the version that wrote it, or remove the file and \
+         set what it says in /etc/fabric/fabric-node.toml"
+    )]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The one that is read.
+        known: u32,
+    },
 }
 
 impl Config {
-    /// Reads `file`, or the default file, which may be missing.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+    /// Reads `file`, or the default file, which may be missing; for keys it leaves out, what was kept in `data`, or in
+    /// the directory that it names.
+    pub fn load(file: Option<&Path>, data: Option<&Path>) -> Result<Self, ConfigError> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(path, &text),
-            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|source| ConfigError::Read {
                 path: path.to_owned(),
                 source,
-            }),
-        }
+            })?,
+        };
+        let config = Self::parse(path, &text)?;
+        let kept = Kept::read(data.unwrap_or(&config.node.data))?;
+        Ok(kept.beneath(config, &text))
     }
 
     /// Reads the text of `path`.

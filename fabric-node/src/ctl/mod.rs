@@ -1,6 +1,6 @@
 //! `fabricctl`: arguments ([`args`]), the way to a daemon ([`client`] over [`stream`], as an [`identity`]), one function
-//! per command ([`run`]), and how answers look ([`show`], [`tables`], [`specs`], [`problem`]). It holds no state and decides
-//! nothing: the daemon does.
+//! per command ([`run`]), and how answers look ([`show`], [`tables`], [`specs`], [`problem`]); [`usage`] is for who did
+//! not say what to do. It holds no state and decides nothing: the daemon does.
 
 pub mod args;
 mod client;
@@ -14,6 +14,7 @@ mod show;
 mod specs;
 mod stream;
 mod tables;
+pub mod usage;
 mod user;
 mod watch;
 

@@ -10,7 +10,10 @@ use crate::exit::Exit;
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// Nobody listens on the unix socket.
-    #[error("no daemon answers on {0}: start it with `systemctl start fabric-node`, or `fabric-node run`")]
+    #[error(
+        "no daemon answers on {0}: start it with `systemctl start fabric-node`, or `fabric-node run`; on a host that is \
+         not in a cluster yet, first `fabric-node init` or `fabric-node join TOKEN`"
+    )]
     NoDaemon(PathBuf),
     /// The socket may not be opened.
     #[error("you may not use {0}: run as root or as a member of the socket's group")]
@@ -199,6 +202,8 @@ mod tests {
     fn no_daemon_is_one_line_that_says_how_to_start_it() {
         let text = Problem::NoDaemon("/run/fabric/api.sock".into()).text();
         assert_eq!(text.lines().count(), 1);
-        assert!(text.contains("systemctl start fabric-node"));
+        for step in ["systemctl start fabric-node", "fabric-node init", "fabric-node join"] {
+            assert!(text.contains(step), "{text}");
+        }
     }
 }

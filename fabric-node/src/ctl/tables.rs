@@ -131,7 +131,7 @@ pub(super) fn status(status: &Status) -> String {
             humantime::format_duration(std::time::Duration::from_secs(node.uptime_s)).to_string(),
         ),
         ("Cluster", format!("{} ({})", status.cluster.name, status.cluster.id)),
-        ("Anchors", joined(&status.cluster.anchors)),
+        ("Anchors", joined(&status.cluster.anchor_names)),
         (
             "Peers",
             format!("{} live, {} suspect, {} dead", peers.live, peers.suspect, peers.dead),
@@ -297,7 +297,8 @@ fn domain_row(object: &Object) -> Vec<String> {
 
 fn network_row(object: &Object) -> Vec<String> {
     let mut row = vec![object.domain.clone(), object.name.clone()];
-    row.extend(["subnets", "vni", "mtu"].map(|key| value(object, key)));
+    let status = &object.status;
+    row.extend([value(object, "subnets"), number(status.vni), number(status.mtu)]);
     row.push(reasons(&object.status.conditions));
     row
 }
@@ -321,6 +322,11 @@ fn endpoint_row(object: &Object) -> Vec<String> {
     ];
     row.extend([joined(addresses), or_none(host.as_deref()), reasons(conditions)]);
     row
+}
+
+/// A number that is in force; what the spec asks for is not shown for it.
+fn number(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| NONE.to_owned(), |number| number.to_string())
 }
 
 /// A field of the spec in one line.
@@ -363,6 +369,9 @@ pub(super) fn object(object: &Object) -> String {
             .as_ref()
             .map(|at| format!("{} ({}), {}, move {}", at.name, state(at.state), at.binding, at.counter));
         lines.push(("Attached", or_none(at.as_deref())));
+    }
+    if object.kind == "Network" {
+        lines.extend([("VNI", number(status.vni)), ("MTU", number(status.mtu))]);
     }
     if let Some(programmed) = &status.programmed {
         lines.push(("In force", in_force(programmed)));

@@ -60,11 +60,13 @@ fn read(request: &Apply) -> Result<Vec<Document>, ApiError> {
         return Err(invalid(wrong));
     }
     if documents.is_empty() {
-        let message = "there is no object in it".to_owned();
-        return Err(invalid(vec![Detail {
-            message,
+        let sources = request.manifests.iter().map(|manifest| manifest.source.clone());
+        let nothing = |source| Detail {
+            source: Some(source),
+            message: "there is no object in it".to_owned(),
             ..Detail::default()
-        }]));
+        };
+        return Err(invalid(sources.map(nothing).collect()));
     }
     Ok(documents)
 }
@@ -293,6 +295,12 @@ mod tests {
         })
         .expect_err("unknown field");
         assert_eq!(error.details[0].source.as_deref(), Some("objects[0]"));
-        assert_eq!(read(&request("---\n")).expect_err("empty").code, Code::InvalidManifest);
+        let empty = read(&request("---\n")).expect_err("empty");
+        assert_eq!(empty.code, Code::InvalidManifest);
+        assert_eq!(empty.details[0].source.as_deref(), Some("red.yaml"));
+        assert_eq!(
+            read(&Apply::default()).expect_err("nothing").code,
+            Code::InvalidManifest
+        );
     }
 }

@@ -7,7 +7,6 @@ use overlay::admission::{self, DeleteError};
 use overlay::object::Kind;
 
 use super::node::Node;
-use super::objects::missing;
 use crate::api::backend::Author;
 use crate::api::error::{ApiError, Code, Detail};
 use crate::api::types::Deleted;
@@ -46,7 +45,9 @@ pub(super) async fn delete(
 
 fn refusal(error: &DeleteError, domain: &Label) -> ApiError {
     match error {
-        DeleteError::NotFound { kind, name, .. } => missing(*kind, domain, name),
+        DeleteError::NotFound { kind, name, .. } => {
+            ApiError::not_found(format!("there is no {}", shown(*kind, domain, name)))
+        }
         DeleteError::Needed { kind, name, dependants } => {
             let detail = |(kind, name): &(Kind, Label)| Detail {
                 message: shown(*kind, domain, name),
@@ -72,6 +73,23 @@ fn shown(kind: Kind, domain: &Label, name: &Label) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_told_to_create_what_is_to_be_deleted() {
+        let label = |text: &str| text.parse::<Label>().expect("a label");
+        for (kind, name, said) in [
+            (Kind::Domain, "red", "there is no Domain red"),
+            (Kind::Endpoint, "web-1", "there is no Endpoint red/web-1"),
+        ] {
+            let absent = DeleteError::NotFound {
+                domain: label("red"),
+                kind,
+                name: label(name),
+            };
+            let error = refusal(&absent, &label("red"));
+            assert_eq!((error.code, error.message.as_str()), (Code::NotFound, said));
+        }
+    }
 
     #[test]
     fn a_refusal_lists_what_depends() {

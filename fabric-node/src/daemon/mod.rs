@@ -36,7 +36,7 @@ mod wire;
 use std::io::{self, BufRead, Read, Write};
 
 use crate::config::resolve::ResolveError;
-use crate::config::{COMMENTED_DEFAULT, Config, ConfigError};
+use crate::config::{COMMENTED_DEFAULT, Config, ConfigError, Kept};
 use crate::exit::Exit;
 use crate::node_args::{Cli, Command, Settings};
 
@@ -56,19 +56,30 @@ pub struct Failure {
 pub async fn main(cli: Cli, out: &mut impl Write) -> Result<(), Failure> {
     match cli.command {
         Command::Config => Ok(out.write_all(COMMENTED_DEFAULT.as_bytes())?),
-        Command::Init { cluster_name, settings } => setup::init(&start(settings)?, cluster_name, out).await,
-        Command::Join { token, settings } => setup::join(&start(settings)?, &secret(token)?, out).await,
-        Command::Purge { settings } => setup::purge(&start(settings)?, out).await,
-        Command::Run { settings } => run::run(start(settings)?).await,
+        Command::Init { cluster_name, settings } => setup::init(&begin(settings)?, cluster_name, out).await,
+        Command::Join { token, settings } => setup::join(&begin(settings)?, &secret(token)?, out).await,
+        Command::Purge { settings } => setup::purge(&begin(settings)?.config, out).await,
+        Command::Run { settings } => run::run(begin(settings)?.config).await,
     }
 }
 
+/// What a command was told.
+struct Told {
+    /// All of it: flags over the file over what was kept.
+    config: Config,
+    /// The same without flags: what a later `run` goes by.
+    later: Config,
+    /// The flags that a later `run` needs.
+    flags: Kept,
+}
+
 /// Configuration and logging.
-fn start(settings: Settings) -> Result<Config, Failure> {
-    let file = Config::load(settings.config.as_deref())?;
-    let config = settings.over(file);
+fn begin(settings: Settings) -> Result<Told, Failure> {
+    let later = Config::load(settings.config.as_deref(), settings.data.as_deref())?;
+    let flags = settings.kept();
+    let config = settings.over(later.clone());
     logs::start(&config.log).map_err(|error| Failure::new(Exit::Usage, error))?;
-    Ok(config)
+    Ok(Told { config, later, flags })
 }
 
 /// The token itself, or what standard input says: arguments can be read by every user of the host.
@@ -99,10 +110,30 @@ impl Failure {
         }
     }
 
-    fn datapath(error: datapath::Error) -> Self {
-        let root = nix::unistd::geteuid().is_root();
-        Self::new(if root { Exit::Refused } else { Exit::Permission }, chain(&error))
+    /// The system said no, as told by `message`.
+    fn io(cause: &io::Error, message: String) -> Self {
+        match cause.kind() {
+            io::ErrorKind::PermissionDenied => Self::denied(message),
+            _ => Self::new(Exit::Refused, message),
+        }
     }
+
+    /// The user may not; who is root already finds out elsewhere why.
+    fn denied(message: String) -> Self {
+        let hint = if is_root() { "" } else { ": run it as root" };
+        Self::new(Exit::Permission, message + hint)
+    }
+
+    fn datapath(error: datapath::Error) -> Self {
+        match is_root() {
+            true => Self::new(Exit::Refused, chain(&error)),
+            false => Self::denied(chain(&error)),
+        }
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
 /// An error with its causes.
@@ -121,11 +152,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        let exit = match &error {
-            ConfigError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
-            ConfigError::Read { .. } | ConfigError::Unknown { .. } | ConfigError::Invalid { .. } => Exit::Usage,
-        };
-        Self::new(exit, error.to_string())
+        match &error {
+            ConfigError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Self::denied(error.to_string())
+            }
+            ConfigError::Read { .. }
+            | ConfigError::Unknown { .. }
+            | ConfigError::Invalid { .. }
+            | ConfigError::Version { .. } => Self::new(Exit::Usage, error.to_string()),
+        }
     }
 }
 

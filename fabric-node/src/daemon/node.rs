@@ -1,9 +1,10 @@
 //! The running node as the API sees it: one [`Backend`] that hands each request to the file that does it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use membership::id::Label;
+use membership::id::{Label, NodeId};
 use membership::service::{Membership, TokenError};
 use overlay::object::Kind;
 use tokio::sync::Mutex;
@@ -114,7 +115,8 @@ impl Backend for Node {
     async fn token(&self, author: &Author, request: TokenRequest) -> Result<Token, ApiError> {
         let ttl = std::time::Duration::from_secs(request.ttl_s);
         tracing::info!(author = %author, uses = request.uses, ttl_s = request.ttl_s, "a join token is made");
-        let token = self.membership.create_token(request.uses, ttl).await?;
+        let made = self.membership.create_token(request.uses, ttl).await;
+        let token = made.map_err(|error| no_token(&error, &self.sight.names()))?;
         Ok(Token { token })
     }
 
@@ -134,12 +136,35 @@ impl From<AskError> for ApiError {
     }
 }
 
-impl From<TokenError> for ApiError {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::NotAnchor(_) => Self::refused(error.to_string()),
-            TokenError::Store(_) => Self::internal(error.to_string()),
-            TokenError::Invalid(_) => Self::bad_request(error.to_string()),
+fn no_token(error: &TokenError, names: &BTreeMap<NodeId, Label>) -> ApiError {
+    match error {
+        TokenError::NotAnchor(anchors) => {
+            let anchors = called(anchors, names).join(", ");
+            ApiError::refused(format!("{error}: run it on the host of {anchors}"))
         }
+        TokenError::Store(_) => ApiError::internal(error.to_string()),
+        TokenError::Invalid(_) => ApiError::bad_request(error.to_string()),
+    }
+}
+
+/// The names of nodes; the id of one whose name is not known here.
+pub(super) fn called(nodes: &[NodeId], names: &BTreeMap<NodeId, Label>) -> Vec<String> {
+    let name = |node: &NodeId| names.get(node).map_or_else(|| node.to_string(), ToString::to_string);
+    nodes.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_makes_tokens_is_told_by_name() {
+        let (known, unknown) = (NodeId::of_key(&[1; 32]), NodeId::of_key(&[2; 32]));
+        let names = [(known, "h1".parse().expect("a label"))].into();
+        let error = no_token(&TokenError::NotAnchor(vec![known, unknown]), &names);
+        assert_eq!(
+            error.message,
+            format!("only an anchor can make tokens: run it on the host of h1, {unknown}")
+        );
     }
 }

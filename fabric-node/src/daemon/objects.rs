@@ -8,6 +8,8 @@ use membership::id::{Label, NodeId, Scope};
 use membership::record::{Fact, Key};
 use membership::replica::Siblings;
 use membership::service::{Mark, Member};
+use overlay::compile::networks;
+use overlay::forwarding::Segment;
 use overlay::object::{Kind, Spec};
 use overlay::view::View;
 use time::OffsetDateTime;
@@ -126,20 +128,30 @@ impl<'a> Reader<'a> {
 
     fn objects(&self, domain: &Label, view: &View, kind: Kind, only: Option<&Label>) -> Vec<Object> {
         let scope = Scope::Domain(domain.clone());
+        let segments = match kind {
+            Kind::Network => networks(view),
+            Kind::Domain | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy => BTreeMap::new(),
+        };
         self.node.membership.read(|replica| {
             let object = |(key, versions): (&Key, &Siblings)| {
                 let (found, name) = Kind::of_key(key)?;
                 if found != kind || only.is_some_and(|only| *only != name) {
                     return None;
                 }
-                self.object(view, kind, &name, versions)
+                self.object(view, (kind, &name), versions, segments.get(&name))
             };
             replica.intents(&scope).filter_map(object).collect()
         })
     }
 
-    /// None for a deleted object.
-    fn object(&self, view: &View, kind: Kind, name: &Label, versions: &Siblings) -> Option<Object> {
+    /// `segment` is a network's. None for a deleted object.
+    fn object(
+        &self,
+        view: &View,
+        (kind, name): (Kind, &Label),
+        versions: &Siblings,
+        segment: Option<&Segment>,
+    ) -> Option<Object> {
         let shown = versions.shown();
         let body = shown.body.as_ref()?;
         let spec = match Spec::decode(kind, body) {
@@ -159,6 +171,8 @@ impl<'a> Reader<'a> {
                 .map(|ip| ip.to_string())
                 .collect(),
             attachment: attachment.map(|(node, said)| self.attachment(*node, said)),
+            vni: segment.map(|segment| segment.vni.get()),
+            mtu: segment.map(|segment| segment.mtu),
             programmed: None,
         };
         Some(Object {

@@ -9,7 +9,7 @@ use membership::service::{Liveness, Member};
 use overlay::cluster::Cluster;
 
 use super::force::{Force, InForce};
-use super::node::Node;
+use super::node::{Node, called};
 use super::reconcile::waiting;
 use super::seen::Sight;
 use crate::api::types::{
@@ -34,6 +34,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
             id: cluster.id.to_string(),
             name: cluster.name.to_string(),
             anchors: cluster.anchors.nodes.iter().map(ToString::to_string).collect(),
+            anchor_names: called(&cluster.anchors.nodes, &node.sight.names()),
             digest: node.sight.root(&Scope::System).to_string(),
         },
         peers: counts(&peers),

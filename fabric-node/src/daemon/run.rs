@@ -223,29 +223,23 @@ fn handler(waiter: Arc<OnceLock<Waiter>>) -> CallHandler {
 
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
-        let exit = match &error {
-            ServeError::Io { source, .. } | ServeError::Address { source, .. }
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                Exit::Permission
+        match &error {
+            ServeError::Io { source, .. } | ServeError::Address { source, .. } => Self::io(source, error.to_string()),
+            ServeError::NoGroup(_) => Self::new(Exit::Usage, error.to_string()),
+            ServeError::Tls(_) | ServeError::InUse(_) | ServeError::NotASocket(_) => {
+                Self::new(Exit::Refused, error.to_string())
             }
-            ServeError::NoGroup(_) => Exit::Usage,
-            ServeError::Io { .. }
-            | ServeError::Address { .. }
-            | ServeError::Tls(_)
-            | ServeError::InUse(_)
-            | ServeError::NotASocket(_) => Exit::Refused,
-        };
-        Self::new(exit, error.to_string())
+        }
     }
 }
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let exit = match &error {
-            StartError::Io(_, cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
-            _ => Exit::Refused,
-        };
-        Self::new(exit, error.to_string())
+        match &error {
+            StartError::Io(_, cause) => Self::io(cause, error.to_string()),
+            StartError::NoNode(_) | StartError::InUse(_) | StartError::Cloned(_) | StartError::Other(_) => {
+                Self::new(Exit::Refused, error.to_string())
+            }
+        }
     }
 }

@@ -6,34 +6,49 @@ use std::path::Path;
 use membership::id::{Label, NodeId};
 use membership::service::{self, Outcome, SetupError, StartError};
 
-use super::Failure;
-use super::host;
-use crate::config::Config;
+use super::{Failure, Told, host};
+use crate::config::{Config, DEFAULT_FILE};
 use crate::exit::Exit;
 
 /// Makes a cluster.
-pub(super) async fn init(config: &Config, cluster_name: Label, out: &mut impl Write) -> Result<(), Failure> {
+pub(super) async fn init(told: &Told, cluster_name: Label, out: &mut impl Write) -> Result<(), Failure> {
     let host = host::read();
-    let name = config.node_name(&host)?;
-    let outcome = service::init(&membership_config(config, &host)?, name, cluster_name).await?;
+    let name = told.config.node_name(&host)?;
+    let outcome = service::init(&membership_config(&told.config, &host)?, name, cluster_name).await?;
     tell(out, &outcome, "made cluster")?;
-    if matches!(outcome, Outcome::Made { .. }) {
-        writeln!(
-            out,
-            "next: start the node (`systemctl start fabric-node`), then make tokens for others with `fabricctl token create`"
-        )?;
-    }
-    Ok(())
+    let next =
+        "start the node (`systemctl start fabric-node`), then make tokens for others with `fabricctl token create`";
+    remember(told, &outcome, next, out)
 }
 
 /// Joins a cluster.
-pub(super) async fn join(config: &Config, token: &str, out: &mut impl Write) -> Result<(), Failure> {
+pub(super) async fn join(told: &Told, token: &str, out: &mut impl Write) -> Result<(), Failure> {
     let host = host::read();
-    let name = config.node_name(&host)?;
-    let outcome = service::join(&membership_config(config, &host)?, name, token).await?;
+    let name = told.config.node_name(&host)?;
+    let outcome = service::join(&membership_config(&told.config, &host)?, name, token).await?;
     tell(out, &outcome, "joined cluster")?;
-    if matches!(outcome, Outcome::Made { .. }) {
-        writeln!(out, "next: start the node (`systemctl start fabric-node`)")?;
+    remember(told, &outcome, "start the node (`systemctl start fabric-node`)", out)
+}
+
+/// Keeps the flags for `run`. A node that was there keeps what it has; that other flags were given must not go unsaid.
+fn remember(told: &Told, outcome: &Outcome, next: &str, out: &mut impl Write) -> Result<(), Failure> {
+    match outcome {
+        Outcome::Made { .. } => {
+            told.flags.write(&told.config.node.data).map_err(|error| {
+                let message = format!(
+                    "the node was made, but the flags could not be kept for `run`: {error}; set them in {DEFAULT_FILE}"
+                );
+                Failure::new(Exit::Refused, message)
+            })?;
+            writeln!(out, "next: {next}")?;
+        }
+        Outcome::Already { .. } if told.config.mesh != told.later.mesh || told.config.api != told.later.api => {
+            writeln!(
+                out,
+                "the flags given here are not what it runs with: to change that, set them in {DEFAULT_FILE}"
+            )?;
+        }
+        Outcome::Already { .. } => {}
     }
     Ok(())
 }
@@ -104,8 +119,10 @@ fn tell(out: &mut impl Write, outcome: &Outcome, made: &str) -> std::io::Result<
 impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         let exit = match &error {
+            SetupError::Io(_, cause) => return Self::io(cause, error.to_string()),
             SetupError::OtherCluster { .. }
             | SetupError::Refused(_)
+            | SetupError::NotLetIn(_)
             | SetupError::Stranger(_)
             | SetupError::Other(_) => Exit::Refused,
             SetupError::BadToken(_) => Exit::Usage,

@@ -8,7 +8,7 @@ use membership::service::UserError;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::node::Node;
+use super::node::{Node, called};
 use crate::api::error::ApiError;
 use crate::api::types::{UserCertificate, UserRequest};
 
@@ -32,12 +32,7 @@ pub(super) fn issue(node: &Node, name: &Label, request: &UserRequest) -> Result<
 }
 
 fn elsewhere(node: &Node, anchors: &[NodeId]) -> ApiError {
-    let names = node.sight.names();
-    let anchors = anchors.iter().map(|id| match names.get(id) {
-        Some(name) => format!("{name} ({id})"),
-        None => id.to_string(),
-    });
-    let anchors = anchors.collect::<Vec<_>>().join(", ");
+    let anchors = called(anchors, &node.sight.names()).join(", ");
     ApiError::refused(format!(
         "this node does not hold the cluster's CA key: run it on the host of {anchors}"
     ))

@@ -55,6 +55,25 @@ pub(crate) fn endpoint(name: &str, attached: bool) -> Object {
             addresses: vec![text("10.0.0.5"), text("fd00::5")],
             attachment: attached.then_some(attachment),
             programmed: None,
+            ..ObjectStatus::default()
+        },
+    }
+}
+
+/// A network of domain red whose number and MTU nobody set.
+fn network() -> Object {
+    Object {
+        kind: text("Network"),
+        domain: text("red"),
+        name: text("lan"),
+        spec: serde_json::json!({"subnets": ["10.0.0.0/24", "fd00::/64"]}),
+        status: ObjectStatus {
+            stamp: text("2026-01-02T03:04:05Z"),
+            author: text("root@h1"),
+            versions: 1,
+            vni: Some(4711),
+            mtu: Some(1430),
+            ..ObjectStatus::default()
         },
     }
 }
@@ -151,6 +170,7 @@ impl Backend for Fleet {
                 id: "0".repeat(32),
                 name: text("fabric"),
                 anchors: vec![text("aaaaaaaaaaaa")],
+                anchor_names: vec![text("h1")],
                 digest: "cd".repeat(32),
             },
             peers: PeerCounts {
@@ -208,9 +228,10 @@ impl Backend for Fleet {
         self.note(format!("list {kind} {domain:?}"));
         match kind {
             Kind::Endpoint => Ok(vec![endpoint("web-1", true), endpoint("web-2", false)]),
+            Kind::Network => Ok(vec![network()]),
             Kind::Router => Ok(vec![router("core")]),
             Kind::SecurityPolicy => Ok(vec![policy("web")]),
-            Kind::Domain | Kind::Network => Ok(vec![]),
+            Kind::Domain => Ok(vec![]),
         }
     }
 

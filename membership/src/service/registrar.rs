@@ -29,8 +29,7 @@ pub(super) const CELL_MAX: usize = 800;
 pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<String, TokenError> {
     let cluster = state.roster().cluster().clone();
     let Some(authority) = authority(state, &cluster) else {
-        let anchors: Vec<_> = cluster.anchors.nodes.iter().map(ToString::to_string).collect();
-        return Err(TokenError::NotAnchor(anchors.join(", ")));
+        return Err(TokenError::NotAnchor(cluster.anchors.nodes));
     };
     let (id, secret) = (TokenId(rand::random()), Secret(rand::random()));
     let own = state.own();

@@ -4,7 +4,7 @@ use super::{Config, Outcome, SetupError};
 use crate::home::{AuthorityFiles, Bootstrap, Home, HomeError, Manifest, NodeFiles};
 use crate::id::{ClusterId, Label};
 use crate::identity::{self, NodeKey};
-use crate::join::{self, JoinError};
+use crate::join::{self, Denied, JoinError};
 use crate::node::{Anchors, Cluster};
 use crate::pki::{Authority, PkiError};
 use crate::token::Token;
@@ -12,7 +12,10 @@ use crate::wallclock;
 
 impl From<HomeError> for SetupError {
     fn from(error: HomeError) -> Self {
-        Self::Other(error.to_string())
+        match error {
+            HomeError::Io(path, error) => Self::Io(path, error),
+            other => Self::Other(other.to_string()),
+        }
     }
 }
 
@@ -109,7 +112,8 @@ fn already(config: &Config, home: &Home, manifest: &Manifest, same: bool) -> Res
 
 fn refused(token: &Token, error: JoinError) -> SetupError {
     match error {
-        JoinError::Denied(denied) => SetupError::Refused(denied.to_string()),
+        JoinError::Denied(Denied::Token(refusal)) => SetupError::Refused(refusal.to_string()),
+        JoinError::Denied(denied) => SetupError::NotLetIn(denied.to_string()),
         JoinError::Unreachable(why) => {
             let seeds: Vec<_> = token.seeds.iter().map(ToString::to_string).collect();
             SetupError::Unreachable(seeds.join(", "), why)

@@ -8,7 +8,7 @@ use membership::id::ClusterId;
 use membership::identity::NodeKey;
 use membership::pki::{self, Authority};
 use membership::service::{
-    Liveness, Membership, Outcome, SetupError, StartError, UserError, hold, init, join, node_of,
+    Liveness, Membership, Outcome, SetupError, StartError, TokenError, UserError, hold, init, join, node_of,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, VarInt};
@@ -23,7 +23,7 @@ fn now() -> Duration {
 
 async fn refused(host: &Host, name: &str, token: &str) -> String {
     match join(&host.config, label(name), token).await {
-        Err(error @ SetupError::Refused(_)) => error.to_string(),
+        Err(error @ (SetupError::Refused(_) | SetupError::NotLetIn(_))) => error.to_string(),
         other => panic!("it must be refused: {other:?}"),
     }
 }
@@ -80,6 +80,10 @@ async fn a_living_nodes_name_is_taken() {
     let two = Host::new();
     let why = refused(&two, "one", &token).await;
     assert!(why.contains("--name"), "{why}");
+    assert!(
+        !why.contains("fabricctl token create"),
+        "the token is still good: {why}"
+    );
     join(&two.config, label("two"), &token)
         .await
         .expect("the token was not spent");
@@ -280,6 +284,8 @@ async fn only_an_anchor_makes_users() {
     let (key, name) = (NodeKey::generate(), label("alice"));
     let request = pki::request::make(&key, &name).unwrap();
     let minute = Duration::from_secs(60);
+    let token = b.create_token(1, Duration::from_secs(60)).await;
+    assert!(matches!(token, Err(TokenError::NotAnchor(nodes)) if nodes == [a.id()]));
     let elsewhere = b.issue_user(&name, &request, minute);
     assert!(matches!(elsewhere, Err(UserError::NotAnchor(nodes)) if nodes == [a.id()]));
     assert!(matches!(

@@ -59,6 +59,12 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
     }
 }
 
+/// The networks that are in force on every host that has a port in them, each with its number and MTU.
+#[must_use]
+pub fn networks(view: &View) -> BTreeMap<NetworkName, Segment> {
+    segments::in_force(view, &mut Report::default()).in_force
+}
+
 fn ports(
     admitted: &BTreeMap<EndpointName, Admitted<'_>>,
     segments: &Segments,

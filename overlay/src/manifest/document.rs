@@ -9,6 +9,7 @@ use membership::id::Label;
 
 use super::Cause;
 use super::locate::{self, Step};
+use crate::near;
 use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Object, RouterSpec, SecurityPolicySpec, Spec};
 
 /// Why a document is no object, and the way to the field. `line` is the parser's, which may be that of a list or map
@@ -161,16 +162,11 @@ fn cause(message: String) -> Cause {
     let Some((given, known)) = unknown_field(&message) else {
         return Cause::Value(message);
     };
-    let nearest = known.iter().map(|name| {
-        (
-            strsim::damerau_levenshtein(&given.to_lowercase(), &name.to_lowercase()),
-            name,
-        )
-    });
-    let nearest = nearest.min().map(|(_, name)| (*name).to_owned());
+    let nearest = near::nearest(given, known.iter().copied());
     Cause::UnknownField {
         given: given.to_owned(),
-        nearest,
+        nearest: nearest.map(str::to_owned),
+        known: known.into_iter().map(str::to_owned).collect(),
     }
 }
 

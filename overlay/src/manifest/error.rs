@@ -88,12 +88,14 @@ pub enum Cause {
     #[error("{0}")]
     Syntax(String),
     /// A field that no object of the kind has.
-    #[error("there is no field `{given}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    #[error("there is no field `{given}`; {}", meant(nearest.as_deref(), known))]
     UnknownField {
         /// As written.
         given: String,
-        /// The known one that is most like it.
+        /// The known one that is most like it, if one is near.
         nearest: Option<String>,
+        /// All that are known there.
+        known: Vec<String>,
     },
     /// No such kind.
     #[error(transparent)]
@@ -110,4 +112,11 @@ pub enum Cause {
     /// A kind's name in another spelling than manifests use.
     #[error("write the kind as {0}")]
     KindSpelling(Kind),
+}
+
+fn meant(nearest: Option<&str>, known: &[String]) -> String {
+    match nearest {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("the fields there are `{}`", known.join("`, `")),
+    }
 }

@@ -137,7 +137,14 @@ fn errors_name_file_document_line_and_field() {
             format!("{network}  subnet: []\n"),
             "demo.yaml: document 1, line 5: spec.subnet: there is no field `subnet`; did you mean `subnets`?",
         ),
-        (format!("{endpoint}  default_policy: []\n"), "did you mean `"),
+        (
+            format!("{endpoint}  default_policy: []\n"),
+            "demo.yaml: document 1, line 6: spec.default_policy: there is no field `default_policy`; the fields there are `",
+        ),
+        (
+            format!("apiVersion: v1\n{network}  subnets: []\n"),
+            "demo.yaml: document 1, line 1: apiVersion: there is no field `apiVersion`; the fields there are `kind`, `domain`, `name`, `spec`",
+        ),
         (
             "kind: Domain\nNAME: red\n".to_owned(),
             "demo.yaml: document 1, line 2: NAME: there is no field `NAME`; did you mean `name`?",

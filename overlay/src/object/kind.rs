@@ -7,6 +7,8 @@ use membership::id::Label;
 use membership::record::Key;
 use serde::{Deserialize, Serialize};
 
+use crate::near;
+
 /// The kinds of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
@@ -24,12 +26,12 @@ pub enum Kind {
 
 /// The text names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no kind {given:?}; did you mean {nearest}? (kinds are {kinds})", kinds = Kind::ALL.map(Kind::as_str).join(", "))]
+#[error("there is no kind {given:?}; {}kinds are {kinds}", meant(*nearest), kinds = Kind::ALL.map(Kind::as_str).join(", "))]
 pub struct UnknownKind {
     /// As written.
     pub given: String,
-    /// The kind whose name is most like it.
-    pub nearest: Kind,
+    /// The kind whose name is most like it, if one is near.
+    pub nearest: Option<Kind>,
 }
 
 impl Kind {
@@ -86,21 +88,21 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
         let typed = text.to_ascii_lowercase();
-        let distance = |kind: &Self| {
-            let singular = strsim::damerau_levenshtein(&typed, &kind.as_str().to_ascii_lowercase());
-            singular.min(strsim::damerau_levenshtein(&typed, kind.plural()))
+        let called = |name: &str| {
+            Self::ALL
+                .into_iter()
+                .find(|kind| kind.as_str().eq_ignore_ascii_case(name) || kind.plural() == name)
         };
-        // `ALL` is not empty; the default is never taken.
-        let nearest = Self::ALL.into_iter().min_by_key(distance).unwrap_or(Self::Domain);
-        if distance(&nearest) == 0 {
-            Ok(nearest)
-        } else {
-            Err(UnknownKind {
-                given: text.to_owned(),
-                nearest,
-            })
-        }
+        let words = Self::ALL.into_iter().flat_map(|kind| [kind.as_str(), kind.plural()]);
+        called(&typed).ok_or_else(|| UnknownKind {
+            given: text.to_owned(),
+            nearest: near::nearest(&typed, words).and_then(|word| called(&word.to_ascii_lowercase())),
+        })
     }
+}
+
+fn meant(nearest: Option<Kind>) -> String {
+    nearest.map(|kind| format!("did you mean {kind}? ")).unwrap_or_default()
 }
 
 impl fmt::Display for Kind {
@@ -129,9 +131,15 @@ mod tests {
             error,
             UnknownKind {
                 given: "Endpiont".to_owned(),
-                nearest: Kind::Endpoint
+                nearest: Some(Kind::Endpoint)
             }
         );
+        assert!(
+            error.to_string().contains("; did you mean Endpoint? kinds are"),
+            "{error}"
+        );
+        let error = "Deployment".parse::<Kind>().unwrap_err().to_string();
+        assert!(!error.contains("did you mean"), "{error}");
     }
 
     #[test]
