@@ -19,6 +19,8 @@
 mod bumps;
 mod groups;
 #[cfg(test)]
+mod sketch;
+#[cfg(test)]
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 //! installed of the domain are given. What is installed matters for numbers only: sets of rules, of next hops and routers
 //! that are as they are wanted keep theirs, and groups keep their bits, so that what does not change is not written.
 
+#[cfg(test)]
+mod again;
 mod groups;
 mod routes;
 mod rules;

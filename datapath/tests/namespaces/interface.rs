@@ -3,7 +3,8 @@
 use datapath::PortState;
 use overlay::fact::Binding;
 
-use crate::lab::{Namespace, Workload, domain, dropped, eventually, label, privileged, two_hosts};
+use crate::lab::{Namespace, dropped, eventually, privileged, two_hosts};
+use crate::wanted::{Workload, domain, label};
 
 /// The words with which a port waits.
 fn waits(state: &PortState) -> &str {

@@ -7,7 +7,8 @@ use datapath::PortState;
 use datapath_common::connection::State;
 use datapath_common::{Connection, ConnectionKey};
 
-use crate::lab::{Host, Namespace, Workload, domain, eventually, label, privileged, two_hosts};
+use crate::lab::{Host, Namespace, eventually, privileged, two_hosts};
+use crate::wanted::{Workload, domain, label};
 
 #[test]
 fn a_kill_and_a_start_lose_no_packet() {

@@ -11,3 +11,4 @@ mod probes;
 mod reach;
 mod routing;
 mod tap;
+mod wanted;

@@ -7,7 +7,8 @@ use overlay::forwarding::{Action, Direction, Forwarding, Protocol, Route, Router
 use overlay::name::{Mac, NetworkName};
 use overlay::object::domain::DefaultPolicy;
 
-use crate::lab::{Host, Namespace, Workload, domain, dropped, eventually, label, privileged, rule, two_hosts};
+use crate::lab::{Host, Namespace, dropped, eventually, privileged, two_hosts};
+use crate::wanted::{Workload, domain, label, rule};
 
 const NEAR: u32 = 100;
 const FAR: u32 = 101;
