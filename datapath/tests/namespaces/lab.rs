@@ -123,7 +123,7 @@ impl Namespace {
 
     /// One echo request to an address and its answer, of `size` bytes of payload.
     pub(crate) fn pings(&self, to: &str, size: u16) -> bool {
-        self.run(&format!("ping -n -c 1 -W 1 -s {size} {to}")).status.success()
+        self.run(&format!("ping -n -c 1 -W 3 -s {size} {to}")).status.success()
     }
 
     pub(crate) fn has_link(&self, name: &str) -> bool {
