@@ -86,6 +86,7 @@
 //! | T4b | Geneve: O is set | `geneve_control` |
 //! | T4c | Geneve: C is set; Opt Len (× 4 bytes) beyond what is there; options that do not fill Opt Len exactly; an option whose type has the critical bit (0x80) | `geneve_option` |
 //! | T4d | Geneve: protocol type ≠ 0x6558 | `geneve_protocol` |
+//! | T4e | VXLAN: VNI 0xfffffe is a path probe's, which the datapath answers or takes; no network can have it | not modelled |
 //! | T5 | the VNI has no segment on this host, or its domain has the other encapsulation | `unknown_vni` |
 //! | T6 | the inner frame (behind Geneve's options) has fewer than 14 bytes | `truncated` |
 //! | T7 | inner source MAC is neither the router's of the segment nor that of a station of the VNI that lives at the host the outer source is of | `wrong_vtep` |
