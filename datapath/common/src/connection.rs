@@ -148,7 +148,7 @@ impl State {
     #[must_use]
     #[inline(always)]
     pub const fn live(self, seen: u32, now: u32) -> bool {
-        now.saturating_sub(seen) < self.timeout()
+        elapsed(seen, now) < self.timeout()
     }
 }
 
@@ -158,6 +158,15 @@ impl State {
 pub const fn sane(flags: u32) -> bool {
     let flags = flags & FLAGS;
     flags == ACK || flags == SYN || flags == SYN | ACK || flags == FIN | ACK || flags == RST || flags == RST | ACK
+}
+
+/// Seconds from `then` to `now` on a clock that wraps (serial numbers as RFC 1982); none where another CPU's clock was
+/// ahead.
+#[must_use]
+#[inline(always)]
+pub const fn elapsed(then: u32, now: u32) -> u32 {
+    let seconds = now.wrapping_sub(then);
+    if seconds > u32::MAX / 2 { 0 } else { seconds }
 }
 
 #[cfg(test)]
@@ -300,5 +309,12 @@ mod tests {
             let expected = sane_ones.contains(&(flags & !PSH_URG_ECE_CWR));
             assert_eq!(sane(flags), expected, "{flags:#04x}");
         }
+    }
+
+    #[test]
+    fn time_goes_on_where_the_clock_wraps() {
+        assert_eq!(elapsed(5, 12), 7);
+        assert_eq!(elapsed(u32::MAX - 4, 5), 10);
+        assert_eq!(elapsed(12, 11), 0, "another clock was ahead");
     }
 }

@@ -1,5 +1,6 @@
 //! Decisions that were made before: valid while nothing they were made from has changed.
 
+use datapath_common::connection::elapsed;
 use datapath_common::{Flow, TELL};
 
 use crate::maps::{FLOWS, GENERATIONS};
@@ -16,7 +17,7 @@ pub fn find(quick: &Quick, frame: &[u8; 12], outer: &[u8; 16], now: u32) -> Opti
     if !same(&flow.frame, frame) || !ip::same(&flow.outer, outer) || !current(flow) {
         return None;
     }
-    if now.saturating_sub(flow.told) >= TELL && !connection::tell(flow, &quick.key, quick.v4, now) {
+    if elapsed(flow.told, now) >= TELL && !connection::tell(flow, &quick.key, quick.v4, now) {
         return None;
     }
     Some(flow)

@@ -1,5 +1,6 @@
 //! Fragments: table F of the reference model. What the first one says holds for all; none is ever put together here.
 
+use datapath_common::connection::elapsed;
 use datapath_common::{FragmentState, Reason};
 
 use crate::headers::protocol;
@@ -30,7 +31,7 @@ pub fn check(walk: &mut Walk) -> Result<(), Reason> {
     }
     // SAFETY: a value may change while it is read; each field is valid by itself.
     let first = unsafe { FRAGMENTS.get(&walk.fragment) }.ok_or(Reason::FragmentState)?;
-    if walk.now.saturating_sub(first.seen) >= LIFE {
+    if elapsed(first.seen, walk.now) >= LIFE {
         return Err(Reason::FragmentState);
     }
     walk.key.ports = first.ports;

@@ -285,7 +285,7 @@ fn a_flow_tells_its_connection_and_ends_with_it() {
         destination: mapped(API.v4),
     };
     let mut connection = bench.connection(tuple).expect("it is half open");
-    connection.seen = connection.seen.saturating_sub(1);
+    connection.seen = connection.seen.wrapping_sub(1);
     bench.put_half_open(tuple, connection);
     let age = |bench: &mut Bench| {
         bench.change_flows(|flow: &mut Flow| flow.told -= TELL);
