@@ -94,6 +94,8 @@ impl Host {
                 egress_rules: 0,
                 ingress: 0,
                 ingress_rules: 0,
+                chain_flow: 0,
+                chain_packet: 0,
             },
         );
         host.segment(MTU);
@@ -112,6 +114,8 @@ impl Host {
             zero: [0; 2],
             gateway4: [0; 16],
             gateway6: [0; 16],
+            flood: 0,
+            flood_targets: 0,
         };
         self.put("SEGMENTS", VNI, segment);
     }
