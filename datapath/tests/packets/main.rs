@@ -15,6 +15,7 @@ mod frames;
 mod state;
 
 mod connections;
+mod documents;
 mod encapsulation;
 mod floods;
 mod flows;
