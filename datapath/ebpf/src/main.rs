@@ -11,6 +11,7 @@
 //!                                        └─► slow_underlay ── decides, caches ─┘
 //!                                                 ├─► flood ─► copies to workloads
 //!                                                 └─► answer a path probe in place, or note an answer
+//!                                                             slow_endpoint ─► punt ─► user space ─► from_punt ─► flood
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
@@ -48,6 +49,7 @@ mod owner;
 mod packet;
 mod policy;
 mod probe;
+mod punt;
 mod quick;
 mod quota;
 mod related;

@@ -26,6 +26,7 @@ mod hooks;
 mod neighbours;
 mod oddities;
 mod probes;
+mod punts;
 mod quotas;
 mod router;
 mod routes;
