@@ -57,6 +57,7 @@ impl Datapath {
         let done = self.obey(&operations);
         self.shut(wanted, &operations).await?;
         self.links = self.netlink.links().await?;
+        self.keep_devices(false).await?;
         if mine.peers != tables.peers {
             self.attach_underlay(&tables.peers).await?;
         }
@@ -113,6 +114,7 @@ impl Datapath {
             .filter(|k| spare.contains(&k.domain) || spare.contains(&k.endpoint))
             .collect();
         self.maps.forget_drops(&stale)?;
+        self.lost.forget(|number| spare.contains(&number));
         self.maps.forget_traffic(|domain| spare.contains(&domain))?;
         self.maps.remove_numbers(&spare.iter().copied().collect::<Vec<_>>())?;
         spare.into_iter().for_each(|number| self.numbers.release(number));

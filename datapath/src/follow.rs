@@ -70,6 +70,7 @@ impl Datapath {
         if happened & LINKS != 0 {
             self.links = self.netlink.links().await?;
             self.changed |= self.watch.differs(&self.links);
+            self.keep_devices(false).await?;
         }
         if happened & LOOKS != 0 {
             self.look().await;
@@ -99,6 +100,10 @@ impl Datapath {
 
     async fn look(&mut self) {
         self.stubs.repair(&self.netlink, &self.links).await;
+        if let Err(error) = self.look_at_devices().await {
+            warn!(error = error.words(), "cannot keep the tunnel devices");
+        }
+        self.look_at_losses().await;
         match self.sweep.step(&self.maps) {
             Ok(0) => {}
             Ok(removed) => debug!(removed, "swept connections"),

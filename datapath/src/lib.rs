@@ -10,13 +10,14 @@
 //! | `binding`, `port` | a port's binding becomes an interface: attached, quiet, up |
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
 //! | `underlay`, `nexthop` | where tunnels arrive, and the way to their far ends |
+//! | `device` | the kernel's own tunnel devices, for what the programs cannot carry (`CARRIERS.md`) |
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
 //! | `part`, `covering`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
 //! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
 //! | `sweep` | connections that are over go |
-//! | `drops`, `audits`, `status` | what an operator sees |
+//! | `drops`, `lost`, `audits`, `status` | what an operator sees |
 //! | `probe` | whether the paths to other hosts are up: [`Prober`], which works beside [`Datapath`] |
 //! | `purge` | nothing left |
 //!
@@ -33,6 +34,7 @@ mod clsact;
 mod covering;
 mod datapath;
 mod defaults;
+mod device;
 mod diff;
 mod drops;
 mod error;
@@ -44,6 +46,7 @@ mod installed;
 mod kernel;
 mod links;
 mod load;
+mod lost;
 mod lower;
 mod maps;
 mod netlink;
@@ -74,6 +77,7 @@ use overlay::name::EndpointName;
 
 pub use audits::AuditCount;
 pub use datapath::Datapath;
+pub use device::Device;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
 pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};

@@ -17,7 +17,9 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use tokio::task::JoinHandle;
 
+use crate::device::{self, Tunnel};
 use crate::error::Error;
+use crate::lost::Statistics;
 
 /// Marks addresses and neighbours as ours (`IFA_PROTO`, `NDA_PROTOCOL`); a number that no known daemon uses.
 pub(crate) const OUR_PROTOCOL: u8 = 0xfa;
@@ -65,6 +67,8 @@ pub(crate) enum Kind {
     Veth,
     Tun,
     Loopback,
+    /// A VXLAN or Geneve device.
+    Tunnel(Tunnel),
     #[default]
     Other,
 }
@@ -131,6 +135,16 @@ impl Netlink {
             .into_iter()
             .map(|message| parse_link(&message))
             .map(|link| (link.ifindex, link))
+            .collect())
+    }
+
+    /// What the kernel dropped on every interface, by index.
+    pub(crate) async fn statistics(&self) -> Result<BTreeMap<u32, Statistics>, Error> {
+        let links = self.handle.link().get().execute().try_collect::<Vec<_>>().await;
+        let links = links.map_err(Error::netlink("read the interfaces' counters"))?;
+        Ok(links
+            .iter()
+            .filter_map(|message| Some((message.header.index, parse_statistics(message)?)))
             .collect())
     }
 
@@ -293,11 +307,21 @@ pub(crate) fn parse_link(message: &LinkMessage) -> Link {
     link
 }
 
+fn parse_statistics(message: &LinkMessage) -> Option<Statistics> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(counts) => Some(Statistics {
+            received: counts.rx_dropped + counts.rx_errors,
+            sent: counts.tx_dropped + counts.tx_errors,
+        }),
+        _ => None,
+    })
+}
+
 fn kind(info: &LinkInfo) -> Option<Kind> {
     match info {
         LinkInfo::Kind(InfoKind::Veth) => Some(Kind::Veth),
         LinkInfo::Kind(InfoKind::Tun) => Some(Kind::Tun),
-        _ => None,
+        other => device::tunnel(other).map(Kind::Tunnel),
     }
 }
 

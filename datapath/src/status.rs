@@ -7,6 +7,7 @@ use std::time::Duration;
 use datapath_common::{AUDIT_CONNECTIONS_FULL, Connection};
 use tokio::time::Instant;
 
+use crate::Device;
 use crate::bpffs::{Pins, entries, parse_hook};
 use crate::error::Error;
 use crate::maps::Maps;
@@ -24,6 +25,8 @@ pub struct Status {
     pub fallbacks: Vec<String>,
     /// Underlay interfaces with their MTU.
     pub underlay: Vec<(String, u32)>,
+    /// The kernel's own tunnel devices: one for each encapsulation in use.
+    pub devices: Vec<Device>,
     /// How full the tables of traffic are.
     pub counts: Counts,
 }
@@ -83,7 +86,7 @@ impl Maps {
 pub struct Hook {
     /// The interface.
     pub interface: String,
-    /// `from_endpoint`, `to_endpoint` or `from_underlay`.
+    /// `from_endpoint`, `to_endpoint`, `from_underlay` or `from_device`.
     pub program: &'static str,
     /// `tcx` or `clsact`.
     pub mechanism: &'static str,

@@ -1,4 +1,4 @@
-//! The eBPF programs: three hooks, each a stub that tail-calls one slot of `PROGRAMS`, the program of that slot, which is
+//! The eBPF programs: four hooks, each a stub that tail-calls one slot of `PROGRAMS`, the program of that slot, which is
 //! the fast path, and behind it the slow path in slots of its own.
 //!
 //! ```text
@@ -9,6 +9,7 @@
 //!  underlay ─► stub_from_underlay ─► from_underlay ── flow known ──────────────┬─► decapsulate ─► deliver ─► the workload
 //!                                        └─► slow_underlay ── decides, caches ─┘
 //!                                                 └─► answer a path probe in place, or note an answer
+//!  kernel's tunnel device ─► stub_from_device ─► from_device ── as from_underlay, the frame being out of its tunnel
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
@@ -24,10 +25,12 @@ mod arp;
 mod connection;
 mod decap;
 mod deliver;
+mod device;
 mod drop;
 mod encap;
 mod flow;
 mod fragment;
+mod from_device;
 mod from_endpoint;
 mod from_underlay;
 mod headers;
@@ -50,6 +53,7 @@ mod route;
 mod router;
 mod send;
 mod server;
+mod slow_device;
 mod slow_endpoint;
 mod slow_underlay;
 mod stub;

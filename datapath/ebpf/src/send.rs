@@ -2,7 +2,7 @@
 
 use datapath_common::checksum::replaced;
 use datapath_common::entropy::Entropy;
-use datapath_common::{FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_ROUTED, Flow, Reason, Settings};
+use datapath_common::{FLOW_ENCAPSULATE, FLOW_ROUTED, Flow, Reason, Settings};
 
 use crate::encap::{self, Tunnel};
 use crate::headers::{ETHERNET, Ethernet, Ipv4, ether};
@@ -38,12 +38,7 @@ pub fn follow(packet: &mut Packet, flow: &Flow, load: &Load, settings: &Settings
         count_down(packet, load.v4)?;
     }
     trace::follows(settings, flow, load.fast);
-    let port = if flow.flags & FLOW_GENEVE != 0 {
-        settings.geneve_port
-    } else {
-        settings.port
-    };
-    encap::send(packet, &leaves, load, &tunnel, port as u16)
+    encap::send(packet, &leaves, load, &tunnel, settings)
 }
 
 /// Counts the TTL or hop limit down, which is more than 1.
