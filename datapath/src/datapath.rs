@@ -35,6 +35,7 @@ use crate::numbers::{Name, Numbers};
 use crate::port::KeptPorts;
 use crate::status::{self, Counted, Status};
 use crate::sweep::Sweep;
+use crate::uplink::Uplinks;
 use crate::watch::Watch;
 
 /// The programs and maps of this host, loaded and attached. Dropping it leaves all in force.
@@ -58,6 +59,8 @@ pub struct Datapath {
     /// Every interface, as it was seen last.
     pub(crate) links: BTreeMap<u32, Link>,
     pub(crate) underlay: BTreeSet<u32>,
+    /// By which each tunnel may arrive.
+    pub(crate) uplinks: Uplinks,
     pub(crate) devices: Devices,
     pub(crate) lost: Lost,
     /// Tunnels that are installed are routed as the kernel says.
@@ -117,6 +120,7 @@ impl Datapath {
             events: Events::subscribe()?,
             links: BTreeMap::new(),
             underlay: BTreeSet::new(),
+            uplinks: Uplinks::new(),
             devices: Devices::default(),
             lost: Lost::default(),
             follows: false,

@@ -56,7 +56,8 @@ impl Datapath {
     /// Attaches to every underlay interface, and detaches from what is none any more.
     pub(crate) async fn attach_underlay(&mut self, peers: &BTreeMap<u32, Peer>) -> Result<(), Error> {
         let addresses = self.netlink.addresses().await?;
-        self.underlay = underlay::interfaces(&self.local, &self.links, &addresses, peers);
+        self.uplinks.retain(|number, _| peers.contains_key(number));
+        self.underlay = underlay::interfaces(&self.local, &self.links, &addresses, peers, &self.uplinks);
         for link in self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex)) {
             self.stubs.attach(link, Hook::FromUnderlay)?;
         }
@@ -81,7 +82,8 @@ impl Datapath {
         let installed = self.installed.tables().peers.clone();
         let peers = if happened & (LINKS | ROUTES) != 0 {
             let tunnels = installed.iter().map(|(n, peer)| (*n, self.ends(peer))).collect();
-            let peers = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
+            let (peers, uplinks) = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
+            self.uplinks = uplinks;
             self.attach_underlay(&peers).await?;
             nexthop::release_neighbours(&self.netlink, &peers).await?;
             self.follows = true;

@@ -9,7 +9,7 @@
 //! | `numbers`, `fresh` | the numbers of domains and endpoints, and their names; of sets and routers |
 //! | `binding`, `port`, `readiness` | a port's binding becomes an interface: attached, quiet, up, and the kernel sends by it |
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
-//! | `underlay`, `nexthop` | where tunnels arrive, and the way to their far ends |
+//! | `underlay`, `nexthop`, `uplink` | where tunnels arrive, and the way to their far ends |
 //! | `device` | the kernel's own tunnel devices, for what the programs cannot carry (`CARRIERS.md`) |
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
 //! | `part`, `covering`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
@@ -66,6 +66,7 @@ mod sweep;
 mod tables;
 mod tcx;
 mod underlay;
+mod uplink;
 mod veth;
 mod watch;
 

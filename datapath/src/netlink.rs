@@ -352,32 +352,37 @@ fn parse_address(message: &AddressMessage) -> Option<Owned> {
 }
 
 fn parse_route(message: &RouteMessage) -> Option<Route> {
-    let mut ifindex = None;
-    let mut gateway = None;
-    let mut mtu = None;
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => ifindex = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => gateway = Some(IpAddr::V4(*v4)),
-            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) | RouteAttribute::Via(RouteVia::Inet6(v6)) => {
-                gateway = Some(IpAddr::V6(*v6));
-            }
-            RouteAttribute::Metrics(metrics) => {
-                mtu = metrics.iter().find_map(|m| {
-                    if let RouteMetric::Mtu(mtu) = m {
-                        Some(*mtu)
-                    } else {
-                        None
-                    }
-                });
-            }
-            _ => {}
-        }
-    }
+    let ifindex = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    });
     Some(Route {
         ifindex: ifindex?,
-        gateway,
-        mtu,
+        gateway: message.attributes.iter().find_map(gateway),
+        mtu: route_mtu(message),
+    })
+}
+
+/// The gateway, of a route or of one of its next hops.
+pub(crate) fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(v6)) | RouteAttribute::Via(RouteVia::Inet6(v6)) => {
+            Some(IpAddr::V6(*v6))
+        }
+        _ => None,
+    }
+}
+
+/// The MTU that a route sets.
+pub(crate) fn route_mtu(message: &RouteMessage) -> Option<u32> {
+    let metrics = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    })?;
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
     })
 }
 

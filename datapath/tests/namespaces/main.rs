@@ -13,4 +13,5 @@ mod reach;
 mod ready;
 mod routing;
 mod tap;
+mod uplinks;
 mod wanted;
