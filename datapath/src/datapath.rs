@@ -33,6 +33,7 @@ use crate::maps::{Maps, compatible};
 use crate::netlink::{Link, Netlink};
 use crate::numbers::{Name, Numbers};
 use crate::port::KeptPorts;
+use crate::selftest::Tests;
 use crate::status::{self, Counted, Status};
 use crate::sweep::Sweep;
 use crate::uplink::Uplinks;
@@ -63,6 +64,7 @@ pub struct Datapath {
     pub(crate) uplinks: Uplinks,
     pub(crate) devices: Devices,
     pub(crate) lost: Lost,
+    pub(crate) tests: Tests,
     /// Tunnels that are installed are routed as the kernel says.
     pub(crate) follows: bool,
     pub(crate) watch: Watch,
@@ -123,6 +125,7 @@ impl Datapath {
             uplinks: Uplinks::new(),
             devices: Devices::default(),
             lost: Lost::default(),
+            tests: Tests::default(),
             follows: false,
             watch: Watch::default(),
             looks: looks(),
@@ -238,6 +241,7 @@ impl Datapath {
             fallbacks: self.kernel.fallbacks(),
             underlay: underlay.map(|link| (link.name.clone(), link.mtu)).collect(),
             devices: self.devices.status(),
+            self_test: self.tests.status(),
             counts,
         }
     }

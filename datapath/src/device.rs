@@ -65,7 +65,8 @@ impl Devices {
         self.made.values().map(|made| made.device.clone()).collect()
     }
 
-    fn ifindex(&self, encapsulation: Encapsulation) -> u32 {
+    /// The index of a device that is in use, else 0.
+    pub(crate) fn index(&self, encapsulation: Encapsulation) -> u32 {
         self.made.get(word(encapsulation)).map_or(0, |made| made.ifindex)
     }
 
@@ -89,8 +90,8 @@ impl Datapath {
             }
         }
         let (vxlan_device, geneve_device) = (
-            self.devices.ifindex(Encapsulation::Vxlan),
-            self.devices.ifindex(Encapsulation::Geneve),
+            self.devices.index(Encapsulation::Vxlan),
+            self.devices.index(Encapsulation::Geneve),
         );
         let Some(mut settings) = self.maps.settings()? else {
             return Ok(());

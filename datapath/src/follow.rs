@@ -106,6 +106,9 @@ impl Datapath {
             warn!(error = error.words(), "cannot keep the tunnel devices");
         }
         self.look_at_losses().await;
+        if let Err(error) = self.look_at_carriers() {
+            warn!(error = error.words(), "cannot test the tunnel devices");
+        }
         match self.sweep.step(&self.maps) {
             Ok(0) => {}
             Ok(removed) => debug!(removed, "swept connections"),

@@ -10,7 +10,7 @@
 //! | `binding`, `port`, `readiness` | a port's binding becomes an interface: attached, quiet, up, and the kernel sends by it |
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
 //! | `underlay`, `nexthop`, `uplink` | where tunnels arrive, and the way to their far ends |
-//! | `device` | the kernel's own tunnel devices, for what the programs cannot carry (`CARRIERS.md`) |
+//! | `device`, `selftest` | the kernel's own tunnel devices, for what the programs cannot carry (`CARRIERS.md`), and whether they do |
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
 //! | `part`, `covering`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
 //! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
@@ -61,6 +61,7 @@ mod privileged;
 mod probe;
 mod purge;
 mod readiness;
+mod selftest;
 mod status;
 mod sweep;
 mod tables;
@@ -84,6 +85,7 @@ pub use drops::{DropCount, reasons};
 pub use error::Error;
 pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};
 pub use purge::purge;
+pub use selftest::SelfTest;
 pub use status::{COUNTED_FOR, Counts, Hook, Status};
 
 /// Where the datapath lives.

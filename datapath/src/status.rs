@@ -7,12 +7,12 @@ use std::time::Duration;
 use datapath_common::{AUDIT_CONNECTIONS_FULL, Connection};
 use tokio::time::Instant;
 
-use crate::Device;
 use crate::bpffs::{Pins, entries, parse_hook};
 use crate::error::Error;
 use crate::maps::Maps;
 use crate::netlink::Link;
 use crate::sweep;
+use crate::{Device, SelfTest};
 
 /// What runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Status {
     pub underlay: Vec<(String, u32)>,
     /// The kernel's own tunnel devices: one for each encapsulation in use.
     pub devices: Vec<Device>,
+    /// Whether what goes through them arrives.
+    pub self_test: SelfTest,
     /// How full the tables of traffic are.
     pub counts: Counts,
 }

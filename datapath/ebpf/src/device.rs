@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{BPF_F_DONT_FRAGMENT, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSU
 use aya_ebpf::helpers::generated::{
     bpf_check_mtu, bpf_skb_get_tunnel_key, bpf_skb_get_tunnel_opt, bpf_skb_set_tunnel_key,
 };
-use datapath_common::{Peer, Reason, Settings};
+use datapath_common::{Address, Peer, Reason, Settings};
 
 use crate::encap::TTL;
 use crate::headers::{ETHERNET, Ethernet, protocol};
@@ -90,7 +90,7 @@ fn read(packet: &mut Packet, key: &mut bpf_tunnel_key, flags: u64) -> i64 {
 
 /// Source and destination of the outer header. The kernel gives IPv4 addresses in host order.
 #[inline(always)]
-fn ends(key: &bpf_tunnel_key, v4: bool) -> ([u8; 16], [u8; 16]) {
+fn ends(key: &bpf_tunnel_key, v4: bool) -> (Address, Address) {
     if v4 {
         // SAFETY: the kernel wrote the IPv4 addresses.
         let (remote, local) = unsafe { (key.__bindgen_anon_1.remote_ipv4, key.__bindgen_anon_3.local_ipv4) };
@@ -135,11 +135,18 @@ pub fn send(packet: &mut Packet, peer: &Peer, frame: &Ethernet, vni: u32, device
     }
     packet.linear(ETHERNET)?;
     *packet.at_mut::<Ethernet>(0)? = *frame;
+    through(packet, &peer.local, &peer.remote, vni, device)
+}
+
+/// Sends a frame through a tunnel by a device.
+#[inline(always)]
+pub fn through(packet: &mut Packet, local: &Address, remote: &Address, vni: u32, device: u32) -> Result<(), Reason> {
     let mut key = empty();
     key.tunnel_id = vni;
     key.tunnel_ttl = TTL;
-    let (remote, local) = (ip::words(&peer.remote), ip::words(&peer.local));
-    let flags = if ip::pretends(&peer.remote) {
+    let v4 = ip::pretends(remote);
+    let (remote, local) = (ip::words(remote), ip::words(local));
+    let flags = if v4 {
         key.__bindgen_anon_1.remote_ipv4 = u32::from_be(remote[3]);
         key.__bindgen_anon_3.local_ipv4 = u32::from_be(local[3]);
         BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT

@@ -3,12 +3,13 @@
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use datapath_common::probe::PROBE_VNI;
 use datapath_common::{Reason, Settings};
 
 use crate::maps::{SETTINGS, VTEPS};
 use crate::packet::Packet;
 use crate::walk::Walk;
-use crate::{TC_ACT_SHOT, Verdict, device, finish, slow_underlay};
+use crate::{TC_ACT_SHOT, Verdict, device, finish, ip, probe, slow_underlay};
 
 /// Called by `from_device`.
 #[classifier]
@@ -28,7 +29,15 @@ pub fn slow_device(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn try_slow_device(packet: &mut Packet, walk: &mut Walk, settings: &Settings) -> Result<Verdict, Reason> {
     let (outer, vni) = device::outer(packet, settings)?;
+    let local = if outer.v4 { &settings.ipv4 } else { &settings.ipv6 };
+    let probe = vni == PROBE_VNI && !outer.geneve;
+    if probe && ip::same(&outer.source, local) {
+        return probe::returned(packet, &outer);
+    }
     // SAFETY: a value may change while it is read; each field is valid by itself.
     let host = *unsafe { VTEPS.get(outer.source) }.ok_or(Reason::UnknownVtep)?;
+    if probe {
+        return probe::by_device(packet, &outer, host, local);
+    }
     slow_underlay::inside(packet, walk, &outer, vni, 0, host, settings)
 }

@@ -99,6 +99,35 @@ fn a_port_that_is_in_use_is_told_and_packets_flow() {
     eventually("the device comes when the port is free", || device(&a).is_some());
 }
 
+#[test]
+fn the_self_test_passes_and_names_what_does_not_work() {
+    if !privileged("the_self_test_passes_and_names_what_does_not_work") {
+        return;
+    }
+    let (a, _b) = two_hosts(true, true);
+    let verdict = || {
+        Some(a.status().self_test)
+            .filter(|test| test.done)
+            .map(|test| test.problems)
+    };
+    eventually("all works", || verdict() == Some(Vec::new()));
+    assert!(
+        !a.drops().iter().any(|line| line.reason.starts_with("probe")),
+        "{:?}",
+        a.drops()
+    );
+
+    // Another device is tested anew.
+    a.namespace.must("ip link set lo down");
+    let name = device(&a).expect("a device");
+    a.namespace.must(&format!("ip link del {name}"));
+    eventually("what does not work is named for both addresses", || {
+        verdict().is_some_and(|problems| problems.len() == 2)
+    });
+    a.namespace.must("ip link set lo up");
+    eventually("all works again", || verdict() == Some(Vec::new()));
+}
+
 /// A virtual machine that takes nothing: its queue runs over.
 #[test]
 fn what_the_kernel_drops_on_an_interface_is_counted_for_its_endpoint() {
