@@ -2,7 +2,7 @@
 
 use datapath_common::checksum::replaced;
 use datapath_common::entropy::Entropy;
-use datapath_common::{FLOW_ENCAPSULATE, FLOW_ROUTED, Flow, Reason, Settings};
+use datapath_common::{FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_ROUTED, Flow, Reason, Settings};
 
 use crate::encap::{self, Tunnel};
 use crate::headers::{ETHERNET, Ethernet, Ipv4, ether};
@@ -39,6 +39,17 @@ pub fn follow(packet: &mut Packet, flow: &Flow, load: &Load, settings: &Settings
     }
     trace::follows(settings, flow, load.fast);
     encap::send(packet, &leaves, load, &tunnel, settings)
+}
+
+/// The tunnel's UDP port, host order.
+#[inline(always)]
+pub fn port(flow: &Flow, settings: &Settings) -> u16 {
+    let port = if flow.flags & FLOW_GENEVE != 0 {
+        settings.geneve_port
+    } else {
+        settings.port
+    };
+    port as u16
 }
 
 /// Counts the TTL or hop limit down, which is more than 1.
