@@ -1,22 +1,5 @@
 //! Keys and values of the maps.
 
-macro_rules! layouts {
-    ($($(#[doc = $text:literal])+ $name:ident { $($(#[doc = $ftext:literal])+ $field:ident: $ty:ty,)+ })+) => {
-        $(
-            $(#[doc = $text])+
-            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-            #[repr(C)]
-            pub struct $name { $($(#[doc = $ftext])+ pub $field: $ty,)+ }
-
-            #[cfg(feature = "user")]
-            // SAFETY: repr(C) of integers and byte arrays whose fields leave no padding (asserted below).
-            unsafe impl aya::Pod for $name {}
-
-            const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$ty>())+, "padding");
-        )+
-    };
-}
-
 /// An IPv6 address, or an IPv4 address mapped into one, in network order.
 pub type Address = [u8; 16];
 
@@ -424,6 +407,9 @@ pub const SEGMENT_GENEVE: u32 = 1;
 
 /// Frames for a MAC address that nobody has, and questions for such an address, go to all of the segment.
 pub const SEGMENT_FLOOD: u32 = 2;
+
+/// `PUNT_RULES` says which of its packets user space gets.
+pub const SEGMENT_PUNT: u32 = 4;
 
 /// `FloodTarget::kind`: an interface of this host.
 pub const FLOOD_PORT: u32 = 1;

@@ -12,6 +12,7 @@
 //!                                                 ├─► flood ─► copies to workloads
 //!                                                 └─► answer a path probe in place, or note an answer
 //!  kernel's tunnel device ─► stub_from_device ─► from_device ── as from_underlay, the frame being out of its tunnel
+//!                                                             slow_endpoint ─► punt ─► user space ─► from_punt ─► flood
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
@@ -51,6 +52,7 @@ mod owner;
 mod packet;
 mod policy;
 mod probe;
+mod punt;
 mod quick;
 mod quota;
 mod related;
