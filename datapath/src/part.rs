@@ -226,6 +226,8 @@ mod tests {
             egress_rules: 1,
             ingress: 0,
             ingress_rules: 0,
+            chain_flow: 0,
+            chain_packet: 0,
         };
         tables.domains.insert(domain, value);
         let member = |set| MemberKey { set, index: 0 };

@@ -110,6 +110,10 @@ reasons! {
     GeneveProtocol = 40, "geneve_protocol";
     /// For the router itself, which does not speak it.
     RouterPort = 41, "router_port";
+    /// A function of the domain's chain said so.
+    Function = 42, "function";
+    /// A function of the domain's chain gave no answer, or one that is none, and fails closed.
+    FunctionFailed = 43, "function_failed";
     /// A path probe that is none: length, magic, version or kind.
     ProbeMalformed = 60, "probe_malformed";
     /// More path probes from one host than are answered.

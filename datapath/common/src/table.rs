@@ -149,6 +149,24 @@ layouts! {
         ingress: u32,
         /// How many they are.
         ingress_rules: u32,
+        /// Its functions that are asked once for a decision: first slot of `CHAIN` << 8 | how many; 0 for none.
+        chain_flow: u32,
+        /// Its functions that are asked for each packet: as `chain_flow`.
+        chain_packet: u32,
+    }
+
+    /// Value of `FUNCTIONS` (key: slot of `CHAIN`): a third-party function.
+    Function {
+        /// The domain it was loaded for.
+        domain: u32,
+        /// `FUNCTION_*`.
+        flags: u32,
+        /// How often it gave no answer, or one that is none.
+        failures: u64,
+        /// First bytes of the SHA-256 of its object file.
+        digest: [u8; 16],
+        /// Its name, filled up with zeros.
+        name: [u8; 64],
     }
 
     /// Value of `RULES`.
@@ -435,6 +453,8 @@ pub const FLOW_NAMESPACE: u32 = 4;
 pub const FLOW_REPLY: u32 = 8;
 /// By Geneve, not VXLAN.
 pub const FLOW_GENEVE: u32 = 16;
+/// The domain has functions that are asked for each packet.
+pub const FLOW_CHAIN: u32 = 32;
 
 /// A flow tells its connection that it lives at most once in this many seconds.
 pub const TELL: u32 = 2;
@@ -443,6 +463,13 @@ pub const TELL: u32 = 2;
 pub const STATION_SLOTS: u32 = 65_536;
 /// Slots of `GENERATIONS` that domain numbers are taken modulo of, from `STATION_SLOTS` on.
 pub const DOMAIN_SLOTS: u32 = 16_384;
+
+/// Slots of `CHAIN`.
+pub const CHAIN_SLOTS: u32 = 16_384;
+/// Most functions of a domain at one hook: the slots of one of its chains.
+pub const CHAIN_LENGTH: u32 = 8;
+/// `Function::flags`: where it fails, the packet goes on as if it had said so; else it is dropped.
+pub const FUNCTION_OPEN: u32 = 1;
 
 /// `source_mac` and `next_hop_mac` are valid.
 pub const PEER_RESOLVED: u32 = 1;
@@ -473,14 +500,20 @@ pub const SLOT_SLOW_ENDPOINT: u32 = 3;
 pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 /// ICMP errors and the router's own answers.
 pub const SLOT_ROUTER: u32 = 5;
+/// The functions of a domain, and what is left to do with a workload's packet.
+pub const SLOT_CHAIN_ENDPOINT: u32 = 12;
+/// The same for a packet from the underlay.
+pub const SLOT_CHAIN_UNDERLAY: u32 = 13;
 /// How many slots there are.
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
-pub const SLOT_PROGRAMS: [(u32, &str); 6] = [
+pub const SLOT_PROGRAMS: [(u32, &str); 8] = [
+    (SLOT_ROUTER, "router"),
+    (SLOT_CHAIN_ENDPOINT, "chain_endpoint"),
+    (SLOT_CHAIN_UNDERLAY, "chain_underlay"),
     (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
     (SLOT_SLOW_UNDERLAY, "slow_underlay"),
-    (SLOT_ROUTER, "router"),
     (SLOT_FROM_ENDPOINT, "from_endpoint"),
     (SLOT_TO_ENDPOINT, "to_endpoint"),
     (SLOT_FROM_UNDERLAY, "from_underlay"),

@@ -9,6 +9,7 @@
 //!  underlay ─► stub_from_underlay ─► from_underlay ── flow known ──────────────┬─► decapsulate ─► deliver ─► the workload
 //!                                        └─► slow_underlay ── decides, caches ─┘
 //!                                                 └─► answer a path probe in place, or note an answer
+//!  the domain's functions stand between the decision and encapsulating or delivering, known flow or not
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
@@ -21,6 +22,7 @@
 
 mod answer;
 mod arp;
+mod chain;
 mod connection;
 mod decap;
 mod deliver;

@@ -8,7 +8,7 @@ use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
 use datapath_common::probe::{PROBES_MAX, Probed};
 use datapath_common::{
-    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, Flow, FlowKey, FragmentKey,
+    Address, Bucket, CHAIN_SLOTS, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, Function, DropKey, Flow, FlowKey, FragmentKey,
     FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule,
     SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
 };
@@ -70,6 +70,14 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 /// What stubs and programs call.
 #[map]
 pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
+
+/// Third-party functions, chain by chain; user space fills it.
+#[map]
+pub static CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_SLOTS, 0);
+
+/// What they are: slot of `CHAIN` → function. Programs count failures in it.
+#[map]
+pub static FUNCTIONS: HashMap<u32, Function> = HashMap::with_max_entries(CHAIN_SLOTS, BPF_F_NO_PREALLOC);
 
 /// Connections whose both ends took part.
 #[map]

@@ -16,7 +16,7 @@ use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, connection, finish, flow, fragment, ip, martian, origin, probe, related, server, transport,
+    TC_ACT_SHOT, Verdict, chain, connection, finish, flow, fragment, ip, martian, origin, probe, related, server, transport,
     tunnel,
 };
 
@@ -65,13 +65,12 @@ fn try_slow_underlay(
     fragment::check(walk)?;
     transport::check(walk)?;
     destination(walk, vni, &frame)?;
-    let error = icmp::kind(&walk.ip) == Kind::Error;
-    if error {
+    if icmp::kind(&walk.ip) == Kind::Error {
+        walk.cache = false;
         related::check(packet, walk)?;
     } else {
         connection::permit(walk, true, true)?;
         fragment::remember(walk);
-        flow::remember(walk);
     }
     let inner = Inner {
         start,
@@ -81,7 +80,17 @@ fn try_slow_underlay(
         outer_v4: outer.v4,
         fast: false,
     };
-    decap::follow(packet, &walk.flow, &inner, settings)
+    if chain::wants(walk) {
+        return chain::arrive(packet, walk, &inner);
+    }
+    leave(packet, walk, &inner, settings)
+}
+
+/// What is left to do with a packet that may be delivered.
+#[inline(always)]
+pub fn leave(packet: &mut Packet, walk: &Walk, inner: &Inner, settings: &Settings) -> Result<Verdict, Reason> {
+    flow::remember(walk);
+    decap::follow(packet, &walk.flow, inner, settings)
 }
 
 /// The segment of a VNI. The generation is read before what it is of.

@@ -116,6 +116,8 @@ fn full() -> Tables {
         egress_rules: 1,
         ingress: 0,
         ingress_rules: 0,
+        chain_flow: 0,
+        chain_packet: 0,
     };
     let route = Route {
         kind: ROUTE_CONNECTED,

@@ -271,6 +271,8 @@ fn a_domain_becomes_these_tables() {
         egress_rules: 0,
         ingress: 0,
         ingress_rules: 0,
+        chain_flow: 0,
+        chain_packet: 0,
     };
     let expected = Tables {
         ports: [(33, port)].into(),

@@ -448,6 +448,8 @@ pub(crate) fn domain_without_rules(number: u32) -> Domain {
         egress_rules: 0,
         ingress: 0,
         ingress_rules: 0,
+        chain_flow: 0,
+        chain_packet: 0,
     }
 }
 

@@ -94,6 +94,8 @@ impl Host {
                 egress_rules: 0,
                 ingress: 0,
                 ingress_rules: 0,
+                chain_flow: 0,
+                chain_packet: 0,
             },
         );
         host.segment(MTU);

@@ -240,6 +240,8 @@ impl Lowered {
             egress_rules: set(Direction::Egress, own * 2),
             ingress: own * 2 + 1,
             ingress_rules: set(Direction::Ingress, own * 2 + 1),
+            chain_flow: 0,
+            chain_packet: 0,
         };
         self.domains.insert(own, value);
     }
