@@ -206,6 +206,8 @@ mod tests {
             zero: [0; 2],
             gateway4: [0; 16],
             gateway6: [0; 16],
+            flood: 0,
+            flood_targets: 0,
         };
         tables.segments.insert(vni, segment);
         let port = Port {

@@ -15,7 +15,8 @@
 //!  router,prefix ─► ROUTES ─► Route ─► HOPS ─► Hop             where a router sends it
 //!  domain  ─► DOMAINS ─► Domain ─► RULES ─► Rule               who may open a connection to whom
 //!  slot    ─► CHAIN (a program), FUNCTIONS ─► Function         what a domain's functions say
-//!  tuple   ─► CONNECTIONS, HALF_OPEN ─► Connection             what is open
+//!  set     ─► FLOODS ─► FloodTarget                            who gets a segment's group frames
+//!  tuple   ─► CONNECTIONS, HALF_OPEN, CROWDED ─► Connection    what is open
 //!  packet  ─► FLOWS ─► Flow{where to, slots of GENERATIONS}    the decision, made once
 //!  remote  ─► PROBES ─► Probed{answers}                        how the path to a host is
 //!  domain,endpoint,reason ─► DROPS ─► Count (per CPU)

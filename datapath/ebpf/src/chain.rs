@@ -266,7 +266,10 @@ fn each(skb: *mut __sk_buff, walk: &Walk, chain: u32, hook: u32) -> u32 {
         }
         // Who is asked may write there, too: each gets its own.
         let head = abi::head(hook, pending.direction, position);
-        set_words(skb, [head, walk.owner.domain, pending.endpoint, pending.hash, pending.frame]);
+        set_words(
+            skb,
+            [head, walk.owner.domain, pending.endpoint, pending.hash, pending.frame],
+        );
         match ask(skb, first + position) {
             abi::NEXT => {}
             abi::DROP => return REFUSED,

@@ -17,8 +17,8 @@ use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, finish, flow, fragment, ip, martian, nd, related, route,
-    server, transport,
+    TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, finish, flow, fragment, ip, martian, nd, related,
+    route, server, transport,
 };
 
 /// Called by `from_endpoint`.

@@ -16,8 +16,8 @@ use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, chain, connection, finish, flow, fragment, ip, martian, origin, probe, related, server, transport,
-    tunnel,
+    TC_ACT_SHOT, Verdict, chain, connection, finish, flow, fragment, ip, martian, origin, probe, related, server,
+    transport, tunnel,
 };
 
 /// Called by `from_underlay`.

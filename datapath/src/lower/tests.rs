@@ -251,6 +251,8 @@ const SEGMENT: map::Segment = map::Segment {
     zero: [0; 2],
     gateway4: [0; 16],
     gateway6: [0; 16],
+    flood: 0,
+    flood_targets: 0,
 };
 
 #[test]

@@ -114,6 +114,8 @@ impl Host {
             zero: [0; 2],
             gateway4: [0; 16],
             gateway6: [0; 16],
+            flood: 0,
+            flood_targets: 0,
         };
         self.put("SEGMENTS", VNI, segment);
     }

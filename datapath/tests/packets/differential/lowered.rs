@@ -85,6 +85,8 @@ impl Lowered {
                 zero: [0; 2],
                 gateway4: gateway(true),
                 gateway6: gateway(false),
+                flood: 0,
+                flood_targets: 0,
             };
             self.segments.insert(segment.vni.get(), value);
             if let Some(router) = router {
