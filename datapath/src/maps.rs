@@ -106,7 +106,7 @@ pub(crate) struct Maps {
     settings: Elements<u32, Settings>,
     numbers: Elements<u32, Encoded>,
     pub(crate) functions: Elements<u32, Function>,
-    pub(crate) chain: ProgramArray<MapData>,
+    pub(crate) chain: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
     /// Id of `PROGRAMS`.
     pub(crate) programs_id: u32,
@@ -145,7 +145,7 @@ impl Maps {
             drops: take(ebpf, "DROPS")?,
             settings: elements(ebpf, "SETTINGS")?,
             functions: elements(ebpf, "FUNCTIONS")?,
-            chain: take(ebpf, "CHAIN")?,
+            chain: elements(ebpf, "CHAIN")?,
             programs_id: id(ebpf, "PROGRAMS")?,
             programs: take(ebpf, "PROGRAMS")?,
             numbers: open_numbers(pins)?,

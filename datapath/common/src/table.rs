@@ -502,6 +502,8 @@ pub const CHAIN_SLOTS: u32 = 16_384;
 pub const CHAIN_LENGTH: u32 = 8;
 /// `Function::flags`: where it fails, the packet goes on as if it had said so; else it is dropped.
 pub const FUNCTION_OPEN: u32 = 1;
+/// `Function::flags`: it is asked for each packet; else when a flow's way is decided.
+pub const FUNCTION_PACKET: u32 = 2;
 
 /// `source_mac` and `next_hop_mac` are valid.
 pub const PEER_RESOLVED: u32 = 1;
