@@ -50,6 +50,8 @@ pub(crate) fn forwarding(domain: &str) -> Forwarding {
         vni: vni(100),
         mtu: 1430,
         router: None,
+        flood: false,
+        members: [].into(),
     };
     let port = Port {
         network: label("net"),
@@ -92,6 +94,8 @@ pub(super) fn routed(domain: &str) -> Forwarding {
         vni: vni(200),
         mtu: 1400,
         router: Some(label("gw")),
+        flood: false,
+        members: [].into(),
     };
     wanted.networks.insert(label("far"), far);
     wanted.networks.get_mut(&label("net")).expect("it is there").router = Some(label("gw"));

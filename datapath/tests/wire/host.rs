@@ -205,6 +205,7 @@ impl Host {
         let v6 = std::net::Ipv6Addr::from(identity.v6());
         workload.ip(&["addr", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"]);
         self.port(identity, &host_side, PORT_NAMESPACE);
+        workload.ready("eth0");
         workload
     }
 
@@ -239,6 +240,7 @@ impl Host {
         self.attach(interface, "stub_from_endpoint", TcAttachType::Ingress);
         self.attach(interface, "stub_to_endpoint", TcAttachType::Egress);
         self.namespace.ip(&["link", "set", interface, "up"]);
+        self.namespace.ready(interface);
     }
 
     fn station(&mut self, identity: Identity, station: Station) {
