@@ -15,6 +15,7 @@ mod ear;
 mod frames;
 mod state;
 
+mod chain;
 mod connections;
 mod documents;
 mod encapsulation;
