@@ -16,6 +16,7 @@ mod state;
 
 mod chain;
 mod connections;
+mod documents;
 mod encapsulation;
 mod floods;
 mod flows;
@@ -26,6 +27,7 @@ mod hooks;
 mod neighbours;
 mod oddities;
 mod probes;
+mod punts;
 mod quotas;
 mod router;
 mod routes;
