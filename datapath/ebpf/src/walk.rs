@@ -7,6 +7,7 @@ use datapath_common::connection::FLAGS;
 use datapath_common::{Address, ConnectionKey, Flow, FlowKey, FragmentKey, Groups};
 
 use crate::drop::Owner;
+use crate::flow;
 use crate::headers::protocol;
 use crate::maps::{GENERATIONS, SCRATCH};
 use crate::policy::Evaluation;
@@ -130,7 +131,7 @@ impl Walk {
         walk.answer = ANSWER_NONE;
         walk.cache = true;
         walk.flow.flags = 0;
-        walk.flow.told = walk.now;
+        walk.flow.told = flow::tick();
         walk.flow.outer = [0; 16];
         walk.gateway = [0; 16];
         Some(walk)
