@@ -1,5 +1,5 @@
 //! Attaches the yardstick of `tests/bench.sh datapath`, the minimal tunnel of `ebpf/src/minimal.rs`, in the namespace it
-//! runs in, and stays until standard input ends.
+//! runs in, prints the numbers of its programs (what a workload sends, what arrives) and stays until standard input ends.
 
 use std::env;
 use std::error::Error;
@@ -70,13 +70,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address: Ipv4Addr = address.parse()?;
     put(&mut ebpf, "TUNNELS", u32::from_ne_bytes(far.octets()), tunnel)?;
     let workload = Workload {
-        ethernet: [mac(address_mac)?, mac(far_mac)?].concat().try_into().map_err(|_| USAGE)?,
+        ethernet: [mac(address_mac)?, mac(far_mac)?]
+            .concat()
+            .try_into()
+            .map_err(|_| USAGE)?,
         ifindex: if_nametoindex(interface)?,
     };
     put(&mut ebpf, "WORKLOADS", u32::from_ne_bytes(address.octets()), workload)?;
-    attach(&mut ebpf, "minimal_send", interface)?;
-    attach(&mut ebpf, "minimal_receive", uplink)?;
-    writeln!(io::stdout(), "ready")?;
+    let send = attach(&mut ebpf, "minimal_send", interface)?;
+    let receive = attach(&mut ebpf, "minimal_receive", uplink)?;
+    writeln!(io::stdout(), "ready {send} {receive}")?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
@@ -96,11 +99,12 @@ fn put<V: Pod>(ebpf: &mut Ebpf, map: &'static str, key: u32, value: V) -> Result
     Ok(map.insert(key, value, 0)?)
 }
 
-fn attach(ebpf: &mut Ebpf, program: &'static str, interface: &str) -> Result<(), Box<dyn Error>> {
+/// The program's number.
+fn attach(ebpf: &mut Ebpf, program: &'static str, interface: &str) -> Result<u32, Box<dyn Error>> {
     let program: &mut SchedClassifier = ebpf.program_mut(program).ok_or(program)?.try_into()?;
     program.load()?;
     program.attach(interface, TcAttachType::Ingress)?;
-    Ok(())
+    Ok(program.info()?.id())
 }
 
 /// The outer headers, lengths and checksums zero, and the workload's Ethernet header.

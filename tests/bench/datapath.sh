@@ -7,11 +7,11 @@
 
 # row  states  ways  unit of value and of CPU time
 readonly TRAFFIC=(
-    'tcp_stream on,off,gro raw,minimal,bridge_vxlan,fabric bit/s byte'
-    'tcp_request_response on raw,bridge_vxlan,fabric 1/s round-trip'
-    'udp_request_response on raw,bridge_vxlan,fabric 1/s round-trip'
-    'udp_64_byte_packets on raw,bridge_vxlan,bridge_nft,fabric 1/s packet'
-    'connections on raw,bridge_nft,fabric 1/s connection'
+    'tcp_stream on,off,gro raw,underlay,minimal,bridge_vxlan,fabric bit/s byte'
+    'tcp_request_response on raw,underlay,bridge_vxlan,fabric 1/s round-trip'
+    'udp_request_response on raw,underlay,bridge_vxlan,fabric 1/s round-trip'
+    'udp_64_byte_packets on raw,underlay,bridge_nft,fabric 1/s packet'
+    'connections on raw,underlay,bridge_nft,fabric 1/s connection'
 )
 
 # row state  numerator/denominator  at-least aim  what

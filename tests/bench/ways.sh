@@ -3,6 +3,7 @@
 # cross the lab's underlay bridge.
 #
 #   raw           a cable
+#   underlay      two hosts of the underlay, no tunnel
 #   minimal       the least eBPF program that tunnels (datapath/ebpf/src/minimal.rs)
 #   bridge_vxlan  the kernel's bridge and vxlan device
 #   bridge_nft    the same with nftables and connection tracking, rules as in routed.yaml
@@ -16,6 +17,8 @@ readonly WORKLOAD_MTU=1430
 # meet, as "namespace device": of the client's side, of the server's, and the one where the server's side takes packets
 # off the wire.
 declare -A client=() server=() address=() sending=() receiving=() arriving=()
+# Numbers of the first programs of WAY-sends and WAY-receives: time that they tail-call counts as theirs.
+declare -A program=()
 declare -a made=() holders=()
 
 lab() {
@@ -62,6 +65,28 @@ make_raw() {
     arriving[raw]="$id-raw2 eth0"
 }
 
+# Two hosts on the lab's underlay, without workloads: what there is to tunnel over.
+make_underlay() {
+    local n host
+    for n in 1 2; do
+        host=$id-bare$n
+        namespace "$host"
+        host_on_underlay "$host" "bare$n" "192.0.2.13$n"
+    done
+    client[underlay]=$id-bare1 server[underlay]=$id-bare2 address[underlay]=192.0.2.132
+    sending[underlay]="$id-bare1 eth0,$id-underlay bare1"
+    receiving[underlay]="$id-underlay bare2,$id-bare2 eth0"
+    arriving[underlay]="$id-bare2 eth0"
+}
+
+# host_on_underlay NAMESPACE PORT ADDRESS
+host_on_underlay() {
+    ip link add "$2" netns "$id-underlay" type veth peer name eth0 netns "$1"
+    ip -n "$id-underlay" link set "$2" master br0 up
+    ip -n "$1" address add "$3/24" dev eth0
+    ip -n "$1" link set eth0 up
+}
+
 # make_pair WAY NET: two hosts on the lab's underlay with addresses 192.0.2.NET1 and 192.0.2.NET2, each with the host side
 # `work` of a workload.
 make_pair() {
@@ -70,10 +95,7 @@ make_pair() {
         host=$id-$way-h$n work=$id-$way-w$n
         namespace "$host"
         namespace "$work"
-        ip link add "h$net$n" netns "$id-underlay" type veth peer name eth0 netns "$host"
-        ip -n "$id-underlay" link set "h$net$n" master br0 up
-        ip -n "$host" address add "192.0.2.$net$n/24" dev eth0
-        ip -n "$host" link set eth0 up
+        host_on_underlay "$host" "h$net$n" "192.0.2.$net$n"
         ip link add work netns "$host" type veth peer name eth0 netns "$work"
         ip -n "$host" link set work up
         ip -n "$work" link set eth0 mtu "$WORKLOAD_MTU" up
@@ -143,17 +165,20 @@ make_minimal() {
         ip -n "$id-minimal-w$n" neighbour add "10.0.0.$far" lladdr "$(mac_of "$id-minimal-w$far" eth0)" dev eth0
         hold "$host" "$(tool examples/fabric-minimal)" \
             eth0 "192.0.2.12$n" "$(mac_of "$host" eth0)" "192.0.2.12$far" "$(mac_of "$id-minimal-h$far" eth0)" \
-            work "10.0.0.$n" "$(mac_of "$id-minimal-w$n" eth0)" "10.0.0.$far" "$(mac_of "$id-minimal-w$far" eth0)"
+            work "10.0.0.$n" "$(mac_of "$id-minimal-w$n" eth0)" "10.0.0.$far" "$(mac_of "$id-minimal-w$far" eth0)" >"$samples.programs$n"
     done
+    read -r "program[minimal-sends]" _ <"$samples.programs1"
+    read -r _ "program[minimal-receives]" <"$samples.programs2"
 }
 
-# hold NAMESPACE COMMAND…: runs it until we end, however we do: its input ends with us. Back when it says that it is ready.
+# hold NAMESPACE COMMAND…: runs it until we end, however we do: its input ends with us. Prints what it says to be ready.
 hold() {
     local said=$samples.said
     [[ -p $samples.life ]] || { mkfifo "$samples.life" && exec {life}<>"$samples.life"; }
     nsenter --net="/run/netns/$1" "${@:2}" <"$samples.life" >"$said" {life}>&- &
     holders+=("$!")
-    within 20 grep -q ready "$said" || die "${*:2:1} is not ready after 20 s"
+    within 20 grep -qs ready "$said" || die "${*:2:1} is not ready after 20 s"
+    sed 's/ready *//' "$said"
     rm -f "$said"
 }
 
@@ -180,6 +205,17 @@ make_fabric_routed() {
     sending[fabric]="$id-client eth0,$id-fab1 $(host_side "$id-client" "$id-fab1"),$id-fab1 eth0,$id-underlay fab1"
     receiving[fabric]="$id-underlay fab2,$id-fab2 eth0,$id-fab2 $(host_side "$id-server" "$id-fab2"),$id-server eth0"
     arriving[fabric]="$id-fab2 eth0"
+    program[fabric-sends]=$(hooked fab1 "$id-fab1" "$(host_side "$id-client" "$id-fab1")" from_endpoint)
+    program[fabric-receives]=$(hooked fab2 "$id-fab2" eth0 from_underlay)
+}
+
+# hooked HOST NAMESPACE DEVICE PROGRAM: number of the first program of the fabric's hook there.
+hooked() {
+    local index pin
+    index=$(ip -n "$2" -j link show "$3" | jq '.[0].ifindex')
+    pin=$(find "/run/fabric-lab/$id/$1/bpf/fabric" -path "*/hooks/$index-$4-tcx")
+    [[ -n $pin ]] || die "$4 is not attached to $3 of $1"
+    bpftool -j link show pinned "$pin" | jq .prog_id
 }
 
 # host_side WORKLOAD HOST: the name of the other end of its eth0.

@@ -130,7 +130,10 @@ fn inner(ctx: &TcContext, start: usize) -> Option<(u32, Tuple)> {
     }
     let word = |at: usize| u32::from(frame[at]) | u32::from(frame[at + 1]) << 16;
     let destination = word(15);
-    Some((destination, [word(13), destination, word(17), u32::from(frame[11] >> 8)]))
+    Some((
+        destination,
+        [word(13), destination, word(17), u32::from(frame[11] >> 8)],
+    ))
 }
 
 /// Looks the flow up, and remembers one that is not there.
