@@ -14,7 +14,7 @@ readonly TRAFFIC=(
     'connections on raw,underlay,bridge_nft,fabric 1/s connection'
 )
 
-# row state  numerator/denominator  at-least aim  what
+# row state  numerator/denominator  at-least aim  what; without an aim it is there to compare with
 readonly AIMS=(
     'tcp_stream on fabric/minimal 0.95 1.0 one TCP flow / minimal program'
     'tcp_stream off fabric/minimal 0.95 1.0 one TCP flow / minimal program'
@@ -22,13 +22,19 @@ readonly AIMS=(
     'tcp_stream on fabric/raw 0.85 0.95 one TCP flow / raw'
     'tcp_stream off fabric/raw 0.85 0.95 one TCP flow / raw'
     'tcp_stream gro fabric/bridge_vxlan 1.0 1.2 one TCP flow / bridge+vxlan'
+    'tcp_stream on minimal/raw - - one TCP flow: minimal program / raw'
+    'tcp_stream off minimal/raw - - one TCP flow: minimal program / raw'
     'tcp_request_response on fabric/raw 0.75 0.90 TCP request-response / raw'
     'udp_request_response on fabric/raw 0.75 0.90 UDP request-response / raw'
     'udp_64_byte_packets on fabric/raw 0.70 0.85 64-byte UDP received / raw'
     'udp_64_byte_packets on fabric/bridge_nft 1.3 1.8 64-byte UDP received / bridge+vxlan+nftables'
+    'tcp_request_response on fabric/underlay - - TCP request-response / underlay without tunnel'
+    'udp_request_response on fabric/underlay - - UDP request-response / underlay without tunnel'
+    'udp_64_byte_packets on fabric/underlay - - 64-byte UDP received / underlay without tunnel'
     'connections on fabric/raw 0.60 0.75 new connections / raw'
-    'ebpf_send on minimal/fabric 0.625 0.8 eBPF time per packet sent: minimal / fabric'
-    'ebpf_receive on minimal/fabric 0.625 0.8 eBPF time per packet received: minimal / fabric'
+    'connections on fabric/bridge_nft - - new connections / bridge+vxlan+nftables'
+    'ebpf_send on fabric/minimal 1.6 1.25 eBPF time per packet sent / minimal program (less is better)'
+    'ebpf_receive on fabric/minimal 1.6 1.25 eBPF time per packet received / minimal program (less is better)'
 )
 
 datapath_usage() {

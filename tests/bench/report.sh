@@ -7,6 +7,12 @@ datapath_report() {
         --arg traffic "$(printf '%s\n' "${TRAFFIC[@]}")" --arg aims "$(printf '%s\n' "${AIMS[@]}")" '
         def median: sort | if length == 0 then null elif length % 2 == 1 then .[length / 2 | floor]
                            else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+        # Where less is better, the aim is below what is enough.
+        def verdict: if .aim == null then "-"
+            elif (if .aim < .at_least then .measured <= .aim else .measured >= .aim end) then "aim"
+            elif (if .aim < .at_least then .measured <= .at_least else .measured >= .at_least end) then "enough"
+            else "missed" end;
+        def number: if . == "-" then null else tonumber end;
         def lines: split("\n") | map(split(" "));
         ($traffic | lines | map({key: .[0], value: {value: .[3], cpu: .[4]}}) | from_entries) as $units
         | [inputs | split(" ") | {round: (.[0] | tonumber), row: .[1], state: .[2], way: .[3],
@@ -19,9 +25,9 @@ datapath_report() {
                  | select(all(. != null)) | .[0] / .[1]] as $ratios
               | select($ratios | length > 0)
               | {row: $aim[0], state: $aim[1], ratio: $aim[2], what: ($aim[5:] | join(" ")),
-                 at_least: ($aim[3] | tonumber), aim: ($aim[4] | tonumber),
+                 at_least: ($aim[3] | number), aim: ($aim[4] | number),
                  measured: ($ratios | median), lowest: ($ratios | min), highest: ($ratios | max)}
-              | .verdict = (if .measured >= .aim then "aim" elif .measured >= .at_least then "enough" else "missed" end)],
+              | .verdict = verdict],
            rows: [$all | group_by([.row, .state, .way])[]
               | .[0] as $first | ($units[$first.row] // {value: "ns", cpu: null}) as $unit
               | {row: $first.row, state: $first.state, way: $first.way, unit: $unit.value, median: (map(.value) | median),
@@ -34,9 +40,9 @@ datapath_report() {
 datapath_table() {
     local json
     json=$(cat)
-    printf '\n%-58s %-5s %8s %8s %8s  %-8s %s\n' 'ratio (median of the rounds)' state 'at least' aim measured verdict 'lowest–highest'
-    jq -r '.aims[] | [.what, .state, .at_least, .aim, .measured, .verdict, .lowest, .highest] | @tsv' <<<"$json" |
-        awk -F '\t' '{ printf "%-58s %-5s %8.2f %8.2f %8.2f  %-8s %.2f–%.2f\n", $1, $2, $3, $4, $5, $6, $7, $8 }'
+    printf '\n%-66s %-5s %8s %8s %8s  %-8s %s\n' 'ratio (median of the rounds)' state 'at least' aim measured verdict 'lowest–highest'
+    jq -r '.aims[] | [.what, .state, .at_least // "-", .aim // "-", .measured, .verdict, .lowest, .highest] | @tsv' <<<"$json" |
+        awk -F '\t' '{ printf "%-66s %-5s %8s %8s %8.2f  %-8s %.2f–%.2f\n", $1, $2, $3, $4, $5, $6, $7, $8 }'
     printf '\n%-24s %-5s %-14s %16s %-6s %12s\n' row state way median unit 'CPU'
     jq -r '.rows[] | [.row, .state, .way, .median, .unit, .cpu_nanoseconds // "", .cpu_unit // ""] | @tsv' <<<"$json" |
         awk -F '\t' '{ printf "%-24s %-5s %-14s %16.0f %-6s ", $1, $2, $3, $4, $5

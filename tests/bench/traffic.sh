@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Traffic from the client to the server of a way, as rates: more is better.
+# Traffic from the client to the server of a way, as rates: more is better. The client has the first CPU and the server the
+# last one, as two hosts have: where the scheduler puts them would otherwise decide what is measured.
 # shellcheck disable=SC2154 # seconds and the ways are set by bench.sh and ways.sh
 
 declare -a servers=()
@@ -18,7 +19,7 @@ start_servers() {
 }
 
 serve() {
-    nsenter --net="/run/netns/${server[$1]}" "${@:2}" </dev/null >/dev/null 2>&1 &
+    nsenter --net="/run/netns/${server[$1]}" taskset -c "$(($(nproc) - 1))" "${@:2}" </dev/null >/dev/null 2>&1 &
     servers+=("$!")
 }
 
@@ -37,7 +38,7 @@ stop_servers() {
 from_client() {
     local way=$1
     shift
-    in_namespace "${client[$way]}" timeout $((seconds + 20)) "$@"
+    in_namespace "${client[$way]}" taskset -c 0 timeout $((seconds + 20)) "$@"
 }
 
 tcp_stream() {

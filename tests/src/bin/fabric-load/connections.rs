@@ -1,57 +1,39 @@
-//! Opens and closes TCP connections as fast as it can, and serves them. For `tests/bench.sh`.
+//! TCP connections as fast as they come.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 
 /// A connection that takes longer is a failure.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Opens and closes TCP connections, or serves them.
-#[derive(Debug, Parser)]
-enum Command {
-    /// Accepts connections and closes them.
-    Serve {
-        /// Address and port.
-        #[arg(long)]
-        listen: SocketAddr,
-    },
-    /// Opens a connection, waits for its end, and again; prints how many there were per second.
-    Connect {
-        /// Address and port.
-        #[arg(long)]
-        to: SocketAddr,
-        /// For how long.
-        #[arg(long, default_value_t = 2)]
-        seconds: u64,
-        /// How many at a time.
-        #[arg(long, default_value_t = 4)]
-        threads: usize,
-    },
-}
-
-fn main() -> Result<()> {
-    match Command::parse() {
-        Command::Serve { listen } => serve(listen),
-        Command::Connect { to, seconds, threads } => connect(to, seconds, threads),
-    }
-}
-
 /// The server closes first, so that it is not the client that runs out of ports.
-fn serve(listen: SocketAddr) -> Result<()> {
+pub(crate) fn serve(listen: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).with_context(|| format!("listening on {listen}"))?;
+    let echo = UdpSocket::bind(listen).with_context(|| format!("listening on {listen}"))?;
+    thread::spawn(move || answer(&echo));
     loop {
         // Who gave up before it was accepted is gone.
         drop(listener.accept());
     }
 }
 
-fn connect(to: SocketAddr, seconds: u64, threads: usize) -> Result<()> {
+fn answer(socket: &UdpSocket) {
+    let mut datagram = [0; 64];
+    loop {
+        // What cannot be received or answered was refused on its way.
+        if let Ok((length, from)) = socket.recv_from(&mut datagram) {
+            drop(socket.send_to(&datagram[..length], from));
+        }
+    }
+}
+
+/// Prints connections per second.
+pub(crate) fn connect(to: SocketAddr, seconds: u64, threads: usize) -> Result<()> {
     let over = AtomicBool::new(false);
     let count = AtomicU64::new(0);
     let failed = thread::scope(|scope| {
