@@ -11,7 +11,7 @@ use crate::headers::{ETHERNET, Ethernet};
 use crate::maps::SETTINGS;
 use crate::outer::{Outer, ours};
 use crate::packet::Packet;
-use crate::{TC_ACT_UNSPEC, Verdict, action, flow, quick, stub, trace, tunnel};
+use crate::{TC_ACT_UNSPEC, Verdict, action, device, flow, quick, stub, trace, tunnel};
 
 /// At the ingress of an underlay interface.
 #[classifier]
@@ -38,10 +38,19 @@ fn fast(packet: &mut Packet, outer: &Outer, settings: &Settings) -> Option<i32> 
         return None;
     }
     let (vni, start) = tunnel::plain(packet, outer)?;
+    known(packet, outer, vni, start, settings)
+}
+
+/// What becomes of the frame at `start` that came in a tunnel, if its decision is known.
+#[inline(always)]
+pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, settings: &Settings) -> Option<i32> {
     packet.linear(start + ETHERNET).ok()?;
     let frame = packet.at::<Ethernet>(start).ok()?;
     let (addresses, ether_type) = (frame.addresses(), frame.ether_type);
     let quick = quick::parse(packet, ether_type, start + ETHERNET, vni | FLOW_TUNNEL)?;
+    if start != 0 && device::needed(packet, settings, outer.geneve, quick.key.protocol) {
+        return Some(TC_ACT_UNSPEC);
+    }
     let flow = flow::find(&quick, &addresses, &outer.source)?;
     if (flow.flags & FLOW_GENEVE != 0) != outer.geneve {
         return None;

@@ -2,6 +2,7 @@
 //! packets. Needs root; without it each test says SKIPPED, and fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
 
 mod bench;
+mod device;
 mod interface;
 mod interference;
 mod kills;
@@ -9,6 +10,8 @@ mod lab;
 mod lifecycle;
 mod probes;
 mod reach;
+mod ready;
 mod routing;
 mod tap;
+mod uplinks;
 mod wanted;
