@@ -35,16 +35,22 @@ readonly AIMS=(
     'connections on fabric/bridge_nft - - new connections / bridge+vxlan+nftables'
     'ebpf_send on fabric/minimal 1.6 1.25 eBPF time per packet sent / minimal program (less is better)'
     'ebpf_receive on fabric/minimal 1.6 1.25 eBPF time per packet received / minimal program (less is better)'
+    'slow_share - fabric 5 1 percent of packets decided by the slow path at 30 changes/s (less)'
+    'changes_cpu - fabric 30 10 percent of a CPU for the daemon at 30 changes/s (less)'
+    'memory - fabric 2048 1024 bytes of the daemon for an endpoint elsewhere (less)'
+    'first_packet - fabric 500 50 milliseconds from API call to first packet elsewhere, p99 (less)'
 )
 
 datapath_usage() {
     cat <<'USAGE'
-usage: tests/bench.sh datapath [--rounds 15] [--seconds 2] [--rows ROW,…] [--states on,off,gro] [--json FILE]
+usage: tests/bench.sh datapath [--rounds 15] [--seconds 2] [--rows ROW,…] [--states on,off,gro]
+                                [--endpoints 10000] [--json FILE]
 Compares the fabric (routed, behind stateful rules) with a raw veth, the least eBPF program that tunnels, and the kernel's
 bridge and vxlan device without and with nftables, in turns in one run. Prints ratios (medians of the rounds' ratios)
 beside what is aimed at, and medians with CPU time per byte, round trip, packet or connection.
---rows     only these: tcp_stream tcp_request_response udp_request_response udp_64_byte_packets connections ebpf_time
---states   every row in these states of offloads, which otherwise only tcp_stream is: on, off, gro (the sender's TSO
+--rows     only these: tcp_stream tcp_request_response udp_request_response udp_64_byte_packets connections ebpf_time fleet
+           (fleet: what changes cost on three hosts in a domain of --endpoints endpoints, after all rounds)
+--states   every row of traffic in these states of offloads, which otherwise only tcp_stream is: on, off, gro (the sender's TSO
            and GSO off, the receiver's GRO on)
 Exit code 0 also where an aim is missed. Environment: FABRIC_BIN=DIR uses built binaries.
 USAGE
@@ -52,12 +58,13 @@ USAGE
 
 datapath() {
     local json='' rows='' states=''
-    rounds=15 seconds=2
+    rounds=15 seconds=2 endpoints=10000
     while (($#)); do
         case $1 in
             --rounds) need_value "$@" && rounds=$2 && shift 2 ;;
             --seconds) need_value "$@" && seconds=$2 && shift 2 ;;
             --json) need_value "$@" && json=$2 && shift 2 ;;
+            --endpoints) need_value "$@" && endpoints=$2 && shift 2 ;;
             --rows) need_value "$@" && rows=$2 && shift 2 ;;
             --states) need_value "$@" && states=$2 && shift 2 ;;
             -h | --help) datapath_usage && return 0 ;;
@@ -65,6 +72,7 @@ datapath() {
         esac
     done
     need_numbers
+    [[ $endpoints =~ ^[1-9][0-9]{0,3}$|^[1-4]0000$ ]] || usage_error "--endpoints takes a number from 1 to 10000, or 20000, 30000, 40000"
     plan "$rows" "$states"
     need_root "$0"
     "$repo/deploy/setup.sh" --for bench
@@ -73,6 +81,7 @@ datapath() {
     make_ways
     say "measuring: about $((rounds * ${#steps[@]} * (seconds + 1))) s"
     measure_datapath
+    [[ -z $with_fleet ]] || measure_fleet "$endpoints" 100 20
     datapath_report >"$samples.json"
     datapath_table <"$samples.json"
     keep_report "$json"
@@ -95,12 +104,14 @@ plan() {
             done
         done
     done
-    ((${#steps[@]})) || usage_error "--rows names no row there is; see --help"
+    with_fleet=
+    [[ -n $wanted_rows && ,$wanted_rows, != *,fleet,* ]] || with_fleet=yes
+    [[ -n $with_fleet ]] || ((${#steps[@]})) || usage_error "--rows names no row there is; see --help"
 }
 
 make_ways() {
     local way
-    make_fabric_routed
+    make_fabric_routed $((${#with_fleet} ? 3 : 2))
     for way in "${needed[@]}"; do
         [[ $way == fabric ]] || "make_$way"
     done

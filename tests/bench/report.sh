@@ -22,7 +22,7 @@ datapath_report() {
               | [$all[] | select(.row == $aim[0] and .state == $aim[1])] as $of
               | [range(1; $rounds + 1) as $round
                  | [$pair[] as $way | [$of[] | select(.round == $round and .way == $way)][0].value]
-                 | select(all(. != null)) | .[0] / .[1]] as $ratios
+                 | select(all(. != null)) | if length == 1 then .[0] else .[0] / .[1] end] as $ratios
               | select($ratios | length > 0)
               | {row: $aim[0], state: $aim[1], ratio: $aim[2], what: ($aim[5:] | join(" ")),
                  at_least: ($aim[3] | number), aim: ($aim[4] | number),

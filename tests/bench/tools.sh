@@ -13,12 +13,12 @@ build_tools() {
         use_toolchain
         say "building what measures (the first time some ten minutes on two cores)"
         quietly "$samples.log" cargo build --manifest-path "$repo/Cargo.toml" --release --locked \
-            -p fabric-tests --bin fabric-load -p datapath --example fabric-minimal -p fabric-node --bins ||
+            -p fabric-tests --bin fabric-load -p datapath --example fabric-minimal --example fabric-generations -p fabric-node --bins ||
             die "the build failed"
         rm -f "$samples.log"
     fi
     load_tool=$(tool fabric-load)
-    for each in fabric-load examples/fabric-minimal; do
+    for each in fabric-load examples/fabric-minimal examples/fabric-generations; do
         [[ -x $(tool "$each") ]] || die "$(tool "$each") is missing; build it with: cargo build -p fabric-tests -p datapath --bins --examples"
     done
 }

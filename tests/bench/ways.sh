@@ -188,10 +188,10 @@ make_fabric_flat() {
     client[fabric]=$id-red-web-1 server[fabric]=$id-red-web-2 address[fabric]=10.0.0.12
 }
 
-# Two networks, a router between them, stateful rules.
+# make_fabric_routed HOSTS: two networks, a router between them, stateful rules.
 make_fabric_routed() {
     local n name
-    lab up --hosts 2 >&2
+    lab up --hosts "$1" >&2
     lab exec fab1 -- fabricctl apply --wait -f "$repo/tests/bench/routed.yaml" >&2
     for n in 1 2; do
         name=client
