@@ -35,6 +35,8 @@ readonly AIMS=(
     'connections on fabric/bridge_nft - - new connections / bridge+vxlan+nftables'
     'ebpf_send on fabric/minimal 1.6 1.25 eBPF time per packet sent / minimal program (less is better)'
     'ebpf_receive on fabric/minimal 1.6 1.25 eBPF time per packet received / minimal program (less is better)'
+    'functions on flow/none 1.1 1.0 eBPF time per packet sent with 8 per-flow functions / none (less)'
+    'functions on each 20 5 nanoseconds for each per-packet function (less)'
     'slow_share - fabric 5 1 percent of packets decided by the slow path at 30 changes/s (less)'
     'changes_cpu - fabric 30 10 percent of a CPU for the daemon at 30 changes/s (less)'
     'memory - fabric 2048 1024 bytes of the daemon for an endpoint elsewhere (less)'
@@ -48,8 +50,8 @@ usage: tests/bench.sh datapath [--rounds 15] [--seconds 2] [--rows ROW,…] [--s
 Compares the fabric (routed, behind stateful rules) with a raw veth, the least eBPF program that tunnels, and the kernel's
 bridge and vxlan device without and with nftables, in turns in one run. Prints ratios (medians of the rounds' ratios)
 beside what is aimed at, and medians with CPU time per byte, round trip, packet or connection.
---rows     only these: tcp_stream tcp_request_response udp_request_response udp_64_byte_packets connections ebpf_time fleet
-           (fleet: what changes cost on three hosts in a domain of --endpoints endpoints, after all rounds)
+--rows     only these: tcp_stream tcp_request_response udp_request_response udp_64_byte_packets connections ebpf_time
+           functions fleet (functions: third-party ones that do nothing; fleet: what changes cost on three hosts in a domain of --endpoints endpoints, after all rounds)
 --states   every row of traffic in these states of offloads, which otherwise only tcp_stream is: on, off, gro (the sender's TSO
            and GSO off, the receiver's GRO on)
 Exit code 0 also where an aim is missed. Environment: FABRIC_BIN=DIR uses built binaries.
@@ -79,6 +81,7 @@ datapath() {
     build_tools
     trap clean_up EXIT
     make_ways
+    prepare_functions
     say "measuring: about $((rounds * ${#steps[@]} * (seconds + 1))) s"
     measure_datapath
     [[ -z $with_fleet ]] || measure_fleet "$endpoints" 100 20
@@ -104,9 +107,16 @@ plan() {
             done
         done
     done
-    with_fleet=
+    with_fleet='' with_functions=''
     [[ -n $wanted_rows && ,$wanted_rows, != *,fleet,* ]] || with_fleet=yes
-    [[ -n $with_fleet ]] || ((${#steps[@]})) || usage_error "--rows names no row there is; see --help"
+    [[ -n $wanted_rows && ,$wanted_rows, != *,functions,* ]] || with_functions=yes
+    [[ -n $with_fleet$with_functions ]] || ((${#steps[@]})) || usage_error "--rows names no row there is; see --help"
+}
+
+prepare_functions() {
+    [[ -n $with_functions ]] || return 0
+    have_functions || { say "this build loads no functions" && with_functions='' && return 0; }
+    make_function
 }
 
 make_ways() {
@@ -115,6 +125,7 @@ make_ways() {
     for way in "${needed[@]}"; do
         [[ $way == fabric ]] || "make_$way"
     done
+    [[ " ${needed[*]} " == *" fabric "* ]] || needed+=(fabric)
     start_servers "${needed[@]}"
 }
 
@@ -128,6 +139,7 @@ measure_datapath() {
             # shellcheck disable=SC2086 # three words
             sample "$round" $step
         done
+        [[ -z $with_functions ]] || functions_round "$round"
         say "round $round of $rounds"
     done
 }

@@ -6,7 +6,7 @@
 #                 and percent of packets that the slow path decided, at most
 #   memory        bytes of a daemon for an endpoint that is elsewhere
 #
-# shellcheck disable=SC2154 # set by bench.sh and the files beside this one
+# shellcheck disable=SC2154,SC2034 # set by bench.sh and the files beside this one, or for them
 
 # The most objects that one apply takes.
 readonly BATCH=250
