@@ -46,7 +46,7 @@ readonly AIMS=(
 datapath_usage() {
     cat <<'USAGE'
 usage: tests/bench.sh datapath [--rounds 15] [--seconds 2] [--rows ROW,…] [--states on,off,gro]
-                                [--endpoints 10000] [--json FILE]
+                                [--endpoints 10000] [--json FILE] [--markdown FILE]
 Compares the fabric (routed, behind stateful rules) with a raw veth, the least eBPF program that tunnels, and the kernel's
 bridge and vxlan device without and with nftables, in turns in one run. Prints ratios (medians of the rounds' ratios)
 beside what is aimed at, and medians with CPU time per byte, round trip, packet or connection.
@@ -54,18 +54,20 @@ beside what is aimed at, and medians with CPU time per byte, round trip, packet 
            functions fleet (functions: third-party ones that do nothing; fleet: what changes cost on three hosts in a domain of --endpoints endpoints, after all rounds)
 --states   every row of traffic in these states of offloads, which otherwise only tcp_stream is: on, off, gro (the sender's TSO
            and GSO off, the receiver's GRO on)
+--json     all samples, medians and verdicts; --markdown: the table of ratios as README.md has it
 Exit code 0 also where an aim is missed. Environment: FABRIC_BIN=DIR uses built binaries.
 USAGE
 }
 
 datapath() {
-    local json='' rows='' states=''
+    local json='' markdown='' rows='' states=''
     rounds=15 seconds=2 endpoints=10000
     while (($#)); do
         case $1 in
             --rounds) need_value "$@" && rounds=$2 && shift 2 ;;
             --seconds) need_value "$@" && seconds=$2 && shift 2 ;;
             --json) need_value "$@" && json=$2 && shift 2 ;;
+            --markdown) need_value "$@" && markdown=$2 && shift 2 ;;
             --endpoints) need_value "$@" && endpoints=$2 && shift 2 ;;
             --rows) need_value "$@" && rows=$2 && shift 2 ;;
             --states) need_value "$@" && states=$2 && shift 2 ;;
@@ -87,6 +89,7 @@ datapath() {
     [[ -z $with_fleet ]] || measure_fleet "$endpoints" 100 20
     datapath_report >"$samples.json"
     datapath_table <"$samples.json"
+    [[ -z $markdown ]] || datapath_markdown <"$samples.json" >"$markdown"
     keep_report "$json"
 }
 

@@ -48,3 +48,10 @@ datapath_table() {
         awk -F '\t' '{ printf "%-24s %-5s %-14s %16.0f %-6s ", $1, $2, $3, $4, $5
                        if ($6 != "") printf "%12.2f ns a %s", $6, $7; print "" }'
 }
+
+# The table of README.md.
+datapath_markdown() {
+    printf '| what | offloads | at least | aim | measured | rounds from–to | |\n|---|---|---|---|---|---|---|\n'
+    jq -r 'def cut: . * 100 | round / 100;
+           .aims[] | "| \(.what) | \(.state) | \(.at_least // "") | \(.aim // "") | \(.measured | cut) | \(.lowest | cut)–\(.highest | cut) | \(.verdict) |"'
+}
