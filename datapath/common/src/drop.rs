@@ -129,3 +129,25 @@ reasons! {
     /// An answer to a path probe that nobody here sent.
     ProbeUnexpected = 62, "probe_unexpected";
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn operators_find_every_reason() {
+        let document = include_str!("../../DROPS.md");
+        for reason in Reason::ALL {
+            let row = format!("\n| {} | `{}` | ", *reason as u32, reason.name());
+            assert!(document.contains(&row), "{} is not in DROPS.md", reason.name());
+        }
+        let rows = document
+            .lines()
+            .filter(|line| line.starts_with("| ") && line.contains("` |"))
+            .count();
+        assert_eq!(rows, Reason::ALL.len(), "DROPS.md has a row that is no reason's");
+    }
+}
