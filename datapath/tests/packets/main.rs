@@ -15,7 +15,9 @@ mod frames;
 mod state;
 
 mod connections;
+mod documents;
 mod encapsulation;
+mod floods;
 mod flows;
 mod from_endpoint;
 mod from_underlay;
@@ -24,6 +26,8 @@ mod hooks;
 mod neighbours;
 mod oddities;
 mod probes;
+mod punts;
+mod quotas;
 mod router;
 mod routes;
 mod rules;
