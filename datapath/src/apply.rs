@@ -50,6 +50,7 @@ impl Datapath {
             fresh: &mut self.fresh,
         };
         let mut tables = lower(wanted, ground);
+        self.with_functions(numbers.domain, &mut tables);
         keep_tunnels_of(&self.installed.tunnels_of_others(&mine), &mine, &mut tables);
 
         let operations = diff(&mine, &tables);
@@ -106,7 +107,8 @@ impl Datapath {
 
     /// Gives up the numbers of what is gone: first their counters and connections, then their names.
     fn release_numbers(&mut self) -> Result<(), Error> {
-        let used = self.installed.tables().numbers_in_use();
+        let mut used = self.installed.tables().numbers_in_use();
+        used.extend(self.chains.domains());
         let spare: BTreeSet<u32> = self.numbers.spare(&used).into_iter().collect();
         let counts = self.maps.drops()?;
         let stale: Vec<_> = counts

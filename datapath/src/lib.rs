@@ -15,6 +15,7 @@
 //! | `part`, `covering`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
 //! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
+//! | `chain` | third-party functions: checked, loaded, swapped, found again |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
 //! | `sweep` | connections that are over go |
 //! | `drops`, `lost`, `audits`, `status` | what an operator sees |
@@ -30,6 +31,7 @@ mod audits;
 mod batch;
 mod binding;
 mod bpffs;
+mod chain;
 mod clsact;
 mod covering;
 mod datapath;
@@ -79,6 +81,7 @@ use membership::id::NodeId;
 use overlay::name::EndpointName;
 
 pub use audits::AuditCount;
+pub use chain::{FailMode, FunctionError, FunctionHook, LoadedFunction};
 pub use datapath::Datapath;
 pub use device::Device;
 pub use drops::{DropCount, reasons};

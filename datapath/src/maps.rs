@@ -9,8 +9,8 @@ use aya::{Ebpf, Pod};
 use datapath_common::probe::Probed;
 use datapath_common::{
     ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, FloodTarget, Flow, FlowKey,
-    FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
-    RouteKey, Rule, Segment, Settings, Station, StationKey,
+    FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
+    Route, RouteKey, Rule, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
@@ -32,7 +32,7 @@ pub(crate) const NUMBERS_MAX: u32 = 65_536;
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 26] = [
+const LAYOUTS: [(&str, usize, usize); 28] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -57,6 +57,8 @@ const LAYOUTS: [(&str, usize, usize); 26] = [
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),
     ("SETTINGS", 4, size_of::<Settings>()),
     ("PROGRAMS", 4, 4),
+    ("CHAIN", 4, 4),
+    ("FUNCTIONS", 4, size_of::<Function>()),
     (PROBES, size_of::<Address>(), size_of::<Probed>()),
     (NUMBERS, 4, size_of::<Encoded>()),
 ];
@@ -103,6 +105,8 @@ pub(crate) struct Maps {
     drops: PerCpuHashMap<MapData, DropKey, Count>,
     settings: Elements<u32, Settings>,
     numbers: Elements<u32, Encoded>,
+    pub(crate) functions: Elements<u32, Function>,
+    pub(crate) chain: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
     /// Id of `PROGRAMS`.
     pub(crate) programs_id: u32,
@@ -140,6 +144,8 @@ impl Maps {
             audits: take(ebpf, "AUDITS")?,
             drops: take(ebpf, "DROPS")?,
             settings: elements(ebpf, "SETTINGS")?,
+            functions: elements(ebpf, "FUNCTIONS")?,
+            chain: elements(ebpf, "CHAIN")?,
             programs_id: id(ebpf, "PROGRAMS")?,
             programs: take(ebpf, "PROGRAMS")?,
             numbers: open_numbers(pins)?,

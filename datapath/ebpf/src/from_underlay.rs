@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
+use datapath_common::{FLOW_CHAIN, FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
 
 use crate::decap::{self, Inner};
 use crate::drop::Owner;
@@ -13,7 +13,7 @@ use crate::maps::SETTINGS;
 use crate::outer::{Outer, ours};
 use crate::packet::Packet;
 use crate::walk::NANOSECONDS;
-use crate::{TC_ACT_UNSPEC, Verdict, action, device, flow, quick, stub, trace, tunnel};
+use crate::{TC_ACT_UNSPEC, Verdict, action, chain, device, flow, quick, stub, trace, tunnel};
 
 /// At the ingress of an underlay interface.
 #[classifier]
@@ -72,6 +72,9 @@ pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, setting
         domain: flow.domain,
         endpoint: flow.endpoint,
     };
+    if flow.flags & FLOW_CHAIN != 0 {
+        return chain::arrive_fast(packet, flow, &inner, &quick, owner).map(|r| action(r, owner, length));
+    }
     let result: Result<Verdict, Reason> = decap::follow(packet, flow, &inner, settings);
     Some(action(result, owner, length))
 }

@@ -14,6 +14,7 @@ mod differential;
 mod frames;
 mod state;
 
+mod chain;
 mod connections;
 mod documents;
 mod encapsulation;
