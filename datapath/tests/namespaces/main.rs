@@ -3,6 +3,7 @@
 
 mod bench;
 mod device;
+mod functions;
 mod interface;
 mod interference;
 mod kills;
