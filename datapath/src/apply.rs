@@ -20,9 +20,9 @@ use crate::error::Error;
 use crate::installed::Installed;
 use crate::links::owner_of;
 use crate::lower::{Ground, Interfaces, Tunnels, keep_tunnels_of, lower, number_tunnels};
-use crate::maps::NUMBERS_MAX;
+use crate::maps::{Maps, NUMBERS_MAX};
 use crate::nexthop::{self, Ends};
-use crate::numbers::DomainNumbers;
+use crate::numbers::{DomainNumbers, Numbers};
 use crate::port::Workbench;
 use crate::tables::{Tables, address};
 use crate::{Applied, PortState};
@@ -50,10 +50,7 @@ impl Datapath {
             everything: self.installed.tables(),
             fresh: &mut self.fresh,
         };
-        let mut tables = lower(wanted, ground);
-        keep_tunnels_of(&self.installed.tunnels_of_others(&mine), &mine, &mut tables);
-
-        let operations = diff(&mine, &tables);
+        let (tables, operations) = change(wanted, ground, &self.installed);
         let done = self.obey(&operations);
         self.shut(wanted, &operations).await?;
         self.links = self.netlink.links().await?;
@@ -103,20 +100,9 @@ impl Datapath {
         Ok(numbers)
     }
 
-    /// Gives up the numbers of what is gone: first their counters and connections, then their names.
+    /// Gives up the numbers of what is gone.
     fn release_numbers(&mut self) -> Result<(), Error> {
-        let used = self.installed.tables().numbers_in_use();
-        let spare: BTreeSet<u32> = self.numbers.spare(&used).into_iter().collect();
-        let counts = self.maps.drops()?;
-        let stale: Vec<_> = counts
-            .into_keys()
-            .filter(|k| spare.contains(&k.domain) || spare.contains(&k.endpoint))
-            .collect();
-        self.maps.forget_drops(&stale)?;
-        self.maps.forget_traffic(|domain| spare.contains(&domain))?;
-        self.maps.remove_numbers(&spare.iter().copied().collect::<Vec<_>>())?;
-        spare.into_iter().for_each(|number| self.numbers.release(number));
-        Ok(())
+        release_numbers(&mut self.maps, &mut self.numbers, &self.installed)
     }
 
     /// Makes the interfaces of all ports ready, as far as they can be. What other domains have is taken; what ports
@@ -230,6 +216,31 @@ impl Datapath {
         self.changed |= released && self.watch.others_wait(&wanted.domain);
         Ok(())
     }
+}
+
+/// The tables of a domain as they are wanted, and how what is installed becomes them.
+pub(crate) fn change(wanted: &Forwarding, ground: Ground<'_>, installed: &Installed) -> (Tables, Vec<Operation>) {
+    let mine = ground.installed;
+    let mut tables = lower(wanted, ground);
+    keep_tunnels_of(&installed.tunnels_of_others(mine), mine, &mut tables);
+    let operations = diff(mine, &tables);
+    (tables, operations)
+}
+
+/// Gives up the numbers of what is gone: first their counters and connections, then their names.
+pub(crate) fn release_numbers(maps: &mut Maps, numbers: &mut Numbers, installed: &Installed) -> Result<(), Error> {
+    let used = installed.tables().numbers_in_use();
+    let spare: BTreeSet<u32> = numbers.spare(&used).into_iter().collect();
+    let counts = maps.drops()?;
+    let stale: Vec<_> = counts
+        .into_keys()
+        .filter(|k| spare.contains(&k.domain) || spare.contains(&k.endpoint))
+        .collect();
+    maps.forget_drops(&stale)?;
+    maps.forget_traffic(|domain| spare.contains(&domain))?;
+    maps.remove_numbers(&spare.iter().copied().collect::<Vec<_>>())?;
+    spare.into_iter().for_each(|number| numbers.release(number));
+    Ok(())
 }
 
 /// The interfaces that are no port after these operations.

@@ -18,6 +18,7 @@
 //! | `sweep` | connections that are over go |
 //! | `drops`, `audits`, `status` | what an operator sees |
 //! | `probe` | whether the paths to other hosts are up: [`Prober`], which works beside [`Datapath`] |
+//! | `rehearsal` | the same for the maps alone, for tests of the programs |
 //! | `purge` | nothing left |
 //!
 //! All of it works in the network namespace of the calling thread: open a [`Datapath`] and use it on a runtime whose
@@ -57,6 +58,7 @@ mod port;
 mod privileged;
 mod probe;
 mod purge;
+mod rehearsal;
 mod status;
 mod sweep;
 mod tables;
@@ -76,8 +78,10 @@ pub use audits::AuditCount;
 pub use datapath::Datapath;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
+pub use lower::Interface;
 pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};
 pub use purge::purge;
+pub use rehearsal::Rehearsal;
 pub use status::{COUNTED_FOR, Counts, Hook, Status};
 
 /// Where the datapath lives.

@@ -6,9 +6,9 @@ use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuHashMap};
 use datapath_common::{
-    Address, Connection, ConnectionKey, Count, Domain, Flow, FlowKey, FragmentKey, FragmentState, HERE, MemberKey,
-    NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED, Route, RouteKey, Segment,
-    Settings, Station, StationKey, mapped, slot,
+    Address, Bucket, Connection, ConnectionKey, Count, Domain, Flow, FlowKey, FragmentKey, FragmentState, HERE,
+    LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED, Route,
+    RouteKey, Segment, Settings, Station, StationKey, mapped, slot,
 };
 
 use crate::bench::{Bench, PEERS_USED};
@@ -46,6 +46,11 @@ impl Bench {
             change(&mut state);
             map.insert(key, state, 0).expect("the map takes it");
         }
+    }
+
+    /// A bucket.
+    pub(crate) fn limit(&self, key: LimitKey) -> Option<Bucket> {
+        self.get("LIMITS", &key)
     }
 
     fn get<K: Pod, V: Pod>(&self, map: &str, key: &K) -> Option<V> {

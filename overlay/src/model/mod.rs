@@ -30,7 +30,7 @@
 //! | P17 | connection and policy, by table C | `unrelated`, `policy` |
 //! | P18 | the IP packet (IPv4 total length; IPv6 40 + payload length) is longer than the MTU of the segment it leaves in | `mtu`, and an ICMP error (I) with that MTU |
 //! | P19 | the station is on this host | deliver |
-//! | P20 | no tunnel end of the station's host in a family that this host has, IPv4 first; or no route | `no_route` |
+//! | P20 | no tunnel end of the station's host in a family that this host has, IPv4 first, or it listens on another port; or no route | `no_route` |
 //! | P21 | frame without Ethernet header (padding behind the IP packet included) + 14 + 8 + 8 + outer IP header (20, 40) is longer than the path's MTU: this host's underlay MTU | `mtu`, and an ICMP error with path's MTU − 30 − outer IP header |
 //! | P22 | — | encapsulate, as the domain says (VXLAN, Geneve), with the VNI of the segment it leaves in |
 //!
@@ -78,7 +78,7 @@
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
-//! | T1 | outer source is no tunnel end of a host that any domain on this host knows | `unknown_vtep` |
+//! | T1 | outer source is not the far end of the tunnel (P20) to a host that any domain on this host knows | `unknown_vtep` |
 //! | T2 | a first fragment (MF set) | `outer_fragment` |
 //! | T3 | UDP length or what is there of UDP is under 8 + 8 bytes | `truncated` |
 //! | T4 | VXLAN: the flag I (0x08 of the first byte) is not set; reserved bits are ignored (RFC 7348 section 5) | `vxlan_flags` |
@@ -205,7 +205,7 @@
 //! Rules of one direction are walked in their order. One matches if the subject is none or among the local end's groups; the
 //! peer is any, or a group of the far end, or a prefix that contains the far end's address; and the protocol matches, with
 //! the responder's port, or with type and code of the ICMP packet (of a live echo connection: 8/0, 128/0). `Audit` only counts. Rules of one
-//! direction that follow each other and are of one policy decide together: by version the first match that is not audit; deny if any version denies; allow if as many versions
+//! direction that follow each other, are of one policy and of the same or later versions decide together: by version the first match that is not audit; deny if any version denies; allow if as many versions
 //! as it has allow; else the policy decides nothing and the next is asked. Behind the last the domain's default decides.
 //!
 //! # K: states
@@ -234,8 +234,17 @@
 //! or at least 40 + 8 bytes of IPv6, or all there is if that is less; at most 548 (IPv6 1,232) bytes. The model quotes the least.
 //! "Fragmentation needed" (3/4) has the MTU in its last two bytes, "packet too big" (2/0) in its last four; other errors have 0.
 //!
+//! # Counters
+//!
+//! A drop counts one packet, with the bytes of the frame as it came in (of a tunnelled packet all of it): from a workload for
+//! its endpoint (P1: for nobody); from a tunnel before T6 for nobody, from T6 on for the domain, behind T17 for the
+//! endpoint that it is for. An audit rule counts a packet that it matches, with the bytes of the IP packet: rules are
+//! asked for the initiator first, then for the responder if the initiator may; a version that allows is not asked on, and
+//! nobody is behind a decision. The datapath asks for a packet whose decision it does not remember, so it counts fewer.
+//!
 //! What the stack itself sends to a workload's host side never gets here: `to_endpoint` drops it as `not_forwarded`.
 
+pub mod account;
 mod admission;
 mod arp;
 mod checksum;
@@ -261,7 +270,7 @@ mod tunnel;
 pub mod verdict;
 mod vxlan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -272,9 +281,11 @@ use crate::forwarding::Forwarding;
 use crate::name::{DomainName, EndpointName, Mac, Vni};
 
 use admission::Memory;
+use fragment::Entrance;
 use icmp_error::Limits;
 use port::Sender;
 
+pub use account::{Account, Audit};
 pub use outer::Tunnelled;
 pub use reason::Reason;
 pub use verdict::Verdict;
@@ -297,6 +308,8 @@ pub struct Host {
     pub vtep: Option<Vtep>,
     /// What it has to do, by domain.
     pub domains: BTreeMap<DomainName, Forwarding>,
+    /// Hosts to whose tunnel ends it has no route at the moment.
+    pub unrouted: BTreeSet<NodeId>,
 }
 
 /// A workload's port on a host, as its frames come in.
@@ -326,14 +339,38 @@ impl Model {
         self.hosts.get_mut(&host)
     }
 
+    /// Lets a host forget what it remembers of domains of which it has nothing, and of fragments from endpoints that are
+    /// not on it: the datapath does so when it gives their numbers to others.
+    pub fn forget_absent(&mut self, host: NodeId) {
+        let (Some(memory), Some(host)) = (self.memories.get_mut(&host), self.hosts.get(&host)) else {
+            return;
+        };
+        let domain = |name: &DomainName| host.domains.get(name).filter(|domain| !domain.networks.is_empty());
+        memory.connections.retain(|name| domain(name).is_some());
+        memory
+            .fragments
+            .retain(|name, entrance| match (domain(name), entrance) {
+                (Some(domain), Entrance::Port(endpoint)) => domain.ports.contains_key(endpoint),
+                (domain, Entrance::Tunnel(_)) => domain.is_some(),
+                (None, Entrance::Port(_)) => false,
+            });
+    }
+
     /// What becomes of a frame that a workload sends (table P) at `now`.
     #[must_use]
     pub fn from_endpoint(&mut self, ingress: &Ingress, frame: &[u8], now: Duration) -> Verdict {
         let sender = match Sender::of(self.hosts.get(&ingress.host), ingress) {
             Ok(sender) => sender,
-            Err(reason) => return Verdict::dropped(reason),
+            Err(reason) => {
+                self.memories.entry(ingress.host).or_default().account = Account::default();
+                return Verdict::dropped(reason);
+            }
         };
         let memory = self.memories.entry(ingress.host).or_default();
+        memory.account = Account {
+            owner: Some((ingress.domain.clone(), Some(ingress.endpoint.clone()))),
+            ..Account::default()
+        };
         let limits = self.limits.entry(ingress.host).or_default();
         sender
             .send(memory, frame, now)
@@ -348,7 +385,10 @@ impl Model {
         };
         match outer::ours(vtep, packet) {
             Some(tunnelled) => self.from_tunnel(host, &tunnelled, now),
-            None => Verdict::Pass,
+            None => {
+                self.memories.entry(host).or_default().account = Account::default();
+                Verdict::Pass
+            }
         }
     }
 
@@ -356,6 +396,7 @@ impl Model {
     #[must_use]
     pub fn from_tunnel(&mut self, host: NodeId, tunnelled: &Tunnelled<'_>, now: Duration) -> Verdict {
         let memory = self.memories.entry(host).or_default();
+        memory.account = Account::default();
         let Some(host) = self.hosts.get(&host) else {
             return Verdict::dropped(Reason::UnknownVtep);
         };
@@ -363,7 +404,35 @@ impl Model {
     }
 }
 
+impl Model {
+    /// What is counted of the last packet that a host had.
+    #[must_use]
+    pub fn account(&self, host: NodeId) -> Account {
+        let memory = self.memories.get(&host);
+        memory.map(|memory| memory.account.clone()).unwrap_or_default()
+    }
+
+    /// How much a workload's bucket of ICMP errors holds at `now` (table I), as the time in which that many tokens come.
+    #[must_use]
+    pub fn errors_left(&self, ingress: &Ingress, now: Duration) -> Duration {
+        let owner = (ingress.domain.clone(), ingress.endpoint.clone());
+        let limits = self.limits.get(&ingress.host);
+        limits.map_or_else(
+            || Limits::default().held(&owner, now),
+            |limits| limits.held(&owner, now),
+        )
+    }
+}
+
 impl Host {
+    /// The ends of the tunnel to another host, ours first: in the family that both have, IPv4 first, if that host listens
+    /// on our port.
+    fn tunnel_to(&self, theirs: &Vtep) -> Option<(IpAddr, IpAddr)> {
+        let ours = self.vtep.as_ref().filter(|ours| ours.port == theirs.port)?;
+        ours.path_to(theirs)
+            .filter(|(source, destination)| source != destination)
+    }
+
     /// The domain of a VNI.
     fn segment(&self, vni: Vni) -> Option<&Forwarding> {
         let mut domains = self.domains.values();
@@ -374,7 +443,7 @@ impl Host {
     fn hosts_at(&self, source: IpAddr) -> impl Iterator<Item = NodeId> {
         let known = self.domains.values().flat_map(|domain| &domain.hosts);
         known
-            .filter(move |(_, vtep)| vtep.addresses().any(|address| address == source))
+            .filter(move |(_, vtep)| self.tunnel_to(vtep).is_some_and(|(_, far)| far == source))
             .map(|(node, _)| *node)
     }
 }

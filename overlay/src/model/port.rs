@@ -171,11 +171,12 @@ impl<'a> Sender<'a> {
                 frame,
             });
         };
-        let ours = self.host.vtep.as_ref().ok_or(Reason::NoRoute)?;
-        let theirs = self.domain.hosts.get(&to).ok_or(Reason::NoRoute)?;
-        let (source, destination) = ours.path_to(theirs).ok_or(Reason::NoRoute)?;
+        let theirs = self.domain.hosts.get(&to).filter(|_| !self.host.unrouted.contains(&to));
+        let (source, destination) = theirs
+            .and_then(|theirs| self.host.tunnel_to(theirs))
+            .ok_or(Reason::NoRoute)?;
         let around = TUNNEL + if source.is_ipv4() { 20 } else { 40 };
-        let path = usize::from(ours.underlay_mtu);
+        let path = usize::from(self.host.vtep.as_ref().map_or(0, |ours| ours.underlay_mtu));
         if frame.len() - ETHERNET + around > path {
             let fits = u16::try_from(path.saturating_sub(around)).unwrap_or(u16::MAX);
             return Err(Stop::telling(Reason::Mtu, IcmpError::TooBig(fits)));

@@ -65,6 +65,7 @@ pub(super) fn from_tunnel(
         vni,
         tunnelled,
     };
+    memory.account.owner = Some((arrival.domain.domain.clone(), None));
     arrival.receive(memory, frame, now)
 }
 
@@ -86,6 +87,7 @@ impl Arrival<'_> {
         }
         let passenger = Passenger::board(memory, self.domain, Entrance::Tunnel(self.vni), &ip, now)?;
         let station = self.destination(ethernet.destination())?;
+        memory.account.owner = Some((self.domain.domain.clone(), Some(station.endpoint.clone())));
         let end = |address, asked| End {
             address,
             groups: groups(self.owner(&origin, address, asked)),

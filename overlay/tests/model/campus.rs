@@ -55,7 +55,12 @@ pub(crate) fn campus(change: Change<'_>) -> Model {
     let mut model = Model::of(["alpha", "beta"].map(|host| {
         let domains = [(label("red"), forwarding(host))].into();
         let vtep = Some(vtep(host));
-        (node(host), Host { vtep, domains })
+        let host_of = Host {
+            vtep,
+            domains,
+            ..Host::default()
+        };
+        (node(host), host_of)
     }));
     alter(&mut model, change);
     model

@@ -15,6 +15,8 @@ fn packets_from_the_underlay() {
     let inner = udp4(to_web, DB, four(6), 2000, 8);
     let from_beta = |inner: &[u8]| tunnelled(BETA, ALPHA, 8, 7, inner);
     let good = from_beta(&inner);
+    // It goes to db, whose address web does not have: only the MAC address counts.
+    let inner_of_cache = udp4(to_web, CACHE, four(7), 2000, 8);
     let ra = with(&icmp6(to_web, "fd00::6", 134, &[0; 8]), &[(11, 6)]);
     let na = with(
         &advertisement("fd00::6", "fd00::6"),
@@ -148,9 +150,14 @@ fn packets_from_the_underlay() {
         ("T21", good.clone(), deliver("red", "web", &inner)),
         ("T21 IPv6", from_beta(&inner6), deliver("red", "web", &inner6)),
         (
-            "T21 over IPv6",
+            "T1 the family that the tunnel to the host is not in",
             tunnelled("2001:db8::2", "2001:db8::1", 8, 7, &inner),
-            deliver("red", "web", &inner),
+            drop(Reason::UnknownVtep),
+        ),
+        (
+            "T21 over IPv6",
+            tunnelled("2001:db8::3", "2001:db8::1", 8, 7, &inner_of_cache),
+            deliver("red", "web", &inner_of_cache),
         ),
         ("not to us", tunnelled(BETA, "192.0.2.3", 8, 7, &inner), Verdict::Pass),
         ("another port", with(&good, &[(37, 0)]), Verdict::Pass),

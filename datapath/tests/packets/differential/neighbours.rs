@@ -3,24 +3,26 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, PacketBuilder};
+use overlay::name::Mac;
 
 use super::dice::Dice;
 use super::draft::{Draft, Upper};
 use super::odd;
-use super::plan::{addresses, router_mac};
+use super::plan::addresses;
 use super::world::World;
 
 /// A frame.
 pub(crate) fn random(dice: &mut Dice, world: &World, domain: usize, endpoint: usize) -> Vec<u8> {
+    let router = Mac::try_from(world.plans[domain].router_mac()).unwrap();
     let endpoint = world.endpoint(domain, endpoint);
-    let own = addresses(endpoint.network, endpoint.last());
-    let lasts = [endpoint.last(), 1, 10, 11, 12, 13, 14, 99];
+    let own = addresses(endpoint.network, endpoint.last);
+    let lasts = [endpoint.last, 1, 10, 11, 12, 13, 14, 99];
     let other = addresses(endpoint.network, *dice.pick(&lasts));
     let mac = endpoint.mac().octets();
     let mut frame = if dice.percent(50) {
         arp(dice, mac, v4(own[0]), v4(other[0]))
     } else {
-        let link_local = [endpoint.mac(), router_mac()].map(|mac| mac.link_local());
+        let link_local = [endpoint.mac(), router].map(|mac| mac.link_local());
         let host = endpoint.host_mac().unwrap_or(endpoint.mac()).link_local();
         let targets = [
             v6(other[1]),

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::dice::Dice;
 use super::draft::{Draft, Piece, Upper};
 use super::hosts::{B, C, STRANGER, tunnel_ends};
-use super::plan::router_mac;
 use super::tunnel::Tunnel;
 
 /// Addresses that no packet should carry, IPv4 and IPv6.
@@ -29,7 +28,7 @@ const MARTIANS: [[&str; 6]; 2] = [
 ];
 
 /// Changes a field of a frame; what was changed.
-pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &'static str {
+pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], router: [u8; 6]) -> &'static str {
     let v4 = draft.source.is_ipv4();
     match dice.below(42) {
         0 | 27 | 28 | 32..35 => {
@@ -57,7 +56,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &
             "the host's MAC"
         }
         6 | 37..40 => {
-            draft.to = router_mac().octets();
+            draft.to = router;
             "the router's MAC"
         }
         7 => {
@@ -149,7 +148,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &
         }
         _ => {
             draft.destination = gateway(draft.destination);
-            draft.to = router_mac().octets();
+            draft.to = router;
             if dice.percent(70) {
                 draft.upper = icmp(if v4 { 8 } else { 128 }, 0);
             }

@@ -2,17 +2,17 @@
 
 use std::net::IpAddr;
 
+use datapath::Rehearsal;
 use datapath_common::{FLOW_ENCAPSULATE, Reason, Trace};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
-use overlay::forwarding::Place;
 use overlay::model::Verdict;
+use overlay::name::{DomainName, EndpointName};
 use overlay::object::domain::Encapsulation;
 
 use super::flow::Sent;
-use super::hosts::VXLAN;
-use super::lowered::{domain_number, endpoint_number, peer_number};
-use super::programs::interface_of;
+use super::hosts::{GENEVE, VXLAN};
+use super::programs::interface;
 use super::world::{Entrance, World};
 
 /// The shortest frame on a wire: shorter ones may be filled up.
@@ -30,24 +30,41 @@ pub(crate) struct Seen {
     pub(crate) trace: Trace,
 }
 
+/// Where it happened: what there is, and by which numbers the programs know it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) maps: &'a Rehearsal,
+}
+
+impl Place<'_> {
+    /// Numbers of a domain and of an endpoint of it.
+    fn numbers(&self, domain: &DomainName, endpoint: &EndpointName) -> Option<(u32, u32)> {
+        let domain_number = self.maps.number(domain, None)?;
+        Some((domain_number, self.maps.number(domain, Some(endpoint))?))
+    }
+}
+
 impl Seen {
     /// Nothing, or what is different.
-    pub(crate) fn agrees(&self, world: &World, sent: &Sent, verdict: &Verdict) -> Result<(), String> {
+    pub(crate) fn agrees(&self, place: Place<'_>, sent: &Sent, verdict: &Verdict) -> Result<(), String> {
         let right = match verdict {
             Verdict::Pass => self.passed && self.out == sent.packet,
             Verdict::Deliver {
                 domain,
                 endpoint,
                 frame,
-            } => self.delivered(world, &domain.to_string(), &endpoint.to_string(), frame),
+            } => self.delivered(place, domain, endpoint, frame),
             Verdict::Encapsulate { .. } => return self.encapsulated(verdict),
-            Verdict::Reply(frame) => self.sent_on() && self.out.starts_with(frame) && self.is_of(sent),
-            Verdict::Drop { reason, error: None } => self.dropped && self.reason(reason.name()) && self.is_of(sent),
+            Verdict::Reply(frame) => self.sent_on() && self.out.starts_with(frame) && self.is_of(place, sent),
+            Verdict::Drop { reason, error: None } => {
+                self.dropped && self.reason(reason.name()) && self.is_of(place, sent)
+            }
             Verdict::Drop {
                 reason,
                 error: Some(error),
             } => {
-                let told = !self.passed && !self.dropped && self.reason(reason.name()) && self.is_of(sent);
+                let told = !self.passed && !self.dropped && self.reason(reason.name()) && self.is_of(place, sent);
                 told && tells(error, &self.out, &sent.packet)
             }
         };
@@ -70,46 +87,42 @@ impl Seen {
         Reason::from_number(self.trace.reason).is_some_and(|reason| reason.name() == name)
     }
 
-    /// Whether domain and endpoint are those of who sent it; of a tunnel only the model's reason is known.
-    fn is_of(&self, sent: &Sent) -> bool {
+    /// Whether domain and endpoint are those of who sent it; of a tunnel the counters say it.
+    fn is_of(&self, place: Place<'_>, sent: &Sent) -> bool {
+        let named = (self.trace.domain, self.trace.endpoint);
         match sent.entrance {
-            _ if self.reason("unknown_port") => (self.trace.domain, self.trace.endpoint) == (0, 0),
+            _ if self.reason("unknown_port") => named == (0, 0),
             Entrance::Port(domain, endpoint) => {
-                (self.trace.domain, self.trace.endpoint) == (domain_number(domain), endpoint_number(domain, endpoint))
+                let plan = &place.world.plans[domain];
+                place.numbers(&plan.domain(), &plan.endpoints[endpoint].name()) == Some(named)
             }
             Entrance::Underlay => true,
         }
     }
 
-    fn delivered(&self, world: &World, domain: &str, endpoint: &str, frame: &[u8]) -> bool {
-        let domain = (0..world.plans.len()).find(|number| format!("domain-{number}") == domain);
-        let Some((domain, (endpoint, interface))) =
-            domain.and_then(|domain| Some((domain, interface_of(world, domain, endpoint)?)))
-        else {
-            return false;
-        };
+    fn delivered(&self, place: Place<'_>, domain: &DomainName, endpoint: &EndpointName, frame: &[u8]) -> bool {
         let trace = &self.trace;
         self.sent_on()
             && trace.flags & FLOW_ENCAPSULATE == 0
-            && (trace.domain, trace.endpoint, trace.target) == (domain_number(domain), endpoint, interface)
+            && place.numbers(domain, endpoint) == Some((trace.domain, trace.endpoint))
+            && interface(place.world, domain, endpoint) == Some(trace.target)
             && same(frame, &self.out)
     }
 
     fn encapsulated(&self, verdict: &Verdict) -> Result<(), String> {
         let Verdict::Encapsulate {
-            to,
             vni,
             source,
             destination,
             encapsulation,
             frame,
+            ..
         } = verdict
         else {
             return Err(self.describe(verdict));
         };
         let trace = &self.trace;
-        let target = (trace.target, trace.vni) == (peer_number(Place::Host(*to)), vni.get());
-        if !self.sent_on() || trace.flags & FLOW_ENCAPSULATE == 0 || !target {
+        if !self.sent_on() || trace.flags & FLOW_ENCAPSULATE == 0 || trace.vni != vni.get() {
             return Err(self.describe(verdict));
         }
         let class = if frame[12..14] == [0x08, 0] {
@@ -122,7 +135,7 @@ impl Seen {
         let [_, a, b, c] = vni.get().to_be_bytes();
         let (expected_port, expected) = match encapsulation {
             Encapsulation::Vxlan => (VXLAN, [8, 0, 0, 0, a, b, c, 0]),
-            Encapsulation::Geneve => (6081, [0, 0, 0x65, 0x58, a, b, c, 0]),
+            Encapsulation::Geneve => (GENEVE, [0, 0, 0x65, 0x58, a, b, c, 0]),
         };
         let right = ends == (*source, *destination) && ecn == class & 3 && port == expected_port && header == expected;
         if right && same(frame, inner) {

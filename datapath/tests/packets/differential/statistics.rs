@@ -19,8 +19,9 @@ pub(crate) struct Statistics {
 const VERDICTS: [&str; 6] = ["pass", "deliver", "encapsulate", "reply", "drop", "told"];
 
 impl Statistics {
-    pub(crate) fn count(&mut self, verdict: &Verdict) {
+    pub(crate) fn count(&mut self, verdict: &Verdict, fast: bool) {
         self.packets += 1;
+        self.fast += usize::from(fast);
         let name = match verdict {
             Verdict::Pass => "pass",
             Verdict::Deliver { .. } => "deliver",
