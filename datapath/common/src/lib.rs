@@ -14,7 +14,8 @@
 //!  vni,prefix ─► PREFIXES ─► Neighbour{mac}                    whose else an address is
 //!  router,prefix ─► ROUTES ─► Route ─► HOPS ─► Hop             where a router sends it
 //!  domain  ─► DOMAINS ─► Domain ─► RULES ─► Rule               who may open a connection to whom
-//!  tuple   ─► CONNECTIONS, HALF_OPEN ─► Connection             what is open
+//!  set     ─► FLOODS ─► FloodTarget                            who gets a segment's group frames
+//!  tuple   ─► CONNECTIONS, HALF_OPEN, CROWDED ─► Connection    what is open
 //!  packet  ─► FLOWS ─► Flow{where to, slots of GENERATIONS}    the decision, made once
 //!  remote  ─► PROBES ─► Probed{answers}                        how the path to a host is
 //!  domain,endpoint,reason ─► DROPS ─► Count (per CPU)

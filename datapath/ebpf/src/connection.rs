@@ -206,6 +206,7 @@ fn keep(walk: &Walk, state: Option<State>, next: State) {
     let connection = Connection {
         seen: walk.now,
         state: next as u32,
+        endpoint: 0,
     };
     let was_permanent = state.is_some_and(State::permanent);
     if next.permanent() {

@@ -16,6 +16,7 @@ const BLANK: Trace = Trace {
     vni: 0,
     flags: 0,
     fast: 0,
+    copies: 0,
 };
 
 /// That a packet was passed or dropped, or what a redirect that is no flow's returned.

@@ -255,6 +255,8 @@ const SEGMENT: map::Segment = map::Segment {
     zero: [0; 2],
     gateway4: [0; 16],
     gateway6: [0; 16],
+    flood: 0,
+    flood_targets: 0,
 };
 
 #[test]
@@ -275,6 +277,8 @@ fn a_domain_becomes_these_tables() {
         egress_rules: 0,
         ingress: 0,
         ingress_rules: 0,
+        chain_flow: 0,
+        chain_packet: 0,
     };
     let expected = Tables {
         ports: [(33, port)].into(),

@@ -249,6 +249,8 @@ pub(crate) fn segment(domain: u32) -> Segment {
         zero: [0; 2],
         gateway4: [0; 16],
         gateway6: [0; 16],
+        flood: 0,
+        flood_targets: 0,
     }
 }
 

@@ -94,6 +94,8 @@ impl Host {
                 egress_rules: 0,
                 ingress: 0,
                 ingress_rules: 0,
+                chain_flow: 0,
+                chain_packet: 0,
             },
         );
         host.segment(MTU);
@@ -112,6 +114,8 @@ impl Host {
             zero: [0; 2],
             gateway4: [0; 16],
             gateway6: [0; 16],
+            flood: 0,
+            flood_targets: 0,
         };
         self.put("SEGMENTS", VNI, segment);
     }
@@ -201,6 +205,7 @@ impl Host {
         let v6 = std::net::Ipv6Addr::from(identity.v6());
         workload.ip(&["addr", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"]);
         self.port(identity, &host_side, PORT_NAMESPACE);
+        workload.ready("eth0");
         workload
     }
 
@@ -235,6 +240,7 @@ impl Host {
         self.attach(interface, "stub_from_endpoint", TcAttachType::Ingress);
         self.attach(interface, "stub_to_endpoint", TcAttachType::Egress);
         self.namespace.ip(&["link", "set", interface, "up"]);
+        self.namespace.ready(interface);
     }
 
     fn station(&mut self, identity: Identity, station: Station) {

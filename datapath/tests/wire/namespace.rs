@@ -4,8 +4,13 @@ use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
+
+/// How long the kernel may take to notice a carrier, and between two looks.
+const DEADLINE: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(5);
 
 /// A namespace of its own name.
 #[derive(Debug)]
@@ -41,6 +46,20 @@ impl Namespace {
         })
     }
 
+    /// Waits until the kernel sends by an interface that was set up: it takes note of a carrier in its own time, and drops
+    /// until then. A tap that never had none is in a state that nobody knows.
+    pub(crate) fn ready(&self, interface: &str) {
+        let mut shown = String::new();
+        for _ in 0..DEADLINE.as_millis() / STEP.as_millis() {
+            shown = output(&["-n", &self.name, "-o", "link", "show", "dev", interface]);
+            if ["state UP", "state UNKNOWN"].iter().any(|state| shown.contains(state)) && !is_veth_unknown(&shown) {
+                return;
+            }
+            thread::park_timeout(STEP);
+        }
+        panic!("the kernel does not send by {interface} within {DEADLINE:?}: {shown}");
+    }
+
     /// Index of an interface in it.
     pub(crate) fn ifindex(&self, interface: &str) -> u32 {
         self.run(|| nix::net::if_::if_nametoindex(interface).expect("the interface exists"))
@@ -53,14 +72,25 @@ impl Drop for Namespace {
     }
 }
 
+/// A veth is named with its other end; it always has to wait for a carrier.
+fn is_veth_unknown(shown: &str) -> bool {
+    shown.contains("state UNKNOWN") && shown.contains('@')
+}
+
 /// Runs iproute2, which must succeed.
 pub(crate) fn ip(arguments: &[&str]) {
+    output(arguments);
+}
+
+/// Runs iproute2, which must succeed; what it printed.
+fn output(arguments: &[&str]) -> String {
     let output = Command::new("ip")
         .args(arguments)
         .output()
         .expect("iproute2 is installed");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {}: {error}", arguments.join(" "));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Whether these tests can run; says so, and insists where they must.

@@ -68,6 +68,9 @@ impl Wire {
             ]);
             namespace.ip(&["link", "set", UNDERLAY, "up"]);
         }
+        for namespace in [&a, &b] {
+            namespace.ready(UNDERLAY);
+        }
         let mut wire = Self {
             a: Host::new(a, v4(A), v6(A)),
             b: Host::new(b, v4(B), v6(B)),
