@@ -68,6 +68,28 @@ pub(crate) fn one_way() -> Policies {
     .into()
 }
 
+/// One policy for all of the domain, of one rule in each direction.
+pub(crate) fn only(action: Action, traffic: Traffic) -> Policies {
+    [("only".parse().unwrap(), vec![everywhere(1000, action, traffic)])].into()
+}
+
+/// One policy of several versions, which speak of everything.
+pub(crate) fn versions(said: &[(u16, Action)]) -> Policies {
+    let versions = said
+        .iter()
+        .map(|(priority, action)| everywhere(*priority, *action, Traffic::Any));
+    [("versions".parse().unwrap(), versions.collect())].into()
+}
+
+fn everywhere(priority: u16, action: Action, traffic: Traffic) -> PolicyVersion {
+    let rules = vec![rule(action, None, traffic)];
+    PolicyVersion::Says(SecurityPolicySpec {
+        priority,
+        applies_to: Selector::default(),
+        rules: Rules::new(rules.clone(), rules).unwrap(),
+    })
+}
+
 fn rule(action: Action, peer: Option<Peer>, traffic: Traffic) -> Rule {
     Rule {
         action,

@@ -1,6 +1,7 @@
 //! The loop: worlds, flows, changes and jumps of time through the model, and through whoever is compared with it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use overlay::model::{Account, Model, Verdict};
@@ -155,15 +156,13 @@ impl<'a> Play<'a> {
     }
 }
 
-/// Sends so many packets of a seed's worlds; a difference panics with all that is needed to see it again.
-pub(crate) fn run(seed: u64, packets: usize, programs: &mut dyn Programs) -> Statistics {
+/// Sends so many packets in the worlds of seeds that nobody else takes; a difference panics with all that is needed to
+/// see it again.
+pub(crate) fn run(seeds: &AtomicU64, packets: usize, programs: &mut dyn Programs) -> Statistics {
     let mut statistics = Statistics::default();
-    for number in 0.. {
-        if statistics.packets >= packets {
-            break;
-        }
+    while statistics.packets < packets {
         // A world can be seen again by itself.
-        let seed = seed.wrapping_add(number);
+        let seed = seeds.fetch_add(1, Ordering::Relaxed);
         world(seed, WORLD.min(packets - statistics.packets), programs, &mut statistics);
     }
     statistics

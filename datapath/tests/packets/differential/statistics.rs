@@ -36,6 +36,22 @@ impl Statistics {
         }
     }
 
+    /// With what another one counted.
+    pub(crate) fn with(mut self, other: &Self) -> Self {
+        self.packets += other.packets;
+        self.fast += other.fast;
+        let maps = [
+            (&mut self.verdicts, &other.verdicts),
+            (&mut self.reasons, &other.reasons),
+        ];
+        for (map, more) in maps {
+            for (name, count) in more {
+                *map.entry(name).or_default() += count;
+            }
+        }
+        self
+    }
+
     /// What happened less often than so many times in 50,000 packets.
     pub(crate) fn rare(&self, least: usize) -> Vec<&'static str> {
         let least = least * self.packets / 50_000;
