@@ -92,6 +92,7 @@ pub(crate) struct Maps {
     rules: Elements<MemberKey, Rule>,
     routes: Elements<TrieKey<RouteKey>, Route>,
     hops: Elements<MemberKey, Hop>,
+    floods: Elements<MemberKey, FloodTarget>,
     generations: Elements<u32, u32>,
     /// What is in `generations`: nobody else writes it.
     counted: Vec<u32>,
@@ -141,6 +142,7 @@ impl Maps {
             rules: elements(ebpf, "RULES")?,
             routes: elements(ebpf, "ROUTES")?,
             hops: elements(ebpf, "HOPS")?,
+            floods: elements(ebpf, "FLOODS")?,
             counted: generations.read()?.into_values().collect(),
             generations,
             connections: elements(ebpf, "CONNECTIONS")?,
@@ -171,6 +173,7 @@ impl Maps {
             rules: self.rules.read()?,
             routes: read_trie(&self.routes)?,
             hops: self.hops.read()?,
+            floods: self.floods.read()?,
             peers,
             vteps: self.vteps.read()?,
         })
