@@ -127,7 +127,7 @@ fn knows_decap_l3() -> bool {
 }
 
 /// Tables that are walked often, with as much room as few flows need: a walk takes as long as a table is large.
-const SMALL: [(&str, u32); 12] = [
+const SMALL: [(&str, u32); 17] = [
     ("PORTS", 1024),
     ("STATIONS", 1024),
     ("NEIGHBOURS", 4096),
@@ -136,6 +136,11 @@ const SMALL: [(&str, u32); 12] = [
     ("DOMAINS", 1024),
     ("CONNECTIONS", 4096),
     ("HALF_OPEN", 4096),
+    ("CROWDED", 4096),
+    ("ESTABLISHED", 4096),
+    ("RULES", 4096),
+    ("HOPS", 4096),
+    ("FLOODS", 4096),
     ("FLOWS", 4096),
     ("FRAGMENTS", 4096),
     ("LIMITS", 4096),

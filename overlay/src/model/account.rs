@@ -1,5 +1,6 @@
 //! What a packet leaves behind in counters, besides its verdict (the head's last table).
 
+use super::Reason;
 use crate::forwarding::{Direction, Rule};
 use crate::name::{DomainName, EndpointName, PolicyName};
 
@@ -8,6 +9,9 @@ use crate::name::{DomainName, EndpointName, PolicyName};
 pub struct Account {
     /// For whom a drop is counted: nobody, a domain, or an endpoint of it.
     pub owner: Option<(DomainName, Option<EndpointName>)>,
+    /// Copies of a group frame that were not made, by whom each is counted for: the endpoint that would have got it, or the
+    /// sender where it was for another host. Each counts as a drop of the whole frame.
+    pub copies: Vec<(EndpointName, Reason)>,
     /// The audit rules that it matched, in their order.
     pub audits: Vec<Audit>,
     /// The length of the IP packet that rules were asked about: what audits count in bytes.

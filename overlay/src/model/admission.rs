@@ -33,15 +33,15 @@ pub(super) struct Passenger<'a> {
 }
 
 impl<'a> Passenger<'a> {
-    /// Tables M, F and G.
+    /// Tables M, F and G; whether the frame is for `everybody` of its segment.
     pub(super) fn board(
         memory: &Memory,
         domain: &'a Forwarding,
         entrance: Entrance,
-        ip: &'a Ip<'a>,
+        (ip, everybody): (&'a Ip<'a>, bool),
         now: Duration,
     ) -> Result<Self, Reason> {
-        if is_martian(ip.source, ip.destination) {
+        if is_martian(ip.source, ip.destination, everybody) {
             return Err(Reason::Martian);
         }
         if matches!(ip.fragment, Fragment::First(_)) && ip.upper.len() < ip.least_first() {
@@ -78,9 +78,20 @@ impl<'a> Passenger<'a> {
             let domain = &self.domain.domain;
             memory.connections.set(domain, standing.initiator, state, self.now);
         }
+        self.remember(memory);
+        Ok(())
+    }
+
+    /// What rules are asked about a packet that is for everybody, and makes no connection.
+    pub(super) fn spoken(&self) -> Spoken {
+        let tuple = Tuple::of(self.ip.source, self.ip.destination, self.transport);
+        Spoken::by(tuple, false, self.transport)
+    }
+
+    /// Remembers a first fragment.
+    pub(super) fn remember(&self, memory: &mut Memory) {
         let (domain, fragments) = (&self.domain.domain, &mut memory.fragments);
         fragments.remember(domain, &self.entrance, self.ip, self.transport, self.now);
-        Ok(())
     }
 
     /// C1 to C5.

@@ -22,6 +22,10 @@ fn packets_from_the_underlay() {
         &advertisement("fd00::6", "fd00::6"),
         &[(0, 2), (1, 0), (2, 0), (5, 5), (11, 6)],
     );
+    let spoof = with(
+        &advertisement("fd00::6", "fd00::7"),
+        &[(0, 2), (1, 0), (2, 0), (5, 5), (11, 6)],
+    );
     let inner6 = udp6(to_web, DB, "fd00::6", 2000, 8);
     let capable = with(&inner, &[(15, 2), (25, inner[25] - 2)]);
     let marked = with(&capable, &[(15, 3), (25, inner[25] - 3)]);
@@ -96,9 +100,13 @@ fn packets_from_the_underlay() {
             tunnelled(BETA, ALPHA, 8, 8, &inner),
             drop(Reason::WrongVtep),
         ),
-        ("T8 ARP", from_beta(&arp_inner), drop(Reason::EtherType)),
         (
-            "T8 VLAN",
+            "T7b ARP that tells what is known",
+            from_beta(&arp_inner),
+            drop(Reason::Gratuitous),
+        ),
+        (
+            "T7a VLAN",
             from_beta(&with(&inner, &[(12, 0x81), (13, 0)])),
             drop(Reason::EtherType),
         ),
@@ -124,12 +132,8 @@ fn packets_from_the_underlay() {
             from_beta(&udp4(to_web, DB, four(6), 68, 8)),
             drop(Reason::RogueServer),
         ),
-        ("T12", from_beta(&na), drop(Reason::NeighbourSpoof)),
-        (
-            "T13",
-            from_beta(&udp4(BROADCAST, DB, four(6), 2000, 8)),
-            drop(Reason::Multicast),
-        ),
+        ("T12 for one", from_beta(&na), deliver("red", "web", &na)),
+        ("T12 of another's", from_beta(&spoof), drop(Reason::NeighbourSpoof)),
         (
             "T16",
             from_beta(&udp4(mac(NOBODY).octets(), DB, four(6), 2000, 8)),

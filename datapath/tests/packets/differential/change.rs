@@ -89,7 +89,11 @@ fn within(dice: &mut Dice, plan: &mut Plan) -> &'static str {
         .filter(|other| plan.endpoints[*other].network == network)
         .collect();
     let other = *dice.pick(&near);
-    match dice.below(12) {
+    match dice.below(13) {
+        12 => {
+            plan.networks[network].flood ^= true;
+            "another treatment of unknown unicast"
+        }
         0 => {
             plan.policies = if dice.percent(30) {
                 rules::one_way()

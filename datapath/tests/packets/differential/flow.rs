@@ -58,21 +58,15 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
     let flow = Flow::random(dice, world);
     let mut sent = Vec::new();
     for _ in 0..dice.below(3) {
-        let here = local(dice, world, flow.domain, true).endpoint;
-        let any = dice.below(world.plans[flow.domain].endpoints.len());
-        let (domain, endpoint) = (flow.domain, if dice.percent(90) { here.unwrap_or(any) } else { any });
-        let packet = neighbours::random(dice, world, domain, endpoint);
-        sent.push(Sent {
-            entrance: Entrance::Port(domain, endpoint),
-            packet,
-            odd: "neighbours",
-            again: 0,
-        });
+        sent.extend(flow.neighbour(dice));
+    }
+    for _ in 0..dice.below(3) {
+        sent.extend(flow.to_everybody(dice));
     }
     for (reply, flags) in flow.script(dice) {
         let draft = flow.draft(dice, reply, flags);
         let again = if flags == ACK && flow.is_steady() {
-            dice.between(4, 14)
+            dice.between(6, 18)
         } else {
             dice.below(2)
         };
@@ -201,6 +195,51 @@ impl<'a> Flow<'a> {
         }
     }
 
+    /// ARP or neighbour discovery of somebody.
+    fn neighbour(&self, dice: &mut Dice) -> Option<Sent> {
+        let here = local(dice, self.world, self.domain, true).endpoint;
+        let any = dice.below(self.world.plans[self.domain].endpoints.len());
+        let endpoint = if dice.percent(85) { here.unwrap_or(any) } else { any };
+        let frame = neighbours::random(dice, self.world, self.domain, endpoint);
+        self.carried(endpoint, &frame, "neighbours")
+    }
+
+    /// A frame that one does not get, or not only one.
+    fn to_everybody(&self, dice: &mut Dice) -> Option<Sent> {
+        let reply = dice.percent(50);
+        let sender = self.ends[usize::from(reply)].endpoint?;
+        let mut draft = self.draft(dice, reply, SYN);
+        draft.from = self.world.endpoint(self.domain, sender).mac().octets();
+        let odd = odd::everybody(dice, &mut draft);
+        if dice.percent(10) {
+            let router = self.world.plans[self.domain].router_mac();
+            odd::field(dice, &mut draft, &self.ends.map(|end| end.address), router);
+        }
+        self.carried(sender, &draft.bytes(), odd)
+    }
+
+    /// A frame as its sender's host sends it in its segment.
+    fn carried(&self, sender: usize, frame: &[u8], odd: &'static str) -> Option<Sent> {
+        let plan = &self.world.plans[self.domain];
+        let endpoint = &plan.endpoints[sender];
+        let (entrance, packet) = match endpoint.host.filter(|_| !plan.gone) {
+            Some(HERE) | None => (Entrance::Port(self.domain, sender), frame.to_vec()),
+            Some(D) => return None,
+            Some(host) => {
+                let (ours, theirs) = self.world.tunnel(host);
+                let vni = plan.networks[endpoint.network].vni;
+                let tunnel = Tunnel::between(theirs, ours, plan.encapsulation, vni);
+                (Entrance::Underlay, tunnel.around(frame))
+            }
+        };
+        Some(Sent {
+            entrance,
+            packet,
+            odd,
+            again: 0,
+        })
+    }
+
     fn send(&self, dice: &mut Dice, reply: bool, draft: &Draft, odd: &'static str) -> Option<Sent> {
         let (entrance, tunnel) = self.way(dice, reply)?;
         let frame = draft.bytes();
@@ -326,7 +365,7 @@ fn remote(dice: &mut Dice, world: &World, domain: usize, v4: bool, here: End) ->
     match dice.below(40) {
         0 => nobody(addresses(network, 1)[usize::from(!v4)]),
         1 => nobody(addresses(network, 99)[usize::from(!v4)]),
-        2..8 => {
+        2..9 => {
             let outside: Vec<&&str> = OUTSIDE.iter().filter(|text| text.contains(':') != v4).collect();
             let prefix: IpNet = dice.pick(&outside).parse().unwrap();
             nobody(next(prefix.addr(), dice.below(9)))

@@ -76,7 +76,7 @@ impl Plan {
                 vni: (100 * (number + 1) + network) as u32,
                 mtu: *dice.pick(&MTUS),
                 joined: dice.percent(85),
-                flood: false,
+                flood: dice.percent(40),
             })
             .collect();
         let mut endpoints = Vec::new();

@@ -9,8 +9,8 @@ use aya::Pod;
 use aya::maps::{HashMap, MapData};
 use datapath::{Config, Interface, Rehearsal};
 use datapath_common::{
-    Address, Bucket, Connection, ConnectionKey, Flow, FlowKey, FragmentKey, FragmentState, LIMIT_ICMP, LimitKey,
-    PEER_RESOLVED, Peer, Port, Settings,
+    Address, Bucket, Connection, ConnectionKey, FLOOD_PORT, FLOW_FLOOD, FloodTarget, Flow, FlowKey, FragmentKey,
+    FragmentState, LIMIT_ICMP, LimitKey, MemberKey, PEER_RESOLVED, Peer, Port, Segment, Settings, Trace,
 };
 use overlay::name::{DomainName, EndpointName};
 
@@ -22,14 +22,14 @@ use super::counts::Counts;
 use super::flow::Sent;
 use super::hosts::{GENEVE, HERE, UNDERLAY_MTU, VXLAN, node, tunnel_ends};
 use super::run::{Expected, Programs};
-use super::seen::{Place, Seen};
+use super::seen::{Copies, Place, Seen};
 use super::world::{Entrance, World};
 
 /// What the programs return.
 const PASSED: u32 = u32::MAX;
 const DROPPED: u32 = 2;
-/// Interface of the underlay.
-const UNDERLAY: u32 = 77;
+/// Interface of the underlay. It exists: copies are sent there.
+const UNDERLAY: u32 = book::LOOPBACK;
 /// Buckets filled then get no more until something is taken.
 const NEVER: u64 = u64::MAX / 2;
 /// Nanoseconds in which a thousandth of a token of `LIMIT_ICMP` comes.
@@ -138,6 +138,8 @@ impl Programs for Kernel {
         let bench = &mut self.bench;
         bench.empty::<ConnectionKey, Connection>("CONNECTIONS");
         bench.empty::<ConnectionKey, Connection>("HALF_OPEN");
+        bench.empty::<ConnectionKey, Connection>("CROWDED");
+        bench.empty::<u32, u64>("ESTABLISHED");
         bench.empty::<FragmentKey, FragmentState>("FRAGMENTS");
         bench.empty::<LimitKey, Bucket>("LIMITS");
         bench.forget_flows();
@@ -162,7 +164,7 @@ impl Programs for Kernel {
     fn age(&mut self, by: Duration) {
         let by = by.as_secs() as u32;
         let bench = &mut self.bench;
-        for name in ["CONNECTIONS", "HALF_OPEN"] {
+        for name in ["CONNECTIONS", "HALF_OPEN", "CROWDED"] {
             each::<ConnectionKey, Connection>(bench, name, |value| value.seen = value.seen.wrapping_sub(by));
         }
         each::<FragmentKey, FragmentState>(bench, "FRAGMENTS", |value| value.seen = value.seen.wrapping_sub(by));
@@ -197,12 +199,14 @@ impl Programs for Kernel {
         let (returned, out, _) = bench
             .run(program, &sent.packet, Context::default())
             .map_err(|error| format!("not run: {error}"))?;
+        let trace = bench.trace();
         let seen = Seen {
+            copies: copies(bench, &trace),
             returned,
             passed: returned == PASSED,
             dropped: returned == DROPPED,
             out,
-            trace: bench.trace(),
+            trace,
         };
         let fast = seen.trace.fast == 1;
         self.counts.add(&self.maps, sent, expected, fast);
@@ -232,6 +236,28 @@ impl Programs for Kernel {
     }
 }
 
+/// Numbers of the endpoints, and addresses of the hosts, that got copies.
+fn copies(bench: &mut Bench, trace: &Trace) -> Copies {
+    let mut copies = Copies::default();
+    if trace.flags & FLOW_FLOOD == 0 {
+        return copies;
+    }
+    let segment = bench.value::<u32, Segment>("SEGMENTS", &trace.vni).unwrap();
+    for index in (0..segment.flood_targets).filter(|index| trace.copies >> index & 1 == 1) {
+        let key = MemberKey {
+            set: segment.flood,
+            index,
+        };
+        let member = bench.value::<MemberKey, FloodTarget>("FLOODS", &key).unwrap();
+        if member.kind == FLOOD_PORT {
+            copies.endpoints.insert(member.endpoint);
+        } else {
+            copies.hosts.insert(bench.peer_of(member.target).remote);
+        }
+    }
+    copies
+}
+
 /// Thousandths of tokens that come in a time.
 fn tokens(time: Duration) -> u64 {
     u64::try_from(time.as_nanos() / FILL).unwrap()
@@ -241,7 +267,7 @@ fn tokens(time: Duration) -> u64 {
 fn connections(bench: &mut Bench, packet: &[u8]) -> Vec<(&'static str, ConnectionKey, Connection)> {
     let carries = |address: &[u8; 16]| packet.windows(4).any(|bytes| bytes == &address[12..]);
     let mut found = Vec::new();
-    for name in ["CONNECTIONS", "HALF_OPEN"] {
+    for name in ["CONNECTIONS", "HALF_OPEN", "CROWDED"] {
         let map = HashMap::<&mut MapData, ConnectionKey, Connection>::try_from(bench.map(name)).unwrap();
         let entries = map.iter().map(Result::unwrap);
         let near = entries.filter(|(key, _)| carries(&key.source) && carries(&key.destination));
@@ -261,7 +287,7 @@ fn each<K: Pod, V: Pod>(bench: &mut Bench, name: &str, change: impl Fn(&mut V)) 
 }
 
 /// An address as it stands in maps.
-fn address(address: IpAddr) -> Address {
+pub(crate) fn address(address: IpAddr) -> Address {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),

@@ -53,9 +53,9 @@ fn via(hops: Vec<IpAddr>) -> Target {
 fn one(dice: &mut Dice, plan: &Plan, v4: bool) -> Target {
     let of_family = |network, last| addresses(network, last)[usize::from(!v4)];
     match dice.below(10) {
-        0..3 => Target::Blackhole,
+        0..4 => Target::Blackhole,
         // Nobody has it.
-        3 => via(vec![of_family(0, 99)]),
+        4 => via(vec![of_family(0, 99)]),
         _ => {
             let joined = plan
                 .endpoints

@@ -1,9 +1,10 @@
 //! Whether what the programs did with a packet is what the model says.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use datapath::Rehearsal;
-use datapath_common::{FLOW_ENCAPSULATE, Reason, Trace};
+use datapath_common::{Address, FLOW_ENCAPSULATE, Reason, Trace};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 use overlay::model::Verdict;
@@ -12,7 +13,7 @@ use overlay::object::domain::Encapsulation;
 
 use super::flow::Sent;
 use super::hosts::{GENEVE, VXLAN};
-use super::programs::interface;
+use super::programs::{address, interface};
 use super::world::{Entrance, World};
 
 /// The shortest frame on a wire: shorter ones may be filled up.
@@ -28,6 +29,14 @@ pub(crate) struct Seen {
     pub(crate) dropped: bool,
     pub(crate) out: Vec<u8>,
     pub(crate) trace: Trace,
+    pub(crate) copies: Copies,
+}
+
+/// Who got copies: numbers of endpoints, addresses of hosts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Copies {
+    pub(crate) endpoints: BTreeSet<u32>,
+    pub(crate) hosts: BTreeSet<Address>,
 }
 
 /// Where it happened: what there is, and by which numbers the programs know it.
@@ -55,7 +64,20 @@ impl Seen {
                 endpoint,
                 frame,
             } => self.delivered(place, domain, endpoint, frame),
-            Verdict::Encapsulate { .. } => return self.encapsulated(verdict),
+            Verdict::Encapsulate {
+                vni,
+                source,
+                destination,
+                encapsulation,
+                frame,
+                ..
+            } => {
+                self.sent_on()
+                    && self.trace.flags & FLOW_ENCAPSULATE != 0
+                    && self.trace.vni == vni.get()
+                    && self.tunnelled(*encapsulation, vni.get(), frame) == Some((*source, *destination))
+            }
+            Verdict::Flood { .. } => self.flooded(place, sent, verdict),
             Verdict::Reply(frame) => self.sent_on() && self.out.starts_with(frame) && self.is_of(place, sent),
             Verdict::Drop { reason, error: None } => {
                 self.dropped && self.reason(reason.name()) && self.is_of(place, sent)
@@ -109,40 +131,50 @@ impl Seen {
             && same(frame, &self.out)
     }
 
-    fn encapsulated(&self, verdict: &Verdict) -> Result<(), String> {
-        let Verdict::Encapsulate {
+    fn flooded(&self, place: Place<'_>, sent: &Sent, verdict: &Verdict) -> bool {
+        let Verdict::Flood {
             vni,
-            source,
-            destination,
+            domain,
+            endpoints,
+            hosts,
             encapsulation,
             frame,
-            ..
         } = verdict
         else {
-            return Err(self.describe(verdict));
+            return false;
         };
-        let trace = &self.trace;
-        if !self.sent_on() || trace.flags & FLOW_ENCAPSULATE == 0 || trace.vni != vni.get() {
-            return Err(self.describe(verdict));
-        }
-        let class = if frame[12..14] == [0x08, 0] {
-            frame[15]
+        let numbers = endpoints
+            .iter()
+            .map(|endpoint| place.maps.number(domain, Some(endpoint)));
+        let copies = Copies {
+            endpoints: numbers.map(Option::unwrap_or_default).collect(),
+            hosts: hosts.values().map(|(_, remote)| address(*remote)).collect(),
+        };
+        // What is left behind is the last copy.
+        let bytes = if hosts.is_empty() {
+            same(frame, &self.out)
         } else {
-            frame[15] >> 4
+            let ends = self.tunnelled(*encapsulation, vni.get(), frame);
+            ends.is_some_and(|ends| hosts.values().any(|host| *host == ends))
         };
-        let outer = outer(&self.out).ok_or_else(|| format!("no tunnel: {}", self.describe(verdict)))?;
-        let (ends, ecn, port, header, inner) = outer;
-        let [_, a, b, c] = vni.get().to_be_bytes();
-        let (expected_port, expected) = match encapsulation {
+        self.dropped && self.trace.reason == 0 && self.is_of(place, sent) && self.copies == copies && bytes
+    }
+
+    /// The ends of the tunnel that the frame is in, if all else is right.
+    fn tunnelled(&self, encapsulation: Encapsulation, vni: u32, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        let class = match frame[12..14] {
+            [0x08, 0] => frame[15],
+            [0x86, 0xdd] => frame[15] >> 4,
+            _ => 0,
+        };
+        let (ends, ecn, port, header, inner) = outer(&self.out)?;
+        let [_, a, b, c] = vni.to_be_bytes();
+        let expected = match encapsulation {
             Encapsulation::Vxlan => (VXLAN, [8, 0, 0, 0, a, b, c, 0]),
             Encapsulation::Geneve => (GENEVE, [0, 0, 0x65, 0x58, a, b, c, 0]),
         };
-        let right = ends == (*source, *destination) && ecn == class & 3 && port == expected_port && header == expected;
-        if right && same(frame, inner) {
-            Ok(())
-        } else {
-            Err(self.describe(verdict))
-        }
+        let right = ecn == class & 3 && (port, header) == expected && same(frame, inner);
+        right.then_some(ends)
     }
 }
 

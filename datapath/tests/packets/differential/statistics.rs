@@ -16,7 +16,7 @@ pub(crate) struct Statistics {
 }
 
 /// All verdicts, and drops that the workload is told of.
-const VERDICTS: [&str; 6] = ["pass", "deliver", "encapsulate", "reply", "drop", "told"];
+const VERDICTS: [&str; 7] = ["pass", "deliver", "encapsulate", "flood", "reply", "drop", "told"];
 
 impl Statistics {
     pub(crate) fn count(&mut self, verdict: &Verdict, fast: bool) {
@@ -26,6 +26,7 @@ impl Statistics {
             Verdict::Pass => "pass",
             Verdict::Deliver { .. } => "deliver",
             Verdict::Encapsulate { .. } => "encapsulate",
+            Verdict::Flood { .. } => "flood",
             Verdict::Reply(_) => "reply",
             Verdict::Drop { error: None, .. } => "drop",
             Verdict::Drop { error: Some(_), .. } => "told",
