@@ -22,7 +22,7 @@ USAGE
 }
 
 # Compilers, the eBPF side's standard library, what the linkers link.
-readonly -a BUILD=(ca-certificates git gcc g++ libc6-dev make
+readonly -a BUILD=(ca-certificates git gcc g++ libc6-dev make clang
     rustc-web cargo-web rust-web-src libstd-rust-web-dev zlib1g-dev libzstd-dev)
 readonly -a LAB=(iproute2 nftables iputils-ping jq procps)
 readonly -a TESTS=(tcpdump ethtool bpftool qemu-system-x86 busybox-static cpio xz-utils shellcheck)

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datapath_common::Peer;
 use membership::id::NodeId;
 use overlay::fact::Binding;
 use overlay::forwarding::Forwarding;
@@ -50,10 +49,13 @@ impl Datapath {
             everything: self.installed.tables(),
             fresh: &mut self.fresh,
         };
-        let (tables, operations) = change(wanted, ground, &self.installed);
+        let mut tables = lower(wanted, ground);
+        self.with_functions(numbers.domain, &mut tables);
+        let operations = change(&self.installed, &mine, &mut tables);
         let done = self.obey(&operations);
         self.shut(wanted, &operations).await?;
         self.links = self.netlink.links().await?;
+        self.keep_devices(false).await?;
         if mine.peers != tables.peers {
             self.attach_underlay(&tables.peers).await?;
         }
@@ -103,7 +105,10 @@ impl Datapath {
 
     /// Gives up the numbers of what is gone.
     fn release_numbers(&mut self) -> Result<(), Error> {
-        release_numbers(&mut self.maps, &mut self.numbers, &self.installed)
+        let kept = self.chains.domains();
+        let spare = release_numbers(&mut self.maps, &mut self.numbers, &self.installed, kept)?;
+        self.lost.forget(|number| spare.contains(&number));
+        Ok(())
     }
 
     /// Makes the interfaces of all ports ready, as far as they can be. What other domains have is taken; what ports
@@ -160,7 +165,7 @@ impl Datapath {
 
     /// The tunnels to the hosts of a domain, numbered and routed. Those that are installed are routed as long as
     /// somebody follows the kernel's routes.
-    async fn tunnels(&self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
+    async fn tunnels(&mut self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
         let ends: BTreeMap<NodeId, Ends> = wanted
             .hosts
             .iter()
@@ -180,7 +185,8 @@ impl Datapath {
         };
         let (routed, unrouted): (BTreeMap<_, _>, BTreeMap<_, _>) =
             tunnels.into_iter().partition(|(number, ends)| is_routed(number, ends));
-        let mut peers: BTreeMap<u32, Peer> = nexthop::route_peers(&self.netlink, &self.links, &unrouted).await?;
+        let (mut peers, uplinks) = nexthop::route_peers(&self.netlink, &self.links, &unrouted).await?;
+        self.uplinks.extend(uplinks);
         peers.extend(routed.keys().filter_map(|number| installed.peers.get_key_value(number)));
         let hosts = ends
             .iter()
@@ -219,18 +225,22 @@ impl Datapath {
     }
 }
 
-/// The tables of a domain as they are wanted, and how what is installed becomes them.
-pub(crate) fn change(wanted: &Forwarding, ground: Ground<'_>, installed: &Installed) -> (Tables, Vec<Operation>) {
-    let mine = ground.installed;
-    let mut tables = lower(wanted, ground);
-    keep_tunnels_of(&installed.tunnels_of_others(mine), mine, &mut tables);
-    let operations = diff(mine, &tables);
-    (tables, operations)
+/// The operations that make a domain's tables what is wanted; tunnels that other domains need stay.
+pub(crate) fn change(installed: &Installed, mine: &Tables, wanted: &mut Tables) -> Vec<Operation> {
+    keep_tunnels_of(&installed.tunnels_of_others(mine), mine, wanted);
+    diff(mine, wanted)
 }
 
-/// Gives up the numbers of what is gone: first their counters and connections, then their names.
-pub(crate) fn release_numbers(maps: &mut Maps, numbers: &mut Numbers, installed: &Installed) -> Result<(), Error> {
-    let used = installed.tables().numbers_in_use();
+/// Gives up the numbers of what is gone but for those that are `kept`: first their counters and connections, then their
+/// names. The numbers that were given up.
+pub(crate) fn release_numbers(
+    maps: &mut Maps,
+    numbers: &mut Numbers,
+    installed: &Installed,
+    kept: impl IntoIterator<Item = u32>,
+) -> Result<BTreeSet<u32>, Error> {
+    let mut used = installed.tables().numbers_in_use();
+    used.extend(kept);
     let spare: BTreeSet<u32> = numbers.spare(&used).into_iter().collect();
     let counts = maps.drops()?;
     let stale: Vec<_> = counts
@@ -240,8 +250,8 @@ pub(crate) fn release_numbers(maps: &mut Maps, numbers: &mut Numbers, installed:
     maps.forget_drops(&stale)?;
     maps.forget_traffic(|domain| spare.contains(&domain))?;
     maps.remove_numbers(&spare.iter().copied().collect::<Vec<_>>())?;
-    spare.into_iter().for_each(|number| numbers.release(number));
-    Ok(())
+    spare.iter().for_each(|number| numbers.release(*number));
+    Ok(spare)
 }
 
 /// The interfaces that are no port after these operations.

@@ -10,8 +10,8 @@ use aya::{Ebpf, Pod};
 use datapath_common::probe::Probed;
 use datapath_common::{
     ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, FloodTarget, Flow, FlowKey,
-    FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
-    RouteKey, Rule, Segment, Settings, Station, StationKey,
+    FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
+    Route, RouteKey, Rule, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
@@ -33,7 +33,7 @@ pub(crate) const NUMBERS_MAX: u32 = 65_536;
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 26] = [
+const LAYOUTS: [(&str, usize, usize); 28] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -58,6 +58,8 @@ const LAYOUTS: [(&str, usize, usize); 26] = [
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),
     ("SETTINGS", 4, size_of::<Settings>()),
     ("PROGRAMS", 4, 4),
+    ("CHAIN", 4, 4),
+    ("FUNCTIONS", 4, size_of::<Function>()),
     (PROBES, size_of::<Address>(), size_of::<Probed>()),
     (NUMBERS, 4, size_of::<Encoded>()),
 ];
@@ -105,6 +107,8 @@ pub(crate) struct Maps {
     drops: PerCpuHashMap<MapData, DropKey, Count>,
     settings: Elements<u32, Settings>,
     numbers: Elements<u32, Encoded>,
+    pub(crate) functions: Elements<u32, Function>,
+    pub(crate) chain: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
     /// Id of `PROGRAMS`.
     pub(crate) programs_id: u32,
@@ -153,6 +157,8 @@ impl Maps {
             audits: shared(ebpf, "AUDITS")?,
             drops: shared(ebpf, "DROPS")?,
             settings: elements(ebpf, "SETTINGS")?,
+            functions: elements(ebpf, "FUNCTIONS")?,
+            chain: elements(ebpf, "CHAIN")?,
             programs_id: id(ebpf, "PROGRAMS")?,
             programs: shared(ebpf, "PROGRAMS")?,
             numbers,

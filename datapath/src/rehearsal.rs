@@ -19,7 +19,7 @@ use crate::drops::{self, DropCount};
 use crate::error::Error;
 use crate::fresh::Fresh;
 use crate::installed::Installed;
-use crate::lower::{Ground, Interface, Local, Tunnels, number_tunnels};
+use crate::lower::{Ground, Interface, Local, Tunnels, lower, number_tunnels};
 use crate::maps::Maps;
 use crate::numbers::{Name, Numbers};
 
@@ -80,7 +80,8 @@ impl Rehearsal {
             everything: self.installed.tables(),
             fresh: &mut self.fresh,
         };
-        let (_, operations) = change(wanted, ground, &self.installed);
+        let mut tables = lower(wanted, ground);
+        let operations = change(&self.installed, &mine, &mut tables);
         self.maps.obey(&operations, &mut self.installed)?;
         self.audited.set(wanted);
         Ok(operations.len())
@@ -112,7 +113,7 @@ impl Rehearsal {
 
     /// Gives up the numbers of domains and endpoints of which nothing is installed.
     pub fn release_numbers(&mut self) -> Result<(), Error> {
-        release_numbers(&mut self.maps, &mut self.numbers, &self.installed)
+        release_numbers(&mut self.maps, &mut self.numbers, &self.installed, []).map(|_| ())
     }
 
     /// The number of a domain, or of an endpoint of it.

@@ -14,14 +14,19 @@
 //!  vni,prefix ─► PREFIXES ─► Neighbour{mac}                    whose else an address is
 //!  router,prefix ─► ROUTES ─► Route ─► HOPS ─► Hop             where a router sends it
 //!  domain  ─► DOMAINS ─► Domain ─► RULES ─► Rule               who may open a connection to whom
+//!  slot    ─► CHAIN (a program), FUNCTIONS ─► Function         what a domain's functions say
 //!  set     ─► FLOODS ─► FloodTarget                            who gets a segment's group frames
 //!  tuple   ─► CONNECTIONS, HALF_OPEN, CROWDED ─► Connection    what is open
 //!  packet  ─► FLOWS ─► Flow{where to, slots of GENERATIONS}    the decision, made once
 //!  remote  ─► PROBES ─► Probed{answers}                        how the path to a host is
+//!  vni,protocol,port ─► PUNT_RULES ─► PuntRule ─► PUNTS        what user space gets
 //!  domain,endpoint,reason ─► DROPS ─► Count (per CPU)
 //! ```
 
 #![no_std]
+
+#[macro_use]
+mod layout;
 
 pub mod checksum;
 pub mod connection;
@@ -30,6 +35,7 @@ pub mod ecn;
 pub mod entropy;
 pub mod limit;
 pub mod probe;
+pub mod punt;
 pub mod slot;
 pub mod table;
 

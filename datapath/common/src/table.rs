@@ -1,22 +1,5 @@
 //! Keys and values of the maps.
 
-macro_rules! layouts {
-    ($($(#[doc = $text:literal])+ $name:ident { $($(#[doc = $ftext:literal])+ $field:ident: $ty:ty,)+ })+) => {
-        $(
-            $(#[doc = $text])+
-            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-            #[repr(C)]
-            pub struct $name { $($(#[doc = $ftext])+ pub $field: $ty,)+ }
-
-            #[cfg(feature = "user")]
-            // SAFETY: repr(C) of integers and byte arrays whose fields leave no padding (asserted below).
-            unsafe impl aya::Pod for $name {}
-
-            const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$ty>())+, "padding");
-        )+
-    };
-}
-
 /// An IPv6 address, or an IPv4 address mapped into one, in network order.
 pub type Address = [u8; 16];
 
@@ -153,6 +136,20 @@ layouts! {
         chain_flow: u32,
         /// Functions that every packet passes, alike.
         chain_packet: u32,
+    }
+
+    /// Value of `FUNCTIONS` (key: slot of `CHAIN`): a third-party function.
+    Function {
+        /// The domain it was loaded for.
+        domain: u32,
+        /// `FUNCTION_*`.
+        flags: u32,
+        /// How often it gave no answer, or one that is none.
+        failures: u64,
+        /// First bytes of the SHA-256 of its object file.
+        digest: [u8; 16],
+        /// Its name, filled up with zeros.
+        name: [u8; 64],
     }
 
     /// Value of `RULES`.
@@ -380,6 +377,10 @@ layouts! {
         mark: u32,
         /// `KERNEL_*`.
         kernel: u32,
+        /// The kernel's own device of VXLAN; 0 if there is none.
+        vxlan_device: u32,
+        /// The kernel's own device of Geneve; 0 if there is none.
+        geneve_device: u32,
     }
 
     /// The one value of `TRACE`, per CPU, written only with `KERNEL_TRACE`: what became of the last packet, for tests.
@@ -420,6 +421,9 @@ pub const SEGMENT_GENEVE: u32 = 1;
 
 /// Frames for a MAC address that nobody has, and questions for such an address, go to all of the segment.
 pub const SEGMENT_FLOOD: u32 = 2;
+
+/// `PUNT_RULES` says which of its packets user space gets.
+pub const SEGMENT_PUNT: u32 = 4;
 
 /// `FloodTarget::kind`: an interface of this host.
 pub const FLOOD_PORT: u32 = 1;
@@ -483,6 +487,15 @@ pub const STATION_SLOTS: u32 = 65_536;
 /// Slots of `GENERATIONS` that domain numbers are taken modulo of, from `STATION_SLOTS` on.
 pub const DOMAIN_SLOTS: u32 = 16_384;
 
+/// Slots of `CHAIN`.
+pub const CHAIN_SLOTS: u32 = 16_384;
+/// Most functions of a domain at one hook: the slots of one of its chains.
+pub const CHAIN_LENGTH: u32 = 8;
+/// `Function::flags`: where it fails, the packet goes on as if it had said so; else it is dropped.
+pub const FUNCTION_OPEN: u32 = 1;
+/// `Function::flags`: it is asked for each packet; else when a flow's way is decided.
+pub const FUNCTION_PACKET: u32 = 2;
+
 /// `source_mac` and `next_hop_mac` are valid.
 pub const PEER_RESOLVED: u32 = 1;
 
@@ -512,16 +525,28 @@ pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 pub const SLOT_ROUTER: u32 = 5;
 /// Copies of group frames.
 pub const SLOT_FLOOD: u32 = 6;
+/// The functions of a domain, and what is left to do with a workload's packet.
+pub const SLOT_CHAIN_ENDPOINT: u32 = 12;
+/// The same for a packet from the underlay.
+pub const SLOT_CHAIN_UNDERLAY: u32 = 13;
+/// What the kernel's tunnel devices took out of tunnels.
+pub const SLOT_FROM_DEVICE: u32 = 14;
+/// First packets of flows from the kernel's tunnel devices.
+pub const SLOT_SLOW_DEVICE: u32 = 15;
 /// How many slots there are.
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
-pub const SLOT_PROGRAMS: [(u32, &str); 7] = [
-    (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
-    (SLOT_SLOW_UNDERLAY, "slow_underlay"),
+pub const SLOT_PROGRAMS: [(u32, &str); 11] = [
     (SLOT_ROUTER, "router"),
     (SLOT_FLOOD, "flood"),
+    (SLOT_CHAIN_ENDPOINT, "chain_endpoint"),
+    (SLOT_CHAIN_UNDERLAY, "chain_underlay"),
+    (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
+    (SLOT_SLOW_UNDERLAY, "slow_underlay"),
+    (SLOT_SLOW_DEVICE, "slow_device"),
     (SLOT_FROM_ENDPOINT, "from_endpoint"),
     (SLOT_TO_ENDPOINT, "to_endpoint"),
     (SLOT_FROM_UNDERLAY, "from_underlay"),
+    (SLOT_FROM_DEVICE, "from_device"),
 ];

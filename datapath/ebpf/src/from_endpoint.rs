@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{FLOW_ROUTED, Port, Reason, SLOT_SLOW_ENDPOINT};
+use datapath_common::{FLOW_CHAIN, FLOW_ROUTED, Port, Reason, SLOT_SLOW_ENDPOINT};
 
 use crate::drop::Owner;
 use crate::headers::{ETHERNET, Ethernet};
@@ -12,7 +12,7 @@ use crate::maps::{PORTS, SETTINGS};
 use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::NANOSECONDS;
-use crate::{action, flow, quick, stub};
+use crate::{action, chain, flow, quick, stub};
 
 /// At the ingress of the host side of a workload's interface.
 #[classifier]
@@ -53,6 +53,9 @@ fn fast(packet: &mut Packet, port: &Port) -> Option<i32> {
         fast: true,
     };
     let length = packet.len();
+    if flow.flags & FLOW_CHAIN != 0 {
+        return chain::leave_fast(packet, flow, &load, Owner::of(port)).map(|r| action(r, Owner::of(port), length));
+    }
     match send::follow(packet, flow, &load, settings) {
         // The slow path says so to the workload.
         Err(Reason::Mtu) => None,

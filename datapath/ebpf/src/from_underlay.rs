@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
+use datapath_common::{FLOW_CHAIN, FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
 
 use crate::decap::{self, Inner};
 use crate::drop::Owner;
@@ -13,7 +13,7 @@ use crate::maps::SETTINGS;
 use crate::outer::{Outer, ours};
 use crate::packet::Packet;
 use crate::walk::NANOSECONDS;
-use crate::{TC_ACT_UNSPEC, Verdict, action, flow, quick, stub, trace, tunnel};
+use crate::{TC_ACT_UNSPEC, Verdict, action, chain, device, flow, quick, stub, trace, tunnel};
 
 /// At the ingress of an underlay interface.
 #[classifier]
@@ -40,10 +40,19 @@ fn fast(packet: &mut Packet, outer: &Outer, settings: &Settings) -> Option<i32> 
         return None;
     }
     let (vni, start) = tunnel::plain(packet, outer)?;
+    known(packet, outer, vni, start, settings)
+}
+
+/// What becomes of the frame at `start` that came in a tunnel, if its decision is known.
+#[inline(always)]
+pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, settings: &Settings) -> Option<i32> {
     packet.linear(start + ETHERNET).ok()?;
     let frame = packet.at::<Ethernet>(start).ok()?;
     let (addresses, ether_type) = (frame.addresses(), frame.ether_type);
     let quick = quick::parse(packet, ether_type, start + ETHERNET, vni | FLOW_TUNNEL)?;
+    if start != 0 && device::needed(packet, settings, outer.geneve, quick.key.protocol) {
+        return Some(TC_ACT_UNSPEC);
+    }
     // SAFETY: no arguments.
     let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
     let flow = flow::find(&quick, &addresses, &outer.source, now)?;
@@ -63,6 +72,9 @@ fn fast(packet: &mut Packet, outer: &Outer, settings: &Settings) -> Option<i32> 
         domain: flow.domain,
         endpoint: flow.endpoint,
     };
+    if flow.flags & FLOW_CHAIN != 0 {
+        return chain::arrive_fast(packet, flow, &inner, &quick, owner).map(|r| action(r, owner, length));
+    }
     let result: Result<Verdict, Reason> = decap::follow(packet, flow, &inner, settings);
     Some(action(result, owner, length))
 }

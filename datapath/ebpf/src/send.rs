@@ -10,6 +10,7 @@ use crate::packet::Packet;
 use crate::{Verdict, deliver, kernel, trace};
 
 /// What sending needs to know of the packet.
+#[derive(Clone, Copy)]
 pub struct Load {
     pub v4: bool,
     pub ecn: u8,
@@ -38,7 +39,7 @@ pub fn follow(packet: &mut Packet, flow: &Flow, load: &Load, settings: &Settings
         count_down(packet, load.v4)?;
     }
     trace::follows(settings, flow, load.fast);
-    encap::send(packet, &leaves, load, &tunnel, port(flow, settings))
+    encap::send(packet, &leaves, load, &tunnel, settings)
 }
 
 /// The tunnel's UDP port, host order.

@@ -5,7 +5,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{
     FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_NAMESPACE, HERE, LIMIT_SLOW, PORT_NAMESPACE, Port, ROUTER, Reason,
-    SEGMENT_FLOOD, SEGMENT_GENEVE, Segment, Settings, Station, slot,
+    SEGMENT_FLOOD, SEGMENT_GENEVE, SEGMENT_PUNT, Segment, Settings, Station, slot,
 };
 
 use crate::drop::Owner;
@@ -18,8 +18,8 @@ use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, answer, arp, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd,
-    related, route, server, transport,
+    TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd,
+    punt, related, route, server, transport,
 };
 
 /// Called by `from_endpoint`.
@@ -74,6 +74,11 @@ fn try_slow_endpoint(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Re
         return other(packet, walk, port, segment, &frame);
     }
     transport::read(packet, walk)?;
+    if segment.flags & SEGMENT_PUNT != 0
+        && let Some(verdict) = punt::ask(packet, walk, port, &frame)?
+    {
+        return Ok(verdict);
+    }
     if let Some(kind) = source(walk, port, &frame)? {
         return match nd::answer(packet, walk, port, segment, settings, kind)? {
             Some(verdict) => Ok(verdict),
@@ -177,8 +182,7 @@ fn forward(
         station
     };
     target(walk, station);
-    let error = icmp::kind(&walk.ip) == Kind::Error;
-    if error {
+    if icmp::kind(&walk.ip) == Kind::Error {
         walk.cache = false;
         related::check(packet, walk)?;
     } else {
@@ -186,14 +190,21 @@ fn forward(
         fragment::remember(walk);
     }
     let load = load(packet, walk)?;
+    if chain::wants(walk) {
+        return chain::leave(packet, walk, &load);
+    }
+    leave(packet, walk, &load, settings)
+}
+
+/// What is left to do with a packet that may go.
+#[inline(always)]
+pub fn leave(packet: &mut Packet, walk: &mut Walk, load: &Load, settings: &Settings) -> Result<Verdict, Reason> {
     if load.longest > walk.flow.mtu as usize {
         answer::too_big(walk, walk.flow.mtu);
         return Err(Reason::Mtu);
     }
-    if !error {
-        flow::remember(walk);
-    }
-    let result = send::follow(packet, &walk.flow, &load, settings);
+    flow::remember(walk);
+    let result = send::follow(packet, &walk.flow, load, settings);
     if let Err(Reason::Mtu) = result {
         answer::too_big(walk, encap::room(&walk.flow));
     }

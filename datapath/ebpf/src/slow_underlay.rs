@@ -17,8 +17,8 @@ use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, nameless, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, arp, connection, finish, flow, fragment, group, ip, martian, nd, origin, probe, related,
-    server, transport, tunnel,
+    TC_ACT_SHOT, Verdict, arp, chain, connection, device, finish, flow, fragment, group, ip, martian, nd, origin,
+    probe, related, server, transport, tunnel,
 };
 
 /// Called by `from_underlay`.
@@ -55,6 +55,20 @@ fn try_slow_underlay(
     if vni == PROBE_VNI && !outer.geneve {
         return probe::receive(packet, outer, host);
     }
+    inside(packet, walk, outer, vni, start, host, settings)
+}
+
+/// Decides about the frame at `start` that host number `host` sent in a tunnel.
+#[inline(always)]
+pub fn inside(
+    packet: &mut Packet,
+    walk: &mut Walk,
+    outer: &Outer,
+    vni: u32,
+    start: usize,
+    host: u32,
+    settings: &Settings,
+) -> Result<Verdict, Reason> {
     let segment = segment(walk, outer, vni)?;
     packet.linear(start + ETHERNET)?;
     let frame = *packet.at::<Ethernet>(start)?;
@@ -63,6 +77,9 @@ fn try_slow_underlay(
     walk.flood.ether_type = frame.ether_type.into();
     let everybody = is_group(frame.destination);
     let payload = source(packet, walk, segment, &frame, start, host)?;
+    if start != 0 && device::needed(packet, settings, outer.geneve, walk.key.protocol) {
+        return Ok(Verdict::Pass);
+    }
     if payload != Payload::Packet {
         group::inside(walk, outer, start, payload == Payload::Neighbour);
         return plain(walk, segment, &frame);
@@ -79,13 +96,12 @@ fn try_slow_underlay(
         group::inside(walk, outer, start, true);
         return group::here(walk, segment, true);
     }
-    let error = icmp::kind(&walk.ip) == Kind::Error;
-    if error {
+    if icmp::kind(&walk.ip) == Kind::Error {
+        walk.cache = false;
         related::check(packet, walk)?;
     } else {
         connection::permit(walk, true, true)?;
         fragment::remember(walk);
-        flow::remember(walk);
     }
     let inner = Inner {
         start,
@@ -95,7 +111,17 @@ fn try_slow_underlay(
         outer_v4: outer.v4,
         fast: false,
     };
-    decap::follow(packet, &walk.flow, &inner, settings)
+    if chain::wants(walk) {
+        return chain::arrive(packet, walk, &inner);
+    }
+    leave(packet, walk, &inner, settings)
+}
+
+/// What is left to do with a packet that may be delivered.
+#[inline(always)]
+pub fn leave(packet: &mut Packet, walk: &Walk, inner: &Inner, settings: &Settings) -> Result<Verdict, Reason> {
+    flow::remember(walk);
+    decap::follow(packet, &walk.flow, inner, settings)
 }
 
 /// What is in a frame.

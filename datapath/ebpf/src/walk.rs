@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_common::connection::FLAGS;
 use datapath_common::{Address, ConnectionKey, Flow, FlowKey, FragmentKey, Groups};
 
+use crate::chain::Pending;
 use crate::drop::Owner;
 use crate::headers::protocol;
 use crate::maps::{GENERATIONS, SCRATCH};
@@ -43,6 +44,8 @@ pub struct Walk {
     pub reason: u32,
     /// Whom an ICMP error is from; zero if nobody can say it.
     pub gateway: Address,
+    /// What is left to do when the domain's functions were asked.
+    pub pending: Pending,
     /// Who gets copies of it, or the one who gets it without being asked for.
     pub flood: Flood,
     /// A rule list being asked.

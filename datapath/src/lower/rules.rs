@@ -34,8 +34,8 @@ pub(super) fn lower(wanted: &Forwarding, ground: &mut Ground<'_>, bits: &Bits, t
         egress: set(egress, installed.map(|domain| domain.egress), ground, tables),
         ingress_rules: count(&ingress),
         ingress: set(ingress, installed.map(|domain| domain.ingress), ground, tables),
-        chain_flow: 0,
-        chain_packet: 0,
+        chain_flow: installed.map_or(0, |domain| domain.chain_flow),
+        chain_packet: installed.map_or(0, |domain| domain.chain_packet),
     };
     tables.domains.insert(number, domain);
 }

@@ -14,7 +14,9 @@ mod differential;
 mod frames;
 mod state;
 
+mod chain;
 mod connections;
+mod documents;
 mod encapsulation;
 mod floods;
 mod flows;
@@ -25,6 +27,7 @@ mod hooks;
 mod neighbours;
 mod oddities;
 mod probes;
+mod punts;
 mod quotas;
 mod router;
 mod routes;
