@@ -279,6 +279,7 @@ pub struct FunctionLoad {
     /// What becomes of a packet when it fails.
     pub fail: FailMode,
     /// Its object file on this host, as an absolute path.
+    #[schema(value_type = String)]
     pub path: PathBuf,
 }
 
