@@ -1,15 +1,17 @@
 //! Connections: which one a packet belongs to, whether the rules allow it, and what it does to its state.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_common::connection::{ACK, State};
 use datapath_common::{CROWD, Connection, ConnectionKey, FLOW_REPLY, Flow, FlowKey, Reason};
 
+use crate::flow;
 use crate::headers::protocol;
 use crate::icmp::{self, Kind};
 use crate::maps::{CONNECTIONS, CROWDED, HALF_OPEN};
 use crate::policy::{self, Ends, Opinion};
 use crate::quota;
 use crate::transport::is_icmp;
-use crate::walk::{IP_LATER, Walk};
+use crate::walk::{IP_LATER, NANOSECONDS, Walk};
 
 /// TCP's flags that open a connection and that end one.
 const SYN_ALONE: u32 = datapath_common::connection::SYN;
@@ -285,7 +287,9 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
 
 /// Tells a flow's connection that it lives; false if it does not, or if that changes its state: the slow path decides.
 #[inline(never)]
-pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool, now: u32) -> bool {
+pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool) -> bool {
+    // SAFETY: no arguments.
+    let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
     let icmp = is_icmp(key.protocol, v4);
     let mut tuple = ConnectionKey {
         domain: flow.domain,
@@ -309,6 +313,6 @@ pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool, now: u32) -> bool {
         return false;
     }
     connection.seen = now;
-    flow.told = now;
+    flow.told = flow::tick();
     true
 }
