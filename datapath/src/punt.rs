@@ -119,7 +119,7 @@ impl Punts {
     }
 
     /// The next packet, if there is one.
-    pub fn next(&mut self) -> Option<Punted> {
+    pub fn receive(&mut self) -> Option<Punted> {
         let record = self.ring.next()?;
         let (header, frame) = record.split_at_checked(HEADER)?;
         let word = |index: usize| {

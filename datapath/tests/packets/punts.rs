@@ -215,7 +215,7 @@ fn by_the_channel() {
         action: PUNT_TAKE,
     };
     // What tests before this one left.
-    while punts.next().is_some() {}
+    while punts.receive().is_some() {}
     punts.ask(key, rule).unwrap();
     let frame = udp4(&WEB, &API);
     assert!(taken(&bench, &frame));
@@ -226,12 +226,12 @@ fn by_the_channel() {
         kind,
         length,
         frame: got,
-    } = punts.next().unwrap();
+    } = punts.receive().unwrap();
     assert_eq!(
         (domain, endpoint, vni, kind, length),
         (RED_DOMAIN, WEB.endpoint, RED, KIND, 64)
     );
-    assert_eq!((got, punts.next()), (frame.clone(), None));
+    assert_eq!((got, punts.receive()), (frame.clone(), None));
 
     let ear = Ear::new();
     let answer = udp4_ports(&API, &WEB, (53, 40_000), b"by the channel to a workload");
