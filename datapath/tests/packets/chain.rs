@@ -318,7 +318,7 @@ fn where_a_function_is_missing_its_fail_mode_decides() {
         let mut programs = ProgramArray::<&mut MapData>::try_from(bench.map("CHAIN")).unwrap();
         programs.clear_index(&16).unwrap();
         assert_eq!(fate(&bench, "from_endpoint", &frame), expected);
-        assert_eq!((bench.trace().fast, failures(&mut bench, 16)), (u32::from(flags), 1));
+        assert_eq!((bench.trace().fast, failures(&mut bench, 16)), (flags, 1));
     }
     // One of which nothing is known fails closed.
     bench.empty::<u32, Function>("FUNCTIONS");
