@@ -64,7 +64,7 @@ formatted() {
 }
 
 shell_scripts() {
-    shellcheck -x deploy/*.sh deploy/lab/*.sh tests/*.sh tests/kernels/*.sh .ci/run
+    shellcheck -x deploy/*.sh deploy/lab/*.sh tests/*.sh tests/bench/*.sh tests/kernels/*.sh .ci/run
 }
 
 # The one line of dependencies: fabric-node → datapath → overlay → membership.

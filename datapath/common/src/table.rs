@@ -210,7 +210,7 @@ layouts! {
         slots: [u32; 3],
         /// Their values before the decision was made.
         generations: [u32; 3],
-        /// When the connection was last told, in seconds of the coarse monotonic clock.
+        /// When the connection was last told, in the kernel's ticks (jiffies) >> `TICK_SHIFT`.
         told: u32,
         /// Destination and source MAC address as it came in.
         frame: [u8; 12],
@@ -479,8 +479,12 @@ pub const FLOW_CHAIN: u32 = 32;
 /// Only in a `Trace`: copies went to members of a set.
 pub const FLOW_FLOOD: u32 = 64;
 
-/// A flow tells its connection that it lives at most once in this many seconds.
-pub const TELL: u32 = 2;
+/// A flow tells its connection that it lives once in so many ticks of the kernel that it can do without reading a clock: 256
+/// are a quarter of a second to 2.6 seconds, as the kernel is built (1,000 to 100 in a second).
+pub const TICK_SHIFT: u32 = 8;
+
+/// How late a connection may be told that it lives, in seconds.
+pub const TELL: u32 = 3;
 
 /// Slots of `GENERATIONS` that stations hash to; those of domains follow.
 pub const STATION_SLOTS: u32 = 65_536;

@@ -1,7 +1,6 @@
 //! What a workload sends: the fast path. A packet whose flow was decided before goes the same way; everything else is for
 //! `slow_endpoint.rs`, which says why. Never passed to the host's stack.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{FLOW_CHAIN, FLOW_ROUTED, Port, Reason, SLOT_SLOW_ENDPOINT};
@@ -11,7 +10,6 @@ use crate::headers::{ETHERNET, Ethernet};
 use crate::maps::{PORTS, SETTINGS};
 use crate::packet::Packet;
 use crate::send::{self, Load};
-use crate::walk::NANOSECONDS;
 use crate::{action, chain, flow, quick, stub};
 
 /// At the ingress of the host side of a workload's interface.
@@ -38,9 +36,7 @@ fn fast(packet: &mut Packet, port: &Port) -> Option<i32> {
         return None;
     }
     let quick = quick::parse(packet, ether_type, ETHERNET, port.endpoint)?;
-    // SAFETY: no arguments.
-    let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
-    let flow = flow::find(&quick, &addresses, &[0; 16], now)?;
+    let flow = flow::find(&quick, &addresses, &[0; 16])?;
     if quick.longest > flow.mtu as usize || flow.flags & FLOW_ROUTED != 0 && quick.ttl <= 1 {
         return None;
     }

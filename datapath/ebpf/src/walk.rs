@@ -8,6 +8,7 @@ use datapath_common::{Address, ConnectionKey, Flow, FlowKey, FragmentKey, Groups
 
 use crate::chain::Pending;
 use crate::drop::Owner;
+use crate::flow;
 use crate::headers::protocol;
 use crate::maps::{GENERATIONS, SCRATCH};
 use crate::policy::Evaluation;
@@ -161,7 +162,7 @@ impl Walk {
         walk.answer = ANSWER_NONE;
         walk.cache = true;
         walk.flow.flags = 0;
-        walk.flow.told = walk.now;
+        walk.flow.told = flow::tick();
         walk.flow.outer = [0; 16];
         walk.gateway = [0; 16];
         walk.flood.start = 0;
