@@ -59,7 +59,8 @@ skip() {
 }
 
 formatted() {
-    cargo fmt --all --check && cargo fmt --manifest-path datapath/ebpf/Cargo.toml --check
+    cargo fmt --all --check && cargo fmt --manifest-path datapath/ebpf/Cargo.toml --check &&
+        cargo fmt --manifest-path datapath/sdk/Cargo.toml --check
 }
 
 shell_scripts() {

@@ -106,7 +106,8 @@ impl<K: Pod, V: Pod> Elements<K, V> {
         }
     }
 
-    fn new(name: &'static str, data: &MapData) -> Result<Self, Error> {
+    /// As `of`, of a map by itself.
+    pub(crate) fn new(name: &'static str, data: &MapData) -> Result<Self, Error> {
         let info = data.info().map_err(Error::map("look at", name))?;
         if (info.key_size() as usize, info.value_size() as usize) != (size_of::<K>(), size_of::<V>()) {
             return Err(Error::Part(name));

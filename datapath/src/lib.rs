@@ -20,6 +20,7 @@
 //! | `sweep` | connections that are over go |
 //! | `drops`, `lost`, `audits`, `status` | what an operator sees |
 //! | `probe` | whether the paths to other hosts are up: [`Prober`], which works beside [`Datapath`] |
+//! | `rehearsal` | the same for the maps alone, for tests of the programs |
 //! | `purge` | nothing left |
 //!
 //! All of it works in the network namespace of the calling thread: open a [`Datapath`] and use it on a runtime whose
@@ -63,6 +64,7 @@ mod privileged;
 mod probe;
 mod purge;
 mod readiness;
+mod rehearsal;
 mod selftest;
 mod status;
 mod sweep;
@@ -86,8 +88,10 @@ pub use datapath::Datapath;
 pub use device::Device;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
+pub use lower::Interface;
 pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};
 pub use purge::purge;
+pub use rehearsal::Rehearsal;
 pub use selftest::SelfTest;
 pub use status::{COUNTED_FOR, Counts, Hook, Status};
 

@@ -58,7 +58,7 @@ pub fn remember(walk: &Walk) {
     if walk.cacheable() {
         // Where it fails, the next packet takes the slow path, too.
         let _ = FLOWS.insert(&walk.key, &walk.flow, 0);
-    } else if walk.turns() {
+    } else if walk.turns() && FLOWS.get_ptr(&walk.key).is_some() {
         let _ = FLOWS.remove(&walk.key);
     }
 }

@@ -12,6 +12,7 @@ use aya::maps::MapData;
 use aya_obj::generated::bpf_map_type as kinds;
 use aya_obj::maps::PinningType;
 use aya_obj::{Map, Object, ProgramSection};
+use object::{Object as _, ObjectSection as _};
 use sha2::{Digest as _, Sha256};
 
 use super::error::{FunctionError, Refusal};
@@ -53,12 +54,12 @@ pub(super) fn load(path: &Path) -> Result<Program, FunctionError> {
         path: path.to_owned(),
         what,
     };
-    if !bytes.windows(LICENCE.len()).any(|name| name == LICENCE) {
-        return Err(refused(Refusal::Licence));
-    }
     // The parser is made for files that a compiler wrote.
     let parsed = panic::catch_unwind(|| parse(&bytes)).unwrap_or_else(|_| Err("it is damaged".into()));
     let mut parsed = parsed.map_err(object)?;
+    if !declares_licence(&bytes) {
+        return Err(refused(Refusal::Licence));
+    }
     check_maps(&parsed).map_err(refused)?;
     let maps = make_maps(&parsed).map_err(object)?;
     link(&mut parsed, &maps).map_err(object)?;
@@ -81,9 +82,6 @@ pub(super) fn load(path: &Path) -> Result<Program, FunctionError> {
     digest.copy_from_slice(&Sha256::digest(&bytes)[..16]);
     Ok(Program::new(program, digest))
 }
-
-/// The name of the section that declares a licence, as it stands among the names of sections.
-const LICENCE: &[u8] = b"\0license\0";
 
 fn read(path: &Path) -> Result<Vec<u8>, FunctionError> {
     let failed = |source| FunctionError::File {
@@ -117,6 +115,15 @@ fn parse(bytes: &[u8]) -> Result<Object, String> {
         [_] => Err("its program is no classifier: put it into a section `classifier`".into()),
         others => Err(format!("it has {} programs: a file has one function", others.len())),
     }
+}
+
+/// Whether there is a section that names a licence: without one, the parser takes a default.
+fn declares_licence(bytes: &[u8]) -> bool {
+    let Ok(file) = object::File::parse(bytes) else {
+        return false;
+    };
+    let section = file.section_by_name("license").and_then(|section| section.data().ok());
+    section.is_some_and(|text| text.first().is_some_and(|first| *first != 0))
 }
 
 fn check_maps(object: &Object) -> Result<(), Refusal> {
@@ -160,7 +167,12 @@ fn make_maps(object: &Object) -> Result<BTreeMap<String, MapData>, String> {
     let mut made = BTreeMap::new();
     for (name, map) in &object.maps {
         let failed = |error: &dyn std::error::Error| format!("its map {name} cannot be made: {error}");
-        let data = MapData::create(map.clone(), name, None).map_err(|error| failed(&error))?;
+        let mut definition = map.clone();
+        if let Map::Btf(typed) = &mut definition {
+            // Their types are in the file only.
+            (typed.def.btf_key_type_id, typed.def.btf_value_type_id) = (0, 0);
+        }
+        let data = MapData::create(definition, name, None).map_err(|error| failed(&error))?;
         if !map.data().is_empty() && map.data().len() == map.value_size() as usize {
             verifier::fill(data.fd().as_fd().as_raw_fd(), map.data()).map_err(|error| failed(&error))?;
         }

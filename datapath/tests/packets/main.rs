@@ -11,6 +11,7 @@
 mod bench;
 mod book;
 mod differential;
+mod ear;
 mod frames;
 mod state;
 
