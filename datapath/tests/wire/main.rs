@@ -6,10 +6,30 @@
 
 #![expect(clippy::print_stdout, reason = "a test says what it does")]
 
+mod capture;
 mod host;
+mod identity;
+mod linux_vtep;
 mod namespace;
+mod open_vswitch;
+mod tables;
 mod tap;
 mod topology;
+mod traffic;
+mod tshark;
+mod underlay;
+mod workload;
 
+mod dissection;
 mod forwarding;
+mod interoperation;
 mod odd_frames;
+mod routed;
+
+/// Whether this kernel is of this series or a later one.
+fn kernel_is_at_least(series: (u32, u32)) -> bool {
+    let name = nix::sys::utsname::uname().expect("uname cannot fail");
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= series
+}

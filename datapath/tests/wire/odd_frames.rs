@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, PacketBuilder};
 
-use crate::forwarding::echoes;
-use crate::host::Identity;
+use crate::identity::Identity;
 use crate::namespace::{Namespace, privileged};
 use crate::tap::Tap;
-use crate::topology::{FAR, ONE, TWO, Way, Wire};
+use crate::topology::{FAR, ONE, TWO, Wire};
+use crate::traffic::echoes;
+use crate::underlay::Way;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-const OVER_IPV4: Way = Way {
-    v6: false,
-    resolved: true,
-};
+const OVER_IPV4: Way = Way::over(false);
 const PAYLOAD: [u8; 200] = [7; 200];
 const PORT: u16 = 9000;
 
@@ -124,12 +122,10 @@ fn frames_cut_short() {
         who_has(ONE, TWO),
     ] {
         for length in 14..frame.len() {
-            let before = wire.a.drops();
+            let before = wire.a.dropped(ONE, "truncated");
             tap.send(&frame[..length], &[])
                 .expect("a tap takes what has an Ethernet header");
-            let key = (u32::from(ONE.0), "truncated");
-            let (before, after) = (before.get(&key).copied(), wire.a.drops().get(&key).copied());
-            assert_eq!(after, Some(before.unwrap_or(0) + 1), "{length} bytes");
+            assert_eq!(wire.a.dropped(ONE, "truncated"), before + 1, "{length} bytes");
         }
     }
 }
@@ -140,13 +136,7 @@ fn tunnels_of_workloads() {
     if !privileged() {
         return;
     }
-    for way in [
-        OVER_IPV4,
-        Way {
-            v6: true,
-            resolved: true,
-        },
-    ] {
+    for way in [Way::over(false), Way::over(true)] {
         let mut wire = Wire::new(way);
         let (one, far) = (wire.a.workload(ONE), wire.b.workload(FAR));
         for (workload, local, remote, address) in [
