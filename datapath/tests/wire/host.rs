@@ -11,7 +11,7 @@ use datapath_common::{Count, DropKey, KERNEL_DECAP_L3, PORT_NAMESPACE, Reason, S
 use crate::identity::Identity;
 use crate::namespace::Namespace;
 use crate::underlay::{self, UNDERLAY};
-use crate::workload::{host_side, plugged};
+use crate::workload::{INTERFACE, host_side, link};
 
 const VXLAN: u32 = 4789;
 const GENEVE: u32 = 6081;
@@ -102,12 +102,18 @@ impl Host {
 
     /// A workload of a namespace behind this host.
     pub(crate) fn workload(&mut self, identity: Identity) -> Namespace {
-        let workload = plugged(&self.namespace, identity);
+        let workload = Namespace::new("workload");
+        self.interface(&workload, identity, INTERFACE);
+        workload
+    }
+
+    /// One more interface of a workload of a namespace behind this host.
+    pub(crate) fn interface(&mut self, workload: &Namespace, identity: Identity, interface: &str) {
+        link(&self.namespace, workload, identity, interface);
         let host_side = host_side(identity);
         self.port(identity, &host_side, PORT_NAMESPACE);
         self.namespace.wait_up(&host_side);
-        workload.wait_up(crate::workload::INTERFACE);
-        workload
+        workload.wait_up(interface);
     }
 
     /// Makes an interface of this host a workload's port.

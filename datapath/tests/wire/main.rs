@@ -12,6 +12,7 @@ mod identity;
 mod linux_vtep;
 mod namespace;
 mod open_vswitch;
+mod relay;
 mod tables;
 mod tap;
 mod topology;
@@ -20,11 +21,17 @@ mod tshark;
 mod underlay;
 mod workload;
 
+mod bad_wire;
+mod container_router;
 mod dissection;
 mod forwarding;
 mod interoperation;
 mod odd_frames;
+mod other_kernels;
 mod routed;
+mod scale;
+mod sizes;
+mod super_packets;
 
 /// Whether this kernel is of this series or a later one.
 fn kernel_is_at_least(series: (u32, u32)) -> bool {

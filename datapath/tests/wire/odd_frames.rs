@@ -77,7 +77,7 @@ fn pieces(in_pieces: bool) {
         return;
     }
     let mut wire = Wire::new(OVER_IPV4);
-    let mut tap = Tap::new(&wire.a.namespace, "tap0", in_pieces);
+    let mut tap = wire.a.namespace.run(|| Tap::open("tap0", in_pieces));
     wire.a.port(ONE, "tap0", 0);
     let (two, far) = (wire.a.workload(TWO), wire.b.workload(FAR));
     arrives(&mut tap, TWO, &two);
@@ -112,7 +112,7 @@ fn frames_cut_short() {
         return;
     }
     let mut wire = Wire::new(OVER_IPV4);
-    let mut tap = Tap::new(&wire.a.namespace, "tap0", false);
+    let mut tap = wire.a.namespace.run(|| Tap::open("tap0", false));
     wire.a.port(ONE, "tap0", 0);
     let _two = wire.a.workload(TWO);
     for frame in [

@@ -131,16 +131,17 @@ impl Host {
         self.bump(slot::domain(DOMAIN));
     }
 
-    /// Says that a workload may send as another one without answering for it: it forwards.
-    pub(crate) fn forwards_for(&mut self, forwarder: Identity, other: Identity) {
+    /// Says that a workload may send as anybody of another network: it forwards.
+    pub(crate) fn forwards_for(&mut self, forwarder: Identity, network: u8) {
         let vni = forwarder.vni();
-        for (family, address) in [(4_u32, mapped(other.v4())), (6, other.v6())] {
+        let any = gateway(network);
+        for (family, address, length) in [(4_u32, mapped(any.v4()), 96 + 16), (6, any.v6(), 64)] {
             let key = PrefixKey {
                 vni: vni.to_be_bytes(),
                 family: family.to_be_bytes(),
                 address,
             };
-            self.put_prefix("PREFIXES", 64 + 128, key, neighbour(forwarder.mac(), 0));
+            self.put_prefix("PREFIXES", 64 + length, key, neighbour(forwarder.mac(), 0));
         }
         self.bump(slot::station(vni, forwarder.mac()));
     }

@@ -18,8 +18,13 @@ pub(crate) fn host_side(identity: Identity) -> String {
 /// Makes a workload and its link to a host, whose end stays down.
 pub(crate) fn plugged(host: &Namespace, identity: Identity) -> Namespace {
     let workload = Namespace::new("workload");
-    let host_side = host_side(identity);
-    let mtu = MTU.to_string();
+    link(host, &workload, identity, INTERFACE);
+    workload
+}
+
+/// Links a workload to a host, whose end stays down.
+pub(crate) fn link(host: &Namespace, workload: &Namespace, identity: Identity, interface: &str) {
+    let (host_side, mac, mtu) = (host_side(identity), identity.mac_text(), MTU.to_string());
     host.ip(&[
         "link",
         "add",
@@ -28,19 +33,18 @@ pub(crate) fn plugged(host: &Namespace, identity: Identity) -> Namespace {
         "veth",
         "peer",
         "name",
-        INTERFACE,
+        interface,
         "address",
-        &identity.mac_text(),
+        &mac,
         "mtu",
         &mtu,
         "netns",
         &workload.name,
     ]);
-    workload.ip(&["link", "set", INTERFACE, "up"]);
+    workload.ip(&["link", "set", interface, "up"]);
     for address in identity.addresses() {
-        add_address(&workload, INTERFACE, address);
+        add_address(workload, interface, address);
     }
-    workload
 }
 
 /// Gives an interface an address of a /16 or a /64.
@@ -55,6 +59,16 @@ pub(crate) fn add_address(namespace: &Namespace, interface: &str, address: IpAdd
 pub(crate) fn knows(workload: &Namespace, other: Identity) {
     for address in other.addresses() {
         let (address, mac) = (address.to_string(), other.mac_text());
-        workload.ip(&["neigh", "replace", &address, "lladdr", &mac, "dev", INTERFACE, "nud", "permanent"]);
+        workload.ip(&[
+            "neigh",
+            "replace",
+            &address,
+            "lladdr",
+            &mac,
+            "dev",
+            INTERFACE,
+            "nud",
+            "permanent",
+        ]);
     }
 }
