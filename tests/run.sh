@@ -125,6 +125,16 @@ scenarios() {
         cargo test -p fabric-tests --locked --no-fail-fast
 }
 
+# What the failed tests said, once more: the logs are long, and only their end is looked at.
+failures() {
+    local log
+    for log in "$logs"/*.log; do
+        grep -q '^failures:' "$log" || continue
+        say "== what failed in $(basename "$log" .log)"
+        tr -d '\r' <"$log" | awk '/^failures:/ { shown = !shown } shown' | tail -n 100
+    done
+}
+
 privileged() {
     if ((EUID != 0)); then
         echo "SKIPPED $1: it needs root"
@@ -166,6 +176,7 @@ main() {
     [[ -n $only_kernels ]] || all_stages
     stage "kernels 6.1 and 6.12" tests/kernels/run.sh
     say "done"
+    failures
     ((${#broken[@]} == 0)) || printf 'FAILED: %s\n' "${broken[@]}"
     echo "$passed passed, $failed failed, $skipped skipped"
     ((failed == 0))

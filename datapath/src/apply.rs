@@ -25,7 +25,7 @@ use crate::nexthop::{self, Ends};
 use crate::numbers::DomainNumbers;
 use crate::port::Workbench;
 use crate::tables::{Tables, address};
-use crate::{Applied, PortState};
+use crate::{Applied, PortState, readiness};
 
 impl Datapath {
     /// Makes one domain on this host what `wanted` says. Idempotent; applying twice does nothing the second time. A port
@@ -60,6 +60,7 @@ impl Datapath {
         if mine.peers != tables.peers {
             self.attach_underlay(&tables.peers).await?;
         }
+        let ports = readiness::wait(&self.netlink, ports).await;
         let waits = |endpoint: &EndpointName| matches!(ports.get(endpoint), Some(PortState::Waiting(_)));
         self.watch.set(self.node, wanted, waits, &self.links);
         done?;

@@ -132,6 +132,8 @@ mod tests {
             egress_rules: 1,
             ingress: 4,
             ingress_rules: 3,
+            chain_flow: 0,
+            chain_packet: 0,
         };
         let installed = Tables {
             domains: [(7, domain)].into(),

@@ -74,8 +74,7 @@ async fn set_up_inside(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result
             )
             .await?;
     }
-    set_routes(netlink, inner, wanted).await?;
-    netlink.operational(inner).await
+    set_routes(netlink, inner, wanted).await
 }
 
 /// The link-local address is the one of the MAC (RFC 4291 appendix A), usable at once: nobody else can have it.

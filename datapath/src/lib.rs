@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `datapath`, `apply`, `follow` | what `open`, `apply` and `changed` do, step by step |
 //! | `numbers`, `fresh` | the numbers of domains and endpoints, and their names; of sets and routers |
-//! | `binding`, `port` | a port's binding becomes an interface: attached, quiet, up |
+//! | `binding`, `port`, `readiness` | a port's binding becomes an interface: attached, quiet, up, and the kernel sends by it |
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
 //! | `underlay`, `nexthop` | where tunnels arrive, and the way to their far ends |
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
@@ -57,6 +57,7 @@ mod port;
 mod privileged;
 mod probe;
 mod purge;
+mod readiness;
 mod status;
 mod sweep;
 mod tables;

@@ -109,6 +109,8 @@ fn lower_segment(
         zero: [0; 2],
         gateway4: gateway(IpAddr::is_ipv4),
         gateway6: gateway(IpAddr::is_ipv6),
+        flood: 0,
+        flood_targets: 0,
     }
 }
 

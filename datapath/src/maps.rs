@@ -8,9 +8,9 @@ use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuHashMap, Program
 use aya::{Ebpf, Pod};
 use datapath_common::probe::Probed;
 use datapath_common::{
-    ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, Flow, FlowKey, FragmentKey,
-    FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule,
-    Segment, Settings, Station, StationKey,
+    ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, FloodTarget, Flow, FlowKey,
+    FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
+    RouteKey, Rule, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
@@ -32,7 +32,7 @@ pub(crate) const NUMBERS_MAX: u32 = 65_536;
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 23] = [
+const LAYOUTS: [(&str, usize, usize); 26] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -44,9 +44,12 @@ const LAYOUTS: [(&str, usize, usize); 23] = [
     ("RULES", size_of::<MemberKey>(), size_of::<Rule>()),
     ("ROUTES", size_of::<TrieKey<RouteKey>>(), size_of::<Route>()),
     ("HOPS", size_of::<MemberKey>(), size_of::<Hop>()),
+    ("FLOODS", size_of::<MemberKey>(), size_of::<FloodTarget>()),
     ("GENERATIONS", 4, 4),
     ("CONNECTIONS", size_of::<ConnectionKey>(), size_of::<Connection>()),
     ("HALF_OPEN", size_of::<ConnectionKey>(), size_of::<Connection>()),
+    ("CROWDED", size_of::<ConnectionKey>(), size_of::<Connection>()),
+    ("ESTABLISHED", 4, 8),
     ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>()),
     ("FRAGMENTS", size_of::<FragmentKey>(), size_of::<FragmentState>()),
     ("LIMITS", size_of::<LimitKey>(), size_of::<Bucket>()),
@@ -93,6 +96,7 @@ pub(crate) struct Maps {
     counted: Vec<u32>,
     pub(crate) connections: Elements<ConnectionKey, Connection>,
     pub(crate) half_open: Elements<ConnectionKey, Connection>,
+    pub(crate) crowded: Elements<ConnectionKey, Connection>,
     pub(crate) flows: Elements<FlowKey, Flow>,
     pub(crate) fragments: Elements<FragmentKey, FragmentState>,
     audits: PerCpuHashMap<MapData, MemberKey, Count>,
@@ -130,6 +134,7 @@ impl Maps {
             generations,
             connections: elements(ebpf, "CONNECTIONS")?,
             half_open: elements(ebpf, "HALF_OPEN")?,
+            crowded: elements(ebpf, "CROWDED")?,
             flows: elements(ebpf, "FLOWS")?,
             fragments: elements(ebpf, "FRAGMENTS")?,
             audits: take(ebpf, "AUDITS")?,

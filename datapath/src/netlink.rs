@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use aya::programs::TcAttachType;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -21,10 +20,6 @@ use crate::error::Error;
 
 /// Marks addresses and neighbours as ours (`IFA_PROTO`, `NDA_PROTOCOL`); a number that no known daemon uses.
 pub(crate) const OUR_PROTOCOL: u8 = 0xfa;
-
-/// How long to wait for a carrier, and between two looks.
-const CARRIER: Duration = Duration::from_secs(2);
-const CARRIER_STEP: Duration = Duration::from_millis(5);
 
 /// A connection to the kernel. Dropping it closes it.
 #[derive(Debug)]
@@ -50,6 +45,8 @@ pub(crate) struct Link {
     pub(crate) mac: [u8; 6],
     pub(crate) mtu: u32,
     pub(crate) up: bool,
+    /// Somebody is at the other end.
+    pub(crate) carrier: bool,
     /// The kernel sends by it: up, with a carrier that it has noticed.
     pub(crate) operational: bool,
     pub(crate) no_arp: bool,
@@ -146,16 +143,15 @@ impl Netlink {
         one(get.execute().try_next().await).map_err(Error::netlink(format!("look at {name}")))
     }
 
-    /// Waits until the kernel sends by an interface that was set up: it notices a carrier up to a second late, and drops
-    /// until then. Gives up after [`CARRIER`] in silence: the other end may be down for good.
-    pub(crate) async fn operational(&self, ifindex: u32) -> Result<(), Error> {
-        for _ in 0..CARRIER.as_millis() / CARRIER_STEP.as_millis() {
-            if self.link(ifindex).await?.is_none_or(|link| link.operational) {
-                break;
-            }
-            tokio::time::sleep(CARRIER_STEP).await;
+    /// One interface of the namespace that this one knows by a number; `None` if either is gone.
+    pub(crate) async fn link_of(&self, namespace: i32, ifindex: u32) -> Result<Option<Link>, Error> {
+        let mut get = self.handle.link().get().match_index(ifindex);
+        get.message_mut().attributes.push(LinkAttribute::IfNetnsId(namespace));
+        match get.execute().try_next().await {
+            // The namespace is gone.
+            Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::EINVAL => Ok(None),
+            answer => one(answer).map_err(Error::netlink("look at a link of a namespace")),
         }
-        Ok(())
     }
 
     /// Every address of every interface.
@@ -276,13 +272,15 @@ pub(crate) fn parse_link(message: &LinkMessage) -> Link {
     if message.header.flags.contains(LinkFlags::Loopback) {
         link.kind = Kind::Loopback;
     }
+    let mut oper_state = State::Down;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::OperState(state) => link.operational = *state == State::Up,
+            LinkAttribute::Carrier(carrier) => link.carrier = *carrier != 0,
+            LinkAttribute::OperState(state) => oper_state = *state,
             LinkAttribute::Controller(master) => link.master = Some(*master).filter(|master| *master != 0),
             LinkAttribute::Link(peer) => link.peer.0 = Some(*peer),
             LinkAttribute::LinkNetNsId(namespace) => link.peer.1 = Some(*namespace),
@@ -290,6 +288,12 @@ pub(crate) fn parse_link(message: &LinkMessage) -> Link {
             _ => {}
         }
     }
+    link.operational = match oper_state {
+        State::Up => true,
+        // What never had to wait for a carrier; a veth always has.
+        State::Unknown => link.kind != Kind::Veth,
+        _ => false,
+    };
     link
 }
 

@@ -206,6 +206,8 @@ mod tests {
             zero: [0; 2],
             gateway4: [0; 16],
             gateway6: [0; 16],
+            flood: 0,
+            flood_targets: 0,
         };
         tables.segments.insert(vni, segment);
         let port = Port {
@@ -226,6 +228,8 @@ mod tests {
             egress_rules: 1,
             ingress: 0,
             ingress_rules: 0,
+            chain_flow: 0,
+            chain_packet: 0,
         };
         tables.domains.insert(domain, value);
         let member = |set| MemberKey { set, index: 0 };

@@ -197,7 +197,6 @@ impl Workbench<'_> {
         self.attach_quiet_up(&link, inside.mtu).await?;
         if let Some(inner) = link.peer.0 {
             inside::set_up(namespace, inner, inside).await?;
-            self.netlink.operational(link.ifindex).await?;
         }
         let interface = Interface {
             ifindex: link.ifindex,
@@ -281,8 +280,9 @@ struct Ready {
 }
 
 /// What counts of a link: a carrier that comes and goes, as when a virtual machine starts, is nothing to act on.
-fn outline(link: &Link) -> Link {
+pub(crate) fn outline(link: &Link) -> Link {
     Link {
+        carrier: false,
         operational: false,
         ..link.clone()
     }

@@ -77,6 +77,7 @@ mod tests {
         let connection = |state: State, seen| Connection {
             seen,
             state: state as u32,
+            endpoint: 0,
         };
         let now = 100_000;
         let table = [
@@ -85,7 +86,14 @@ mod tests {
             (connection(State::TwoWay, now - 299), false),
             (connection(State::TwoWay, now - 300), true),
             (connection(State::TwoWay, now + 1), false),
-            (Connection { seen: now, state: 99 }, true),
+            (
+                Connection {
+                    seen: now,
+                    state: 99,
+                    endpoint: 0,
+                },
+                true,
+            ),
         ];
         for (connection, expected) in table {
             assert_eq!(is_over(connection, now), expected, "{connection:?}");

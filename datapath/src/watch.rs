@@ -12,6 +12,7 @@ use overlay::name::{DomainName, EndpointName};
 use crate::links::Owner;
 use crate::netlink::Link;
 use crate::netns::{self, Identity};
+use crate::port::outline;
 
 /// Every port of every domain that was applied.
 #[derive(Debug, Default)]
@@ -37,10 +38,10 @@ struct Seen {
 impl Watched {
     fn look(&self, links: &BTreeMap<u32, Link>) -> Seen {
         let link = links.values().find(|link| link.name == self.interface);
-        // A carrier that comes and goes, as when a virtual machine starts, is no reason to apply.
         let link = link.map(|link| Link {
-            operational: false,
-            ..link.clone()
+            // What waits may wait for just that.
+            operational: self.waiting && link.operational,
+            ..outline(link)
         });
         Seen {
             link,

@@ -52,6 +52,11 @@ pub struct Segment {
     pub mtu: u16,
     /// The router that is its gateway, if any.
     pub router: Option<RouterName>,
+    /// Whether a unicast frame to a MAC address, or a question for an IP address, that nobody in it has goes to everybody
+    /// in it, as a broadcast does; else it is dropped.
+    pub flood: bool,
+    /// The other hosts that have a station in it: where a frame to a group is replicated to.
+    pub members: BTreeSet<NodeId>,
 }
 
 /// A router: the same MAC address and gateway addresses on every host (anycast), so that every packet is routed in the

@@ -5,14 +5,14 @@
 
 mod lab;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use membership::id::NodeId;
 use overlay::cluster::Cluster;
 use overlay::fact::Binding;
-use overlay::forwarding::{Direction, Forwarding, Peer, Place, Route, Router, Rule};
+use overlay::forwarding::{Direction, Forwarding, Peer, Place, Route, Router, Rule, Segment};
 use overlay::object::domain::Encapsulation;
 use overlay::view::View;
 use serde_norway::{Mapping, Value};
@@ -62,7 +62,11 @@ fn output(input: &lab::Input) -> String {
         let forwarding = overlay::compile(&view, lab::node(host));
         for (name, segment) in &forwarding.networks {
             let told = overlay::compile::networks(&view);
-            assert_eq!(told.get(name), Some(segment), "what any host tells of it");
+            let empty = Segment {
+                members: BTreeSet::new(),
+                ..segment.clone()
+            };
+            assert_eq!(told.get(name), Some(&empty), "what any host tells of it");
         }
         (Value::from(host.as_str()), Value::from(show(&forwarding)))
     });
@@ -101,8 +105,11 @@ fn show(forwarding: &Forwarding) -> Mapping {
     } = forwarding;
     let networks = networks.iter().map(|(name, s)| {
         let router = s.router.as_ref().map(|router| format!(", router {router}"));
-        let segment = format!("vni {}, mtu {}{}", s.vni, s.mtu, router.unwrap_or_default());
-        (name.to_string(), text(segment))
+        let flood = if s.flood { ", floods" } else { "" };
+        let segment = format!("vni {}, mtu {}{}{flood}", s.vni, s.mtu, router.unwrap_or_default());
+        let members = list(s.members.iter().map(|host| host_name(*host)));
+        let parts = [("segment", text(segment)), ("members", members)];
+        (name.to_string(), full(parts))
     });
     let ports = ports.iter().map(|(name, port)| {
         let binding = match &port.binding {
@@ -176,7 +183,7 @@ fn show(forwarding: &Forwarding) -> Mapping {
 
 /// What is there of these.
 fn full<const N: usize>(parts: [(&str, Value); N]) -> Value {
-    let optional = |key: &str| matches!(key, "gateways" | "prefixes" | "groups");
+    let optional = |key: &str| matches!(key, "gateways" | "prefixes" | "groups" | "members");
     let said = parts
         .into_iter()
         .filter(|(key, value)| !optional(key) || !is_empty(value));

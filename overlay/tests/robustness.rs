@@ -87,6 +87,8 @@ fn model() -> (Model, Ingress, NodeId) {
                 vni,
                 mtu: 1430,
                 router: None,
+                flood: false,
+                members: BTreeSet::new(),
             },
         )]),
         routers: BTreeMap::new(),

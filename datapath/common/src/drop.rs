@@ -110,6 +110,14 @@ reasons! {
     GeneveProtocol = 40, "geneve_protocol";
     /// For the router itself, which does not speak it.
     RouterPort = 41, "router_port";
+    /// A function of the domain's chain dropped it.
+    Function = 42, "function";
+    /// A function of the domain's chain is missing or returned what means nothing, and the chain fails closed.
+    FunctionFailed = 43, "function_failed";
+    /// The kernel dropped it when it came in by an interface of ours.
+    DeviceReceive = 44, "device_receive";
+    /// The kernel dropped it when it left by an interface of ours.
+    DeviceTransmit = 45, "device_transmit";
     /// A path probe that is none: length, magic, version or kind.
     ProbeMalformed = 60, "probe_malformed";
     /// More path probes from one host than are answered.

@@ -119,7 +119,7 @@ layouts! {
         hops: u32,
     }
 
-    /// Key of `HOPS` and `RULES`.
+    /// Key of `HOPS`, `RULES` and `FLOODS`.
     MemberKey {
         /// The set. A set is never changed: another one takes its place.
         set: u32,
@@ -149,6 +149,10 @@ layouts! {
         ingress: u32,
         /// How many they are.
         ingress_rules: u32,
+        /// Functions that a flow's first packet passes: first slot of `CHAIN` << 8 | how many, 0 if none.
+        chain_flow: u32,
+        /// Functions that every packet passes, alike.
+        chain_packet: u32,
     }
 
     /// Value of `RULES`.
@@ -233,12 +237,15 @@ layouts! {
         destination: Address,
     }
 
-    /// Value of `CONNECTIONS` and `HALF_OPEN`.
+    /// Value of `CONNECTIONS`, `HALF_OPEN` and `CROWDED`.
     Connection {
         /// When a packet of it was seen last, in seconds of the coarse monotonic clock (up to `TELL` late).
         seen: u32,
         /// `crate::connection::State`.
         state: u32,
+        /// In `CONNECTIONS`: the endpoint of this host that it counts for in `ESTABLISHED`, 0 if none; in `CROWDED`:
+        /// `CROWD`; else 0.
+        endpoint: u32,
     }
 
     /// Key of `FRAGMENTS`.
@@ -321,6 +328,24 @@ layouts! {
         gateway4: Address,
         /// The router's IPv6 address in it; zero if it has none.
         gateway6: Address,
+        /// Set in `FLOODS` of who gets its group frames; 0 if nobody does.
+        flood: u32,
+        /// How many they are.
+        flood_targets: u32,
+    }
+
+    /// Value of `FLOODS` (key: `MemberKey`): one of those who get a segment's group frames. The sender is among them.
+    FloodTarget {
+        /// `FLOOD_PORT`, `FLOOD_PEER`.
+        kind: u32,
+        /// Of a port, its interface; of a peer, its number.
+        target: u32,
+        /// Of a port, its endpoint's number; else 0.
+        endpoint: u32,
+        /// Zero.
+        zero: u32,
+        /// Of a port, its endpoint's groups; else none.
+        groups: Groups,
     }
 
     /// Key of `DROPS`.
@@ -376,6 +401,8 @@ layouts! {
         flags: u32,
         /// 1 if the decision came from `FLOWS`.
         fast: u32,
+        /// Of a group frame, who got it: bit n for the member n of the segment's set, of the first 64.
+        copies: u64,
     }
 }
 
@@ -390,6 +417,14 @@ pub const ROUTER: u32 = u32::MAX;
 
 /// Tunnels of the segment are Geneve (RFC 8926), not VXLAN.
 pub const SEGMENT_GENEVE: u32 = 1;
+
+/// Frames for a MAC address that nobody has, and questions for such an address, go to all of the segment.
+pub const SEGMENT_FLOOD: u32 = 2;
+
+/// `FloodTarget::kind`: an interface of this host.
+pub const FLOOD_PORT: u32 = 1;
+/// `FloodTarget::kind`: another host.
+pub const FLOOD_PEER: u32 = 2;
 
 /// The domain allows what no rule denies.
 pub const DOMAIN_ALLOW: u32 = 1;
@@ -435,6 +470,10 @@ pub const FLOW_NAMESPACE: u32 = 4;
 pub const FLOW_REPLY: u32 = 8;
 /// By Geneve, not VXLAN.
 pub const FLOW_GENEVE: u32 = 16;
+/// Every packet passes the domain's per-packet functions.
+pub const FLOW_CHAIN: u32 = 32;
+/// Only in a `Trace`: copies went to members of a set.
+pub const FLOW_FLOOD: u32 = 64;
 
 /// A flow tells its connection that it lives at most once in this many seconds.
 pub const TELL: u32 = 2;
@@ -452,10 +491,8 @@ pub const KERNEL_DECAP_L3: u32 = 1;
 /// Programs write `TRACE`.
 pub const KERNEL_TRACE: u32 = 2;
 
-/// `LimitKey::kind`: ICMP errors sent to an endpoint.
-pub const LIMIT_ICMP: u32 = 1;
-
-/// Key of `AUDITS` that counts connections that found `CONNECTIONS` full and stay in `HALF_OPEN`.
+/// Key of `AUDITS` that counts connections that found `CONNECTIONS` full, or too many of their endpoint's in it, and stay
+/// where they were.
 pub const AUDIT_CONNECTIONS_FULL: MemberKey = MemberKey {
     set: u32::MAX,
     index: 0,
@@ -473,14 +510,17 @@ pub const SLOT_SLOW_ENDPOINT: u32 = 3;
 pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 /// ICMP errors and the router's own answers.
 pub const SLOT_ROUTER: u32 = 5;
+/// Copies of group frames.
+pub const SLOT_FLOOD: u32 = 6;
 /// How many slots there are.
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
-pub const SLOT_PROGRAMS: [(u32, &str); 6] = [
+pub const SLOT_PROGRAMS: [(u32, &str); 7] = [
     (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
     (SLOT_SLOW_UNDERLAY, "slow_underlay"),
     (SLOT_ROUTER, "router"),
+    (SLOT_FLOOD, "flood"),
     (SLOT_FROM_ENDPOINT, "from_endpoint"),
     (SLOT_TO_ENDPOINT, "to_endpoint"),
     (SLOT_FROM_UNDERLAY, "from_underlay"),

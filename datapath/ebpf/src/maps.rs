@@ -8,9 +8,9 @@ use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
 use datapath_common::probe::{PROBES_MAX, Probed};
 use datapath_common::{
-    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, Flow, FlowKey, FragmentKey,
-    FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule,
-    SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
+    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, FloodTarget, Flow, FlowKey,
+    FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
+    RouteKey, Rule, SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
 };
 
 use crate::walk::Walk;
@@ -59,6 +59,10 @@ pub static ROUTES: LpmTrie<RouteKey, Route> = LpmTrie::with_max_entries(65_536, 
 #[map]
 pub static HOPS: HashMap<MemberKey, Hop> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
+/// Sets of who gets group frames.
+#[map]
+pub static FLOODS: HashMap<MemberKey, FloodTarget> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
 /// How often what hashes to a slot has changed: of stations, then of domains.
 #[map]
 pub static GENERATIONS: Array<u32> = Array::with_max_entries(STATION_SLOTS + DOMAIN_SLOTS, 0);
@@ -75,9 +79,17 @@ pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
 #[map]
 pub static CONNECTIONS: HashMap<ConnectionKey, Connection> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
-/// All other connections: whoever opens many loses the oldest of them.
+/// All other connections: the oldest one goes first.
 #[map]
 pub static HALF_OPEN: LruHashMap<ConnectionKey, Connection> = LruHashMap::with_max_entries(131_072, 0);
+
+/// Those of them that came faster than an endpoint's fair rate: whoever opens many loses his own.
+#[map]
+pub static CROWDED: LruHashMap<ConnectionKey, Connection> = LruHashMap::with_max_entries(65_536, 0);
+
+/// How many in `CONNECTIONS` an endpoint of this host opened.
+#[map]
+pub static ESTABLISHED: HashMap<u32, u64> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
 /// Decisions.
 #[map]
@@ -89,7 +101,7 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> = LruHashMap::with_
 
 /// What endpoints may cause.
 #[map]
-pub static LIMITS: LruHashMap<LimitKey, Bucket> = LruHashMap::with_max_entries(16_384, 0);
+pub static LIMITS: LruHashMap<LimitKey, Bucket> = LruHashMap::with_max_entries(65_536, 0);
 
 /// What was dropped.
 #[map]

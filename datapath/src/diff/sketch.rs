@@ -110,6 +110,8 @@ pub(super) fn forwarding(name: &str, domain: u8, sketch: &Domains) -> Forwarding
             vni: vni(index),
             mtu: 1400,
             router: Some(label("gw")),
+            flood: false,
+            members: [].into(),
         };
         wanted.networks.insert(label(&format!("net-{index}")), segment);
     }

@@ -98,6 +98,8 @@ fn segment(domain: u32) -> Segment {
         zero: [0; 2],
         gateway4: [0; 16],
         gateway6: [0; 16],
+        flood: 0,
+        flood_targets: 0,
     }
 }
 
@@ -116,6 +118,8 @@ fn full() -> Tables {
         egress_rules: 1,
         ingress: 0,
         ingress_rules: 0,
+        chain_flow: 0,
+        chain_packet: 0,
     };
     let route = Route {
         kind: ROUTE_CONNECTED,

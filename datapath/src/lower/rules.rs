@@ -35,6 +35,8 @@ pub(super) fn lower(wanted: &Forwarding, ground: &mut Ground<'_>, bits: &Bits, t
         egress: set(egress, installed.map(|domain| domain.egress), ground, tables),
         ingress_rules: count(&ingress),
         ingress: set(ingress, installed.map(|domain| domain.ingress), ground, tables),
+        chain_flow: 0,
+        chain_packet: 0,
     };
     tables.domains.insert(number, domain);
 }

@@ -50,6 +50,8 @@ pub(crate) fn forwarding(domain: &str) -> Forwarding {
         vni: vni(100),
         mtu: 1430,
         router: None,
+        flood: false,
+        members: [].into(),
     };
     let port = Port {
         network: label("net"),
@@ -92,6 +94,8 @@ pub(super) fn routed(domain: &str) -> Forwarding {
         vni: vni(200),
         mtu: 1400,
         router: Some(label("gw")),
+        flood: false,
+        members: [].into(),
     };
     wanted.networks.insert(label("far"), far);
     wanted.networks.get_mut(&label("net")).expect("it is there").router = Some(label("gw"));
@@ -251,6 +255,8 @@ const SEGMENT: map::Segment = map::Segment {
     zero: [0; 2],
     gateway4: [0; 16],
     gateway6: [0; 16],
+    flood: 0,
+    flood_targets: 0,
 };
 
 #[test]
@@ -271,6 +277,8 @@ fn a_domain_becomes_these_tables() {
         egress_rules: 0,
         ingress: 0,
         ingress_rules: 0,
+        chain_flow: 0,
+        chain_packet: 0,
     };
     let expected = Tables {
         ports: [(33, port)].into(),

@@ -17,6 +17,7 @@ impl Maps {
     pub(crate) fn forget_traffic(&self, is_gone: impl Fn(u32) -> bool) -> Result<(), Error> {
         forget(&self.connections, |key| is_gone(key.domain))?;
         forget(&self.half_open, |key| is_gone(key.domain))?;
+        forget(&self.crowded, |key| is_gone(key.domain))?;
         forget(&self.fragments, |key| is_gone(key.domain))
     }
 

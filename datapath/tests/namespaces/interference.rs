@@ -117,6 +117,8 @@ fn a_full_map_is_told_and_all_else_is_programmed() {
             vni: vni(number),
             mtu: 1430,
             router: None,
+            flood: false,
+            members: [].into(),
         };
         wanted.networks.insert(label(&format!("net-{number}")), segment);
     }

@@ -1,8 +1,9 @@
 //! Hosts and workloads to test with. Namespaces have names of their own and go with their `Namespace`.
 
+use std::io::Write as _;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -117,6 +118,20 @@ impl Namespace {
         must(&self.inside(line))
     }
 
+    /// Runs a program inside that must succeed with this for its input.
+    pub(crate) fn feeds(&self, line: &str, input: &str) {
+        let line = self.inside(line);
+        let mut words = line.split_whitespace();
+        let child = Command::new(words.next().expect("a program"))
+            .args(words)
+            .stdin(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap_or_else(|e| panic!("{line}: {e}"));
+        let fed = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
+        let status = child.wait().expect("it ends");
+        assert!(status.success() && fed.is_ok(), "{line}: {status} {fed:?}");
+    }
+
     pub(crate) fn inside(&self, line: &str) -> String {
         format!("nsenter --net=/run/netns/{} {line}", self.name)
     }
@@ -124,6 +139,29 @@ impl Namespace {
     /// One echo request to an address and its answer, of `size` bytes of payload.
     pub(crate) fn pings(&self, to: &str, size: u16) -> bool {
         self.run(&format!("ping -n -c 1 -W 3 -s {size} {to}")).status.success()
+    }
+
+    /// How often it sent a SYN again.
+    pub(crate) fn syns_sent_again(&self) -> u64 {
+        self.counter("netstat", "TcpExt:", "TCPSynRetrans")
+    }
+
+    /// How often it sent a TCP segment again.
+    pub(crate) fn segments_sent_again(&self) -> u64 {
+        self.counter("snmp", "Tcp:", "RetransSegs")
+    }
+
+    /// A counter of a file in `/proc/net`: a row of names and one of values, both with the same first word.
+    fn counter(&self, file: &str, row: &str, name: &str) -> u64 {
+        let text = self.must(&format!("cat /proc/net/{file}"));
+        let mut rows = text
+            .lines()
+            .filter(|line| line.starts_with(row))
+            .map(str::split_whitespace);
+        let (names, values) = (rows.next().expect("names"), rows.next().expect("values"));
+        let mut pairs = names.zip(values);
+        let (_, value) = pairs.find(|(found, _)| *found == name).expect("the counter");
+        value.parse().expect("a number")
     }
 
     pub(crate) fn has_link(&self, name: &str) -> bool {

@@ -306,6 +306,7 @@ fn connections_that_are_over_are_swept_and_those_of_nobody_are_forgotten() {
     let connection = |state: State, seen| Connection {
         seen,
         state: state as u32,
+        endpoint: 0,
     };
     // The only domain has the first number.
     let over = connection(State::Closed, now.saturating_sub(State::Closed.timeout()));

@@ -9,6 +9,7 @@ mod lab;
 mod lifecycle;
 mod probes;
 mod reach;
+mod ready;
 mod routing;
 mod tap;
 mod wanted;

@@ -120,19 +120,6 @@ fn tunnels_are_resolved_and_follow_the_underlay() {
     eventually("packets flow to the other MAC address", || web.pings("10.0.0.3", 56));
 }
 
-/// How often a namespace sent a SYN again (`TcpExt TCPSynRetrans`).
-fn syns_sent_again(namespace: &Namespace) -> u64 {
-    let text = namespace.must("cat /proc/net/netstat");
-    let mut rows = text
-        .lines()
-        .filter(|line| line.starts_with("TcpExt:"))
-        .map(str::split_whitespace);
-    let (names, values) = (rows.next().expect("names"), rows.next().expect("values"));
-    let mut pairs = names.zip(values);
-    let (_, value) = pairs.find(|(name, _)| *name == "TCPSynRetrans").expect("the counter");
-    value.parse().expect("a number")
-}
-
 #[test]
 fn tcp_flows_across_hosts_from_its_first_syn_on() {
     if !privileged("tcp_flows_across_hosts_from_its_first_syn_on") {
@@ -164,7 +151,7 @@ fn tcp_flows_across_hosts_from_its_first_syn_on() {
     stream.write_all(&vec![7; BYTES]).expect("send");
     drop(stream);
     assert_eq!(server.join().expect("the server"), BYTES);
-    assert_eq!(syns_sent_again(&web), 0);
+    assert_eq!(web.syns_sent_again(), 0);
 }
 
 #[test]

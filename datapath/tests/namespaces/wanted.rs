@@ -75,6 +75,8 @@ pub(crate) fn domain(name: &str, number: u32, workloads: &[&Workload], host: &Ho
                 vni: vni(number),
                 mtu: 1430,
                 router: None,
+                flood: false,
+                members: [].into(),
             },
         )]
         .into(),

@@ -13,9 +13,10 @@ use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
 use datapath_common::{
-    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, FragmentKey, FragmentState, Hop,
-    KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, Neighbour, NeighbourKey, PEER_RESOLVED, Peer, Port, PrefixKey,
-    Reason, Route, RouteKey, Rule, SLOT_PROGRAMS, SLOTS, Segment, Settings, Station, StationKey, Trace, mapped, slot,
+    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, FloodTarget, FragmentKey,
+    FragmentState, Hop, KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, Neighbour, NeighbourKey, PEER_RESOLVED,
+    Peer, Port, PrefixKey, Reason, Route, RouteKey, Rule, SLOT_PROGRAMS, SLOTS, Segment, Settings, Station, StationKey,
+    Trace, mapped, slot,
 };
 
 use crate::book::{self, Workload};
@@ -63,6 +64,7 @@ const NO_TRACE: Trace = Trace {
     vni: 0,
     flags: 0,
     fast: 0,
+    copies: 0,
 };
 const NO_PEER: Peer = Peer {
     local: [0; 16],
@@ -176,6 +178,9 @@ impl Bench {
         self.empty::<Address, u32>("VTEPS");
         self.empty::<ConnectionKey, Connection>("CONNECTIONS");
         self.empty::<ConnectionKey, Connection>("HALF_OPEN");
+        self.empty::<ConnectionKey, Connection>("CROWDED");
+        self.empty::<u32, u64>("ESTABLISHED");
+        self.empty::<MemberKey, FloodTarget>("FLOODS");
         self.empty::<FragmentKey, FragmentState>("FRAGMENTS");
         self.empty::<LimitKey, Bucket>("LIMITS");
         self.empty_trie::<PrefixKey, Neighbour>("PREFIXES");
@@ -448,6 +453,8 @@ pub(crate) fn domain_without_rules(number: u32) -> Domain {
         egress_rules: 0,
         ingress: 0,
         ingress_rules: 0,
+        chain_flow: 0,
+        chain_packet: 0,
     }
 }
 

@@ -112,8 +112,7 @@ impl Host {
         link(&self.namespace, workload, identity, interface);
         let host_side = host_side(identity);
         self.port(identity, &host_side, PORT_NAMESPACE);
-        self.namespace.wait_up(&host_side);
-        workload.wait_up(interface);
+        workload.ready(interface);
     }
 
     /// Makes an interface of this host a workload's port.
@@ -123,6 +122,7 @@ impl Host {
         self.attach(interface, "stub_from_endpoint", TcAttachType::Ingress);
         self.attach(interface, "stub_to_endpoint", TcAttachType::Egress);
         self.namespace.ip(&["link", "set", interface, "up"]);
+        self.namespace.ready(interface);
     }
 
     /// Packets dropped, by endpoint and reason, summed over CPUs.

@@ -34,8 +34,8 @@ impl Mixed {
         knows(&far, ONE);
         let port = host_side(FAR);
         let switch = switch(&b, &port);
-        a.wait_up(UNDERLAY);
-        b.wait_up(&port);
+        a.ready(UNDERLAY);
+        b.ready(&port);
         let mut a = Host::new(a, A, way.geneve);
         a.peer(B, peer(&a.namespace, way, A, B));
         a.remote(FAR, B);
@@ -60,13 +60,15 @@ impl Mixed {
     }
 
     fn converse(&self, what: &str) {
+        let before = self.a.drops();
         one_way(&format!("{what}: there"), &self.one, &self.far, FAR);
         one_way(&format!("{what}: back"), &self.far, &self.one, ONE);
-        let drops = self.a.drops();
-        let harmful = drops
-            .keys()
-            .filter(|(_, reason)| !matches!(*reason, "multicast" | "not_forwarded" | "dad_probe"));
-        assert_eq!(harmful.count(), 0, "{what}: {drops:?}");
+        let after = self.a.drops();
+        let harmful = after
+            .iter()
+            .filter(|(key, count)| before.get(key) != Some(count))
+            .filter(|((_, reason), _)| !matches!(*reason, "multicast" | "not_forwarded" | "dad_probe"));
+        assert_eq!(harmful.count(), 0, "{what}: {before:?} before, {after:?}");
     }
 }
 

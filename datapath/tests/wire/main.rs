@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a test says what it does")]
 
 mod capture;
+mod counter;
 mod host;
 mod identity;
 mod linux_vtep;
@@ -26,6 +27,7 @@ mod container_router;
 mod dissection;
 mod forwarding;
 mod interoperation;
+mod neighbours_on_hooks;
 mod odd_frames;
 mod other_kernels;
 mod routed;

@@ -55,11 +55,12 @@ impl Namespace {
         });
     }
 
-    /// Waits until an interface carries packets: the kernel may take a second after both ends are up.
-    pub(crate) fn wait_up(&self, interface: &str) {
-        eventually(&format!("{interface} is up"), || {
+    /// Waits until the kernel sends by an interface that was set up: it takes note of a carrier in its own time, and drops
+    /// until then. A tap that never had none is in a state that nobody knows; a veth, named with its other end, waits.
+    pub(crate) fn ready(&self, interface: &str) {
+        eventually(&format!("{interface} is ready"), || {
             let shown = self.must("ip", &["-o", "link", "show", "dev", interface]);
-            shown.contains("state UP")
+            shown.contains("state UP") || shown.contains("state UNKNOWN") && !shown.contains('@')
         });
     }
 

@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::thread;
+use std::time::Duration;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice};
 use nix::libc;
@@ -32,6 +33,9 @@ const HEADER: usize = 10;
 const NEEDS_CHECKSUM: u8 = 1;
 const TCP4: u8 = 1;
 const TCP6: u8 = 4;
+/// How long to wait until a packet is taken for lost, and how often it is sent.
+const PATIENCE: Duration = Duration::from_secs(2);
+const ATTEMPTS: usize = 5;
 const ETHERNET: usize = 14;
 const TCP: usize = 20;
 
@@ -40,6 +44,7 @@ struct Came {
     /// Payload of a segment; 0 if it is no super-packet.
     segment: u16,
     sequence: u32,
+    acknowledged: u32,
     syn: bool,
     fin: bool,
     payload: Vec<u8>,
@@ -126,18 +131,34 @@ impl Machine {
         frame[start + 16..start + 18].copy_from_slice(&u16::try_from(sum).expect("folded").to_be_bytes());
     }
 
-    /// The next packet of the connection.
-    fn receive(&mut self) -> Came {
-        let timeout = PollTimeout::try_from(DEADLINE).expect("a few seconds");
+    /// Sends one packet, again if it is lost, until the other end has it.
+    fn deliver(&mut self, flags: &str, payload: &[u8]) -> Came {
+        let before = self.sent;
+        for _ in 0..ATTEMPTS {
+            self.sent = before;
+            self.send(flags, payload);
+            while let Some(came) = self.receive(PATIENCE) {
+                if came.acknowledged == self.sent {
+                    return came;
+                }
+            }
+        }
+        panic!("nobody acknowledges {} bytes", payload.len());
+    }
+
+    /// The next packet of the connection, within a deadline.
+    fn receive(&mut self, deadline: Duration) -> Option<Came> {
+        let timeout = PollTimeout::try_from(deadline).expect("a few seconds");
         let mut buffer = vec![0; 1 << 17];
         loop {
             let mut ready = [PollFd::new(self.tap.as_fd(), PollFlags::POLLIN)];
-            assert_ne!(poll(&mut ready, timeout), Ok(0), "something comes");
+            if poll(&mut ready, timeout).expect("the tap is there") == 0 {
+                return None;
+            }
             let length = self.tap.read(&mut buffer).expect("a frame is there");
-            let Some(came) = self.read(&buffer[..length]) else {
-                continue;
-            };
-            return came;
+            if let Some(came) = self.read(&buffer[..length]) {
+                return Some(came);
+            }
         }
     }
 
@@ -155,6 +176,7 @@ impl Machine {
         (tcp.destination_port() == self.own).then(|| Came {
             segment,
             sequence: tcp.sequence_number(),
+            acknowledged: tcp.acknowledgment_number(),
             syn: tcp.syn(),
             fin: tcp.fin(),
             payload: tcp.payload().to_vec(),
@@ -162,13 +184,8 @@ impl Machine {
     }
 
     fn connect(&mut self) {
-        self.send("S", b"");
-        let answer = loop {
-            let came = self.receive();
-            if came.syn {
-                break came;
-            }
-        };
+        let answer = self.deliver("S", b"");
+        assert!(answer.syn, "the other end opens, too");
         self.next = answer.sequence.wrapping_add(1);
         self.send("A", b"");
     }
@@ -181,9 +198,9 @@ fn upload(machine: &mut Machine) -> Vec<u8> {
     for length in [1, most - 1, most, most + 1, 2 * most, 10 * most + 7, 60_000] {
         let start = all.len();
         all.extend((start..start + length).map(|byte| (byte >> 8 ^ byte) as u8));
-        machine.send("A", &all[start..].to_vec());
+        machine.deliver("A", &all[start..]);
     }
-    machine.send("AF", b"");
+    machine.deliver("AF", b"");
     all
 }
 
@@ -191,7 +208,7 @@ fn upload(machine: &mut Machine) -> Vec<u8> {
 fn download(machine: &mut Machine) -> (Vec<u8>, usize) {
     let (mut all, mut largest) = (Vec::new(), 0);
     loop {
-        let came = machine.receive();
+        let came = machine.receive(DEADLINE).expect("something comes");
         if came.sequence != machine.next {
             machine.send("A", b"");
             continue;

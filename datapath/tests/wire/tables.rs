@@ -66,6 +66,8 @@ impl Host {
             egress_rules: count,
             ingress: set,
             ingress_rules: count,
+            chain_flow: 0,
+            chain_packet: 0,
         };
         self.put("DOMAINS", DOMAIN, domain);
         self.bump(slot::domain(DOMAIN));
@@ -82,6 +84,8 @@ impl Host {
             zero: [0; 2],
             gateway4: [0; 16],
             gateway6: [0; 16],
+            flood: 0,
+            flood_targets: 0,
         };
         self.put("SEGMENTS", VNI + u32::from(network), segment);
     }
@@ -100,6 +104,8 @@ impl Host {
                 zero: [0; 2],
                 gateway4: mapped(gateway.v4()),
                 gateway6: gateway.v6(),
+                flood: 0,
+                flood_targets: 0,
             };
             self.put("SEGMENTS", vni, segment);
             let key = StationKey {

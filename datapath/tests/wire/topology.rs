@@ -29,7 +29,7 @@ impl Wire {
             addressed(namespace, host, UNDERLAY);
         }
         for namespace in [&a, &b] {
-            namespace.wait_up(UNDERLAY);
+            namespace.ready(UNDERLAY);
         }
         let mut wire = Self {
             a: Host::new(a, A, way.geneve),

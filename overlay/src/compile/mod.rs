@@ -42,9 +42,10 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
     let mut routers = routers::in_force(view, here, &segments, &admitted, &mut report);
     let (default_policy, ruleset) = policies::in_force(view, &mut report);
     let ports = ports(&admitted, &segments, here);
-    let networks = needed(&segments, &ports);
+    let mut networks = needed(&segments, &ports);
     routers.retain(|name, _| networks.values().any(|segment| segment.router.as_ref() == Some(name)));
     let stations = stations(view, &admitted, &networks, &ruleset, here, &mut report);
+    fill(&mut networks, &stations);
     Forwarding {
         domain: view.domain.clone(),
         default_policy,
@@ -59,7 +60,8 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
     }
 }
 
-/// The networks that are in force on every host that has a port in them, each with its number and MTU.
+/// The networks that are in force on every host that has a port in them, each with its number and MTU; whoever is in them
+/// is left out.
 #[must_use]
 pub fn networks(view: &View) -> BTreeMap<NetworkName, Segment> {
     let mut report = Report::default();
@@ -129,6 +131,19 @@ fn stations(
         stations.insert((endpoint.vni, endpoint.mac), endpoint.station(name, place, groups));
     }
     stations
+}
+
+/// Says of each network which other hosts have a station in it.
+fn fill(networks: &mut BTreeMap<NetworkName, Segment>, stations: &BTreeMap<(Vni, Mac), Station>) {
+    let mut members: BTreeMap<Vni, BTreeSet<NodeId>> = BTreeMap::new();
+    for ((vni, _), station) in stations {
+        if let Place::Host(host) = station.place {
+            members.entry(*vni).or_default().insert(host);
+        }
+    }
+    for segment in networks.values_mut() {
+        segment.members = members.remove(&segment.vni).unwrap_or_default();
+    }
 }
 
 /// Whether the host has a tunnel end at all. That there is no way to it is no reason to forget what lives there.

@@ -1,10 +1,11 @@
 //! Which networks are in force, with which number and MTU.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::condition::{Cause, Report};
 use crate::forwarding::Segment;
 use crate::name::{Mtu, NetworkName, Vni};
+use crate::object::network::UnknownUnicast;
 use crate::subnet::Subnet;
 use crate::view::{SeenNetwork, View};
 
@@ -46,8 +47,14 @@ pub(super) fn in_force(view: &View, report: &mut Report) -> Segments {
                 numbers.insert(vni, name);
                 let mtu = network.spec.mtu.unwrap_or_else(|| Mtu::inside(smallest));
                 fits(view, name, mtu, report);
-                let (mtu, router) = (mtu.get(), None);
-                segments.insert((*name).clone(), Segment { vni, mtu, router });
+                let segment = Segment {
+                    vni,
+                    mtu: mtu.get(),
+                    router: None,
+                    flood: network.spec.unknown_unicast == UnknownUnicast::Flood,
+                    members: BTreeSet::new(),
+                };
+                segments.insert((*name).clone(), segment);
             }
             Err(cause) => report.network(name, &cause),
         }

@@ -10,6 +10,17 @@ use crate::name::{Mtu, Vni};
 use crate::prefix::Prefix;
 use crate::subnet::Subnet;
 
+/// What happens to a frame to a MAC address, or to a question for an IP address, that nobody in a network has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownUnicast {
+    /// It is dropped.
+    #[default]
+    Drop,
+    /// It goes to everybody in the network, as a broadcast does.
+    Flood,
+}
+
 /// The content of a Network. Subnets of one domain do not overlap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -22,6 +33,9 @@ pub struct NetworkSpec {
     /// When absent, the smallest underlay MTU of all hosts less 70.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<Mtu>,
+    /// Dropped unless it says otherwise.
+    #[serde(default)]
+    pub unknown_unicast: UnknownUnicast,
 }
 
 impl NetworkSpec {

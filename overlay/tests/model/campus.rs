@@ -124,6 +124,8 @@ fn forwarding(here: &str) -> Forwarding {
         vni: vni(number),
         mtu,
         router: Some(label("core")),
+        flood: false,
+        members: BTreeSet::new(),
     };
     let mut forwarding = Forwarding {
         domain: label("red"),

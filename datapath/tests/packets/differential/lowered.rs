@@ -85,6 +85,8 @@ impl Lowered {
                 zero: [0; 2],
                 gateway4: gateway(true),
                 gateway6: gateway(false),
+                flood: 0,
+                flood_targets: 0,
             };
             self.segments.insert(segment.vni.get(), value);
             if let Some(router) = router {
@@ -240,6 +242,8 @@ impl Lowered {
             egress_rules: set(Direction::Egress, own * 2),
             ingress: own * 2 + 1,
             ingress_rules: set(Direction::Ingress, own * 2 + 1),
+            chain_flow: 0,
+            chain_packet: 0,
         };
         self.domains.insert(own, value);
     }

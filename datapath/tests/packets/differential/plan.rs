@@ -121,6 +121,8 @@ impl Plan {
             vni: self.vni(number),
             mtu: network.mtu,
             router: (self.router && network.joined).then(|| "router".parse().unwrap()),
+            flood: false,
+            members: [].into(),
         };
         let networks = self.networks.iter().enumerate();
         networks

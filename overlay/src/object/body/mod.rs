@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::domain::{DefaultPolicy, Encapsulation};
 use super::endpoint::{AllowedAddresses, Source};
+use super::network::UnknownUnicast;
 use super::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Spec, SpecError};
 use crate::name::{Mac, Mtu, ValueError, Vni};
 use crate::prefix::Prefix;
@@ -72,6 +73,13 @@ struct DomainV2 {
     geneve: bool,
 }
 
+/// A network that floods what it does not know.
+#[derive(Serialize, Deserialize)]
+struct NetworkV2 {
+    network: NetworkV1,
+    flood: bool,
+}
+
 /// An endpoint that may send from more than its addresses.
 #[derive(Serialize, Deserialize)]
 struct EndpointV2 {
@@ -91,7 +99,10 @@ impl Spec {
                 Encapsulation::Vxlan => body(1, &DomainV1::from(spec)),
                 Encapsulation::Geneve => body(2, &DomainV2::from(spec)),
             },
-            Self::Network(spec) => body(1, &NetworkV1::from(spec)),
+            Self::Network(spec) => match spec.unknown_unicast {
+                UnknownUnicast::Drop => body(1, &NetworkV1::from(spec)),
+                UnknownUnicast::Flood => body(2, &NetworkV2::from(spec)),
+            },
             Self::Endpoint(spec) if spec.allowed_addresses.is_empty() => body(1, &EndpointV1::from(spec)),
             Self::Endpoint(spec) => body(2, &EndpointV2::from(spec)),
             Self::Router(spec) => body(1, &RouterV1::from(spec)),
@@ -105,6 +116,7 @@ impl Spec {
             (Kind::Domain, 1) => Ok(Self::Domain(read::<DomainV1>(body)?.try_into()?)),
             (Kind::Domain, 2) => Ok(Self::Domain(read::<DomainV2>(body)?.try_into()?)),
             (Kind::Network, 1) => Ok(Self::Network(read::<NetworkV1>(body)?.try_into()?)),
+            (Kind::Network, 2) => Ok(Self::Network(read::<NetworkV2>(body)?.try_into()?)),
             (Kind::Endpoint, 1) => Ok(Self::Endpoint(read::<EndpointV1>(body)?.try_into()?)),
             (Kind::Endpoint, 2) => Ok(Self::Endpoint(read::<EndpointV2>(body)?.try_into()?)),
             (Kind::Router, 1) => Ok(Self::Router(read::<RouterV1>(body)?.try_into()?)),
@@ -216,6 +228,30 @@ impl TryFrom<NetworkV1> for NetworkSpec {
             subnets: wire.subnets.try_into()?,
             vni: wire.vni,
             mtu: wire.mtu,
+            unknown_unicast: UnknownUnicast::Drop,
+        })
+    }
+}
+
+impl From<NetworkSpec> for NetworkV2 {
+    fn from(spec: NetworkSpec) -> Self {
+        let flood = spec.unknown_unicast == UnknownUnicast::Flood;
+        let network = spec.into();
+        Self { network, flood }
+    }
+}
+
+impl TryFrom<NetworkV2> for NetworkSpec {
+    type Error = BodyError;
+
+    fn try_from(wire: NetworkV2) -> Result<Self, BodyError> {
+        let unknown_unicast = match wire.flood {
+            true => UnknownUnicast::Flood,
+            false => UnknownUnicast::Drop,
+        };
+        Ok(Self {
+            unknown_unicast,
+            ..wire.network.try_into()?
         })
     }
 }

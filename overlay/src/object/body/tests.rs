@@ -60,11 +60,12 @@ fn policy() -> Spec {
     )
 }
 
-fn all() -> [Spec; 7] {
+fn all() -> [Spec; 8] {
     [
         domain(),
         geneve(),
         network(),
+        flooding(),
         endpoint(),
         appliance(),
         router(),
@@ -79,6 +80,18 @@ fn network() -> Spec {
         subnets: subnets.try_into().unwrap(),
         vni,
         mtu: None,
+        unknown_unicast: UnknownUnicast::Drop,
+    })
+}
+
+/// A network that only version 2 can say.
+fn flooding() -> Spec {
+    let Spec::Network(spec) = network() else {
+        panic!("a network")
+    };
+    Spec::Network(NetworkSpec {
+        unknown_unicast: UnknownUnicast::Flood,
+        ..spec
     })
 }
 
@@ -109,6 +122,10 @@ fn the_bytes_of_each_version_stay() {
     assert_eq!(
         hex(&network()),
         "1 020b31302e302e302e302f323409666430303a3a2f3634014d00"
+    );
+    assert_eq!(
+        hex(&flooding()),
+        "2 020b31302e302e302e302f323409666430303a3a2f3634014d0001"
     );
     assert_eq!(hex(&geneve()), "2 000001");
     assert_eq!(
