@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::programs::tc::{NlOptions, SchedClassifier, TcAttachOptions, TcAttachType, qdisc_add_clsact};
 use aya::programs::LinkOrder;
@@ -179,7 +179,7 @@ fn counting(map: &OwnedFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(program) }
 }
 
-fn pinned(program: &OwnedFd, pin: &PathBuf) {
+fn pinned(program: &OwnedFd, pin: &Path) {
     let path = CString::new(pin.as_os_str().as_encoded_bytes()).expect("no zero in it");
     let attributes = Pin {
         path: path.as_ptr() as u64,
