@@ -53,9 +53,11 @@ fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, slot: u32, name: &'static str) -> Res
     maps.programs.set(slot, fd, 0).map_err(Error::map("write", "PROGRAMS"))
 }
 
-/// The mark stays as long as the pins do, so that packets in flight over a restart are known.
+/// The mark stays as long as the pins do, so that packets in flight over a restart are known; and the tunnel devices,
+/// until they are looked at.
 fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), Error> {
-    let mark = match maps.settings()?.map(|settings| settings.mark) {
+    let before = maps.settings()?;
+    let mark = match before.map(|settings| settings.mark) {
         None | Some(0) => random_mark()?,
         Some(mark) => mark,
     };
@@ -66,6 +68,8 @@ fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), 
         geneve_port: local.geneve_port.into(),
         mark,
         kernel: kernel.flags(),
+        vxlan_device: before.map_or(0, |settings| settings.vxlan_device),
+        geneve_device: before.map_or(0, |settings| settings.geneve_device),
     })
 }
 

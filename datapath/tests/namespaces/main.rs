@@ -2,6 +2,7 @@
 //! packets. Needs root; without it each test says SKIPPED, and fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
 
 mod bench;
+mod device;
 mod interface;
 mod interference;
 mod kills;
@@ -12,4 +13,5 @@ mod reach;
 mod ready;
 mod routing;
 mod tap;
+mod uplinks;
 mod wanted;

@@ -1,28 +1,40 @@
 //! A host: a namespace with the programs attached. What its maps say is filled in by `tables.rs`.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
-use aya::maps::{Array, MapData, PerCpuHashMap, ProgramArray};
+use aya::maps::{MapData, PerCpuHashMap, ProgramArray};
+use aya::programs::ProgramError;
 use aya::programs::tc::{SchedClassifier, TcAttachType, qdisc_add_clsact};
 use aya::{Ebpf, EbpfLoader};
 use datapath::object::OBJECT;
-use datapath_common::{Count, DropKey, KERNEL_DECAP_L3, PORT_NAMESPACE, Reason, SLOT_PROGRAMS, Settings, mapped};
+use datapath_common::{
+    Count, DropKey, FloodTarget, KERNEL_DECAP_L3, PORT_NAMESPACE, Reason, SLOT_PROGRAMS, Segment, Settings, mapped,
+};
 
 use crate::identity::Identity;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, eventually};
 use crate::underlay::{self, UNDERLAY};
 use crate::workload::{INTERFACE, host_side, link};
 
-const VXLAN: u32 = 4789;
+pub(crate) const VXLAN: u32 = 4789;
 const GENEVE: u32 = 6081;
 const MARK: u32 = 0xfab;
+const ATTEMPTS: usize = 5;
 
 /// A host.
 pub(crate) struct Host {
     pub(crate) namespace: Namespace,
+    pub(crate) settings: Settings,
     pub(crate) ebpf: Ebpf,
     /// Whether its tunnels are Geneve.
     pub(crate) geneve: bool,
+    /// What each network is, and who gets its group frames, as `tables.rs` told last.
+    pub(crate) networks: BTreeMap<u8, (Segment, Vec<FloodTarget>)>,
+    /// Sets of them told so far.
+    pub(crate) sets: u32,
+    /// Reasons for which what stacks say is dropped that nobody needs to hear.
+    pub(crate) harmless: Vec<&'static str>,
 }
 
 impl Host {
@@ -31,14 +43,19 @@ impl Host {
         let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
         for (name, program) in ebpf.programs_mut() {
             let program: &mut SchedClassifier = program.try_into().expect("a classifier");
-            program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            load(name, program);
         }
+        let settings = settings(number);
         let mut host = Self {
             namespace,
+            settings,
             ebpf,
             geneve,
+            networks: BTreeMap::new(),
+            sets: 0,
+            harmless: vec!["multicast", "not_forwarded", "dad_probe"],
         };
-        host.settings(number);
+        host.set(settings);
         for (slot, program) in SLOT_PROGRAMS {
             host.slot(slot, program);
         }
@@ -46,22 +63,6 @@ impl Host {
         host.segment(0, crate::workload::MTU);
         host.attach(UNDERLAY, "stub_from_underlay", TcAttachType::Ingress);
         host
-    }
-
-    fn settings(&mut self, number: u32) {
-        let settings = Settings {
-            ipv4: mapped(underlay::v4(number)),
-            ipv6: underlay::v6(number),
-            port: VXLAN,
-            geneve_port: GENEVE,
-            mark: MARK,
-            kernel: if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 },
-        };
-        let map = self.ebpf.map_mut("SETTINGS").expect("the map exists");
-        Array::<&mut MapData, Settings>::try_from(map)
-            .expect("settings")
-            .set(0, settings, 0)
-            .expect("it is taken");
     }
 
     fn slot(&mut self, slot: u32, program: &str) {
@@ -123,6 +124,7 @@ impl Host {
         self.attach(interface, "stub_to_endpoint", TcAttachType::Egress);
         self.namespace.ip(&["link", "set", interface, "up"]);
         self.namespace.ready(interface);
+        self.hears_groups(identity, ifindex);
     }
 
     /// Packets dropped, by endpoint and reason, summed over CPUs.
@@ -139,19 +141,64 @@ impl Host {
             .collect()
     }
 
+    /// What `seen` finds among the drops, as soon as it finds something.
+    pub(crate) fn eventually(&self, seen: impl Fn(&BTreeMap<(u32, &'static str), u64>) -> Option<u64>) -> u64 {
+        let mut found = None;
+        eventually("a drop is counted", || {
+            found = seen(&self.drops());
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+
     /// Packets dropped for a workload for a reason.
     pub(crate) fn dropped(&self, identity: Identity, reason: &'static str) -> u64 {
         let drops = self.drops();
         drops.get(&(identity.endpoint(), reason)).copied().unwrap_or(0)
     }
 
-    /// That nothing was dropped but what stacks say that nobody needs to hear.
+    /// That nothing was dropped that matters, since the counters were `before`.
+    pub(crate) fn dropped_nothing_since(&self, what: &str, before: &BTreeMap<(u32, &'static str), u64>) {
+        let after = self.drops();
+        let harmful = after
+            .iter()
+            .filter(|(key, count)| before.get(key) != Some(count))
+            .filter(|((_, reason), _)| !self.harmless.contains(reason));
+        let name = &self.namespace.name;
+        assert_eq!(
+            harmful.count(),
+            0,
+            "{what}: {name} dropped {after:?}, of which before {before:?}"
+        );
+    }
+
+    /// That nothing was dropped that matters.
     pub(crate) fn dropped_nothing(&self, what: &str) {
-        let drops = self.drops();
-        let harmful = drops
-            .keys()
-            .filter(|(_, reason)| !matches!(*reason, "multicast" | "not_forwarded" | "dad_probe"));
-        assert_eq!(harmful.count(), 0, "{what}: {} dropped {drops:?}", self.namespace.name);
+        self.dropped_nothing_since(what, &BTreeMap::new());
+    }
+}
+
+/// Loads a program. The kernel gives up where something wants the thread's attention, and expects to be asked again.
+fn load(name: &str, program: &mut SchedClassifier) {
+    for _ in 0..ATTEMPTS {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {}
+            result => return result.unwrap_or_else(|error| panic!("{name}: {error:?}")),
+        }
+    }
+    panic!("{name}: not loaded in {ATTEMPTS} attempts");
+}
+
+fn settings(number: u32) -> Settings {
+    Settings {
+        ipv4: mapped(underlay::v4(number)),
+        ipv6: underlay::v6(number),
+        port: VXLAN,
+        geneve_port: GENEVE,
+        mark: MARK,
+        kernel: if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 },
+        vxlan_device: 0,
+        geneve_device: 0,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod capture;
 mod counter;
+mod device;
 mod host;
 mod identity;
 mod linux_vtep;
@@ -23,10 +24,12 @@ mod underlay;
 mod workload;
 
 mod bad_wire;
+mod carriers;
 mod container_router;
 mod dissection;
 mod forwarding;
 mod interoperation;
+mod multicast;
 mod neighbours_on_hooks;
 mod odd_frames;
 mod other_kernels;

@@ -63,7 +63,7 @@ fn arrives(wire: &Wire, tap: &mut Tap, to: Identity, workload: &Namespace) {
         });
         socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
         let frame = udp(ONE, to, v6);
-        let cuts: [&[usize]; 5] = [&[], &[14], &[34], &[54], &[14, 20, 34, 42, 60]];
+        let cuts: [&[usize]; 8] = [&[], &[14], &[34], &[50], &[54], &[64], &[128], &[14, 20, 34, 42, 60]];
         for cuts in cuts {
             let said = format!("IPv6: {v6}, cut at {cuts:?}");
             let arrived = (0..ATTEMPTS).any(|_| passes(wire, tap, &frame, cuts, &socket, &said));

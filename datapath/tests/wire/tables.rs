@@ -4,8 +4,9 @@ use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData};
 use datapath_common::{
-    Address, DOMAIN_ALLOW, Domain, HERE, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
-    ROUTE_CONNECTED, ROUTER, Route, RouteKey, Rule, SEGMENT_GENEVE, Segment, Station, StationKey, mapped, slot,
+    Address, DOMAIN_ALLOW, Domain, FLOOD_PEER, FLOOD_PORT, FloodTarget, HERE, MemberKey, NEIGHBOUR_ROUTER, Neighbour,
+    NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED, ROUTER, Route, RouteKey, Rule, SEGMENT_GENEVE, Segment,
+    Station, StationKey, mapped, slot,
 };
 
 use crate::host::Host;
@@ -87,7 +88,41 @@ impl Host {
             flood: 0,
             flood_targets: 0,
         };
-        self.put("SEGMENTS", VNI + u32::from(network), segment);
+        self.tell_segment(network, segment);
+    }
+
+    /// Says what a network is, besides who is in it.
+    fn tell_segment(&mut self, network: u8, segment: Segment) {
+        self.networks.entry(network).or_insert((segment, Vec::new())).0 = segment;
+        self.tell_members(network);
+    }
+
+    /// Adds one to those who get a network's group frames: another set takes the place of the one in force.
+    fn member(&mut self, network: u8, target: FloodTarget) {
+        let Some((_, members)) = self.networks.get_mut(&network) else {
+            return;
+        };
+        if !members.contains(&target) {
+            members.push(target);
+            self.tell_members(network);
+        }
+    }
+
+    fn tell_members(&mut self, network: u8) {
+        let Some((segment, members)) = self.networks.get(&network).cloned() else {
+            return;
+        };
+        self.sets += 1;
+        let set = self.sets;
+        for (index, target) in (0..).zip(&members) {
+            self.put("FLOODS", MemberKey { set, index }, *target);
+        }
+        let told = Segment {
+            flood: set,
+            flood_targets: u32::try_from(members.len()).expect("a few"),
+            ..segment
+        };
+        self.put("SEGMENTS", VNI + u32::from(network), told);
     }
 
     /// Joins both networks by a router; the second one's packets may be `mtu` bytes.
@@ -107,7 +142,7 @@ impl Host {
                 flood: 0,
                 flood_targets: 0,
             };
-            self.put("SEGMENTS", vni, segment);
+            self.tell_segment(network, segment);
             let key = StationKey {
                 vni,
                 mac: ROUTER_MAC,
@@ -169,6 +204,11 @@ impl Host {
         self.station(identity, lives(HERE, ifindex, identity.endpoint(), flags, slot));
     }
 
+    /// Says that an interface gets its network's group frames; it has to be up.
+    pub(crate) fn hears_groups(&mut self, identity: Identity, ifindex: u32) {
+        self.member(identity.network, target(FLOOD_PORT, ifindex, identity.endpoint()));
+    }
+
     fn station(&mut self, identity: Identity, station: Station) {
         let (vni, mac) = (identity.vni(), identity.mac());
         let key = StationKey { vni, mac, zero: [0; 2] };
@@ -180,6 +220,7 @@ impl Host {
 
     /// Says that a workload lives at another host.
     pub(crate) fn remote(&mut self, identity: Identity, peer: u32) {
+        self.member(identity.network, target(FLOOD_PEER, peer, 0));
         let slot = slot::station(identity.vni(), identity.mac());
         self.station(identity, lives(peer, 0, 0, 0, slot));
     }
@@ -202,6 +243,16 @@ fn lives(peer: u32, ifindex: u32, endpoint: u32, flags: u32, slot: u32) -> Stati
         endpoint,
         flags,
         slot,
+    }
+}
+
+fn target(kind: u32, target: u32, endpoint: u32) -> FloodTarget {
+    FloodTarget {
+        kind,
+        target,
+        endpoint,
+        zero: 0,
+        groups: [0; 4],
     }
 }
 

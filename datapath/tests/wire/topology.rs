@@ -35,6 +35,11 @@ impl Wire {
             a: Host::new(a, A, way.geneve),
             b: Host::new(b, B, way.geneve),
         };
+        if !way.resolved {
+            // Copies for a group are made for resolved next hops only.
+            wire.a.harmless.push("no_route");
+            wire.b.harmless.push("no_route");
+        }
         wire.a.peer(B, peer(&wire.a.namespace, way, A, B));
         wire.b.peer(A, peer(&wire.b.namespace, way, B, A));
         wire.a.remote(FAR, B);
