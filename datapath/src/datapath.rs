@@ -16,6 +16,7 @@ use crate::attach::Stubs;
 use crate::audits::{AuditCount, Audited};
 use crate::binding::{Surroundings, Waiting};
 use crate::bpffs::{self, Pins};
+use crate::chain::Chains;
 use crate::device::Devices;
 use crate::diff::diff;
 use crate::drops::{self, DropCount};
@@ -54,6 +55,7 @@ pub struct Datapath {
     pub(crate) numbers: Numbers,
     pub(crate) fresh: Fresh,
     pub(crate) audited: Audited,
+    pub(crate) chains: Chains,
     pub(crate) kept: BTreeMap<DomainName, KeptPorts>,
     pub(crate) netlink: Netlink,
     pub(crate) events: Events,
@@ -117,6 +119,7 @@ impl Datapath {
             installed,
             unknown: false,
             audited: Audited::default(),
+            chains: Chains::default(),
             kept: BTreeMap::new(),
             netlink: Netlink::connect()?,
             events: Events::subscribe()?,
@@ -251,6 +254,7 @@ impl Datapath {
         let sound = self.installed.tables().sound(&self.numbers);
         let operations = diff(self.installed.tables(), &sound);
         self.obey(&operations)?;
+        self.find_functions()?;
         self.maps.bump_all()?;
         self.maps.forget_traffic(|domain| self.numbers.name(domain).is_none())?;
         let sets: BTreeSet<u32> = sound.rules.keys().map(|key| key.set).collect();

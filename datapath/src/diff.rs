@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  1. permissions that go:   PORTS, VTEPS, SEGMENTS, STATIONS, NEIGHBOURS, PREFIXES, ROUTES into a segment that goes over
-//!                            to another domain
-//!  2. sets:                  RULES, HOPS, ROUTES, under numbers that nothing refers to
+//!                            to another domain; who gets the group frames of a segment whose domain turns
+//!  2. sets:                  RULES, HOPS, ROUTES, FLOODS, under numbers that nothing refers to
 //!  3. groups that change:    NEIGHBOURS, PREFIXES of stations that stay                          (see `groups`)
 //!  4. the turn:              DOMAINS, PEERS, SEGMENTS refer to the other sets
 //!  5. ways that come:        STATIONS, NEIGHBOURS, PREFIXES
 //!  6. permissions that come: VTEPS, PORTS
-//!  7. what nothing refers to: DOMAINS, ROUTES, HOPS, RULES, PEERS
+//!  7. what nothing refers to: DOMAINS, ROUTES, HOPS, RULES, FLOODS, PEERS
 //!  8. generations:           of every station and domain that one of these is about
 //! ```
 //! A value that changes under its key is replaced in one step, except where it would hand a permission to another
@@ -28,8 +28,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use datapath_common::{
-    Address, Domain, Hop, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule, Segment,
-    Station, StationKey,
+    Address, Domain, FloodTarget, Hop, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey,
+    Rule, Segment, Station, StationKey,
 };
 
 use crate::tables::{Prefix, Tables, vni_of};
@@ -58,6 +58,7 @@ pub(crate) enum Key {
     Rule(MemberKey),
     Route(Prefix<RouteKey>),
     Hop(MemberKey),
+    Flood(MemberKey),
     Peer(u32),
 }
 
@@ -74,6 +75,7 @@ pub(crate) enum Entry {
     Rule(MemberKey, Rule),
     Route(Prefix<RouteKey>, Route),
     Hop(MemberKey, Hop),
+    Flood(MemberKey, FloodTarget),
     Peer(u32, Peer),
 }
 
@@ -138,6 +140,30 @@ impl<'a> Change<'a> {
         operations.extend(gone(&old.prefixes, &new.prefixes, moved).map(|k| remove(Key::Prefix(k))));
         let stale = self.stale_routes(|route| self.leads_astray(route));
         operations.extend(stale.map(|k| remove(Key::Route(k))));
+        operations.extend(self.silenced().map(|(k, v)| Operation::Put(Entry::Segment(k, v))));
+    }
+
+    /// Segments in which nobody gets group frames until the turn: targets have groups, and neither the old ones meet the
+    /// rules to come nor the other way round.
+    fn silenced(&self) -> impl Iterator<Item = (u32, Segment)> {
+        let stays = self
+            .installed
+            .segments
+            .iter()
+            .filter(|(vni, _)| self.stay.contains(vni));
+        let changing = stays.filter(|(vni, old)| {
+            let new = self.wanted.segments.get(vni);
+            let turns = self.installed.domains.get(&old.domain) != self.wanted.domains.get(&old.domain);
+            old.flood != 0 && turns && new.is_some_and(|new| new.flood != old.flood)
+        });
+        changing.map(|(vni, old)| {
+            let silent = Segment {
+                flood: 0,
+                flood_targets: 0,
+                ..*old
+            };
+            (*vni, silent)
+        })
     }
 
     fn sets_come(&self, operations: &mut Vec<Operation>) {
@@ -145,6 +171,7 @@ impl<'a> Change<'a> {
         let put = Operation::Put;
         operations.extend(come(&old.rules, &new.rules, never).map(|(k, v)| put(Entry::Rule(k, v))));
         operations.extend(come(&old.hops, &new.hops, never).map(|(k, v)| put(Entry::Hop(k, v))));
+        operations.extend(come(&old.floods, &new.floods, never).map(|(k, v)| put(Entry::Flood(k, v))));
         operations.extend(come(&old.routes, &new.routes, never).map(|(k, v)| put(Entry::Route(k, v))));
     }
 
@@ -184,6 +211,7 @@ impl<'a> Change<'a> {
         operations.extend(stale.map(|k| remove(Key::Route(k))));
         operations.extend(gone(&old.hops, &new.hops, never).map(|k| remove(Key::Hop(k))));
         operations.extend(gone(&old.rules, &new.rules, never).map(|k| remove(Key::Rule(k))));
+        operations.extend(gone(&old.floods, &new.floods, never).map(|k| remove(Key::Flood(k))));
         operations.extend(gone(&old.peers, &new.peers, never).map(|k| remove(Key::Peer(k))));
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datapath_common::{HERE, ROUTER};
 
 use crate::diff::{Entry, Key, Operation};
+use crate::lower::NOWHERE;
 use crate::tables::Tables;
 
 /// All tables.
@@ -51,6 +52,7 @@ impl Installed {
                 Entry::Rule(k, v) => drop(tables.rules.insert(k, v)),
                 Entry::Route(k, v) => drop(tables.routes.insert(k, v)),
                 Entry::Hop(k, v) => drop(tables.hops.insert(k, v)),
+                Entry::Flood(k, v) => drop(tables.floods.insert(k, v)),
                 Entry::Peer(k, v) => drop(tables.peers.insert(k, v)),
             },
             Operation::Remove(key) => match key {
@@ -67,6 +69,7 @@ impl Installed {
                 Key::Rule(k) => drop(tables.rules.remove(&k)),
                 Key::Route(k) => drop(tables.routes.remove(&k)),
                 Key::Hop(k) => drop(tables.hops.remove(&k)),
+                Key::Flood(k) => drop(tables.floods.remove(&k)),
                 Key::Peer(k) => drop(tables.peers.remove(&k)),
             },
         }
@@ -88,7 +91,7 @@ impl Installed {
 }
 
 fn is_tunnel(peer: u32) -> bool {
-    peer != HERE && peer != ROUTER
+    ![HERE, ROUTER, NOWHERE].contains(&peer)
 }
 
 fn tunnels_in_use(tables: &Tables) -> BTreeMap<u32, usize> {

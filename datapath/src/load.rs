@@ -32,7 +32,7 @@ pub(crate) fn load(pins: &Pins, kernel: &Kernel, local: Local) -> Result<(Maps, 
     for (_, program) in SLOT_PROGRAMS {
         load_program(&mut ebpf, program)?;
     }
-    let mut maps = Maps::take(&mut ebpf, pins)?;
+    let mut maps = Maps::of(&ebpf, pins)?;
     write_settings(&mut maps, kernel, local)?;
     for (slot, program) in SLOT_PROGRAMS {
         fill_slot(&ebpf, &mut maps, slot, program)?;

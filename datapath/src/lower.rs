@@ -1,9 +1,10 @@
 //! From what a domain wants on this host to the bytes of the maps. Pure: interfaces, numbers, tunnels and what is
-//! installed of the domain are given. What is installed matters for numbers only: sets of rules, of next hops and routers
-//! that are as they are wanted keep theirs, and groups keep their bits, so that what does not change is not written.
+//! installed of the domain are given. What is installed matters for numbers only: sets of rules, of next hops, of targets of
+//! group frames and routers that are as they are wanted keep theirs, and groups keep their bits, so that what does not change is not written.
 
 #[cfg(test)]
 mod again;
+mod floods;
 mod groups;
 mod routes;
 mod rules;
@@ -29,14 +30,17 @@ use crate::tables::{Tables, address};
 
 /// The host side of a port's interface, attached and ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Interface {
+pub struct Interface {
     /// Its index.
-    pub(crate) ifindex: u32,
+    pub ifindex: u32,
     /// Its own MAC address; zero for a tap, whose MAC is the workload's business.
-    pub(crate) mac: [u8; 6],
+    pub mac: [u8; 6],
     /// Whether its other end is in another network namespace.
-    pub(crate) namespace: bool,
+    pub namespace: bool,
 }
+
+/// Number of the tunnel of stations whose host has none: no host has it, so that packets to them have no route.
+pub(crate) const NOWHERE: u32 = u32::MAX - 1;
 
 /// The ports whose interface is there.
 pub(crate) type Interfaces = BTreeMap<EndpointName, Interface>;
@@ -60,8 +64,8 @@ impl Ground<'_> {
     }
 }
 
-/// The tables of one domain. A port without an interface and a station without a tunnel are left out: nothing can
-/// reach them, and their own frames are denied.
+/// The tables of one domain. A port without an interface is left out: nothing can reach it, and its own frames are
+/// denied. A station whose host has no tunnel is [`NOWHERE`].
 pub(crate) fn lower(wanted: &Forwarding, mut ground: Ground<'_>) -> Tables {
     let vteps = ground.tunnels.peers.iter().map(|(number, peer)| (peer.remote, *number));
     let mut tables = Tables {
@@ -76,7 +80,8 @@ pub(crate) fn lower(wanted: &Forwarding, mut ground: Ground<'_>) -> Tables {
     rules::lower(wanted, &mut ground, &bits, &mut tables);
     let routers = routes::lower(wanted, &mut ground, &mut tables);
     for (network, segment) in &wanted.networks {
-        let value = lower_segment(wanted, network, segment, ground.numbers.domain, &routers);
+        let mut value = lower_segment(wanted, network, segment, ground.numbers.domain, &routers);
+        (value.flood, value.flood_targets) = floods::lower(wanted, segment, &mut ground, &bits, &mut tables);
         tables.segments.insert(segment.vni.get(), value);
     }
     lower_ports(wanted, &ground, &mut tables);
@@ -99,10 +104,13 @@ fn lower_segment(
         let gateway = addresses.find(|ip| is_family(ip) && !is_link_local(**ip));
         gateway.map_or([0; 16], |ip| address(*ip))
     };
-    let is_vxlan = wanted.encapsulation == Encapsulation::Vxlan;
+    let encapsulation = match wanted.encapsulation {
+        Encapsulation::Vxlan => 0,
+        Encapsulation::Geneve => map::SEGMENT_GENEVE,
+    };
     map::Segment {
         domain,
-        flags: if is_vxlan { 0 } else { map::SEGMENT_GENEVE },
+        flags: encapsulation | if segment.flood { map::SEGMENT_FLOOD } else { 0 },
         mtu: segment.mtu.into(),
         router: router.map_or(0, |(_, number)| number),
         router_mac: router.map_or([0; 6], |(router, _)| router.mac.octets()),

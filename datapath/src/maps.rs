@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::AsFd as _;
 
 use aya::maps::lpm_trie::Key as TrieKey;
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
 use aya::{Ebpf, Pod};
 use datapath_common::probe::Probed;
 use datapath_common::{
     ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, FloodTarget, Flow, FlowKey,
-    FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
-    RouteKey, Rule, Segment, Settings, Station, StationKey,
+    FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
+    Route, RouteKey, Rule, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
@@ -32,7 +33,7 @@ pub(crate) const NUMBERS_MAX: u32 = 65_536;
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 26] = [
+const LAYOUTS: [(&str, usize, usize); 28] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -57,6 +58,8 @@ const LAYOUTS: [(&str, usize, usize); 26] = [
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),
     ("SETTINGS", 4, size_of::<Settings>()),
     ("PROGRAMS", 4, 4),
+    ("CHAIN", 4, 4),
+    ("FUNCTIONS", 4, size_of::<Function>()),
     (PROBES, size_of::<Address>(), size_of::<Probed>()),
     (NUMBERS, 4, size_of::<Encoded>()),
 ];
@@ -91,18 +94,22 @@ pub(crate) struct Maps {
     rules: Elements<MemberKey, Rule>,
     routes: Elements<TrieKey<RouteKey>, Route>,
     hops: Elements<MemberKey, Hop>,
+    floods: Elements<MemberKey, FloodTarget>,
     generations: Elements<u32, u32>,
     /// What is in `generations`: nobody else writes it.
     counted: Vec<u32>,
     pub(crate) connections: Elements<ConnectionKey, Connection>,
     pub(crate) half_open: Elements<ConnectionKey, Connection>,
     pub(crate) crowded: Elements<ConnectionKey, Connection>,
+    pub(crate) established: Elements<u32, u64>,
     pub(crate) flows: Elements<FlowKey, Flow>,
     pub(crate) fragments: Elements<FragmentKey, FragmentState>,
     audits: PerCpuHashMap<MapData, MemberKey, Count>,
     drops: PerCpuHashMap<MapData, DropKey, Count>,
     settings: Elements<u32, Settings>,
     numbers: Elements<u32, Encoded>,
+    pub(crate) functions: Elements<u32, Function>,
+    pub(crate) chain: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
     /// Id of `PROGRAMS`.
     pub(crate) programs_id: u32,
@@ -115,8 +122,18 @@ impl fmt::Debug for Maps {
 }
 
 impl Maps {
-    /// Takes the maps of a loaded object, and opens or makes the map of names.
-    pub(crate) fn take(ebpf: &mut Ebpf, pins: &Pins) -> Result<Self, Error> {
+    /// The maps of a loaded object, and the map of names: opened, or made where there is none.
+    pub(crate) fn of(ebpf: &Ebpf, pins: &Pins) -> Result<Self, Error> {
+        Self::with(ebpf, open_numbers(pins)?)
+    }
+
+    /// The maps of a loaded object, and a map of names that goes with them.
+    pub(crate) fn unpinned(ebpf: &Ebpf) -> Result<Self, Error> {
+        let numbers: HashMap<MapData, u32, Encoded> = make_numbers()?;
+        Self::with(ebpf, Elements::new(NUMBERS, numbers.map())?)
+    }
+
+    fn with(ebpf: &Ebpf, numbers: Elements<u32, Encoded>) -> Result<Self, Error> {
         let generations: Elements<u32, u32> = elements(ebpf, "GENERATIONS")?;
         Ok(Self {
             ports: elements(ebpf, "PORTS")?,
@@ -130,19 +147,23 @@ impl Maps {
             rules: elements(ebpf, "RULES")?,
             routes: elements(ebpf, "ROUTES")?,
             hops: elements(ebpf, "HOPS")?,
+            floods: elements(ebpf, "FLOODS")?,
             counted: generations.read()?.into_values().collect(),
             generations,
             connections: elements(ebpf, "CONNECTIONS")?,
             half_open: elements(ebpf, "HALF_OPEN")?,
             crowded: elements(ebpf, "CROWDED")?,
+            established: elements(ebpf, "ESTABLISHED")?,
             flows: elements(ebpf, "FLOWS")?,
             fragments: elements(ebpf, "FRAGMENTS")?,
-            audits: take(ebpf, "AUDITS")?,
-            drops: take(ebpf, "DROPS")?,
+            audits: shared(ebpf, "AUDITS")?,
+            drops: shared(ebpf, "DROPS")?,
             settings: elements(ebpf, "SETTINGS")?,
+            functions: elements(ebpf, "FUNCTIONS")?,
+            chain: elements(ebpf, "CHAIN")?,
             programs_id: id(ebpf, "PROGRAMS")?,
-            programs: take(ebpf, "PROGRAMS")?,
-            numbers: open_numbers(pins)?,
+            programs: shared(ebpf, "PROGRAMS")?,
+            numbers,
         })
     }
 
@@ -160,6 +181,7 @@ impl Maps {
             rules: self.rules.read()?,
             routes: read_trie(&self.routes)?,
             hops: self.hops.read()?,
+            floods: self.floods.read()?,
             peers,
             vteps: self.vteps.read()?,
         })
@@ -244,13 +266,19 @@ fn counts(rule: &Rule) -> bool {
     rule.action == ACTION_AUDIT
 }
 
-fn elements<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<Elements<K, V>, Error> {
+fn elements<K: Pod, V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Elements<K, V>, Error> {
     Elements::of(name, ebpf.map(name).ok_or(Error::Part(name))?)
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error> {
-    let map = ebpf.take_map(name).ok_or(Error::Part(name))?;
-    T::try_from(map).map_err(Error::map("open", name))
+/// A map that the object keeps, too.
+fn shared<T: TryFrom<Map, Error = MapError>>(ebpf: &Ebpf, name: &'static str) -> Result<T, Error> {
+    let (Some(Map::PerCpuHashMap(data)) | Some(Map::ProgramArray(data))) = ebpf.map(name) else {
+        return Err(Error::Part(name));
+    };
+    let fd = data.fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|error| Error::map("open", name)(MapError::IoError(error)))?;
+    let map = MapData::from_fd(fd).and_then(Map::from_map_data);
+    T::try_from(map.map_err(Error::map("open", name))?).map_err(Error::map("open", name))
 }
 
 fn id(ebpf: &Ebpf, name: &'static str) -> Result<u32, Error> {
@@ -263,13 +291,14 @@ fn id(ebpf: &Ebpf, name: &'static str) -> Result<u32, Error> {
 fn open_numbers(pins: &Pins) -> Result<Elements<u32, Encoded>, Error> {
     let path = pins.map(NUMBERS);
     if !path.exists() {
-        HashMap::<MapData, u32, Encoded>::create(NUMBERS_MAX, NO_PREALLOC)
-            .map_err(Error::map("make", NUMBERS))?
-            .pin(&path)
-            .map_err(Error::pin(&path))?;
+        make_numbers()?.pin(&path).map_err(Error::pin(&path))?;
     }
     let map = MapData::from_pin(&path).and_then(Map::from_map_data);
     Elements::of(NUMBERS, &map.map_err(Error::map("open", NUMBERS))?)
+}
+
+fn make_numbers() -> Result<HashMap<MapData, u32, Encoded>, Error> {
+    HashMap::create(NUMBERS_MAX, NO_PREALLOC).map_err(Error::map("make", NUMBERS))
 }
 
 fn read_trie<K: Pod + Ord, V: Pod>(trie: &Elements<TrieKey<K>, V>) -> Result<BTreeMap<Prefix<K>, V>, Error> {

@@ -59,6 +59,9 @@ impl Tables {
         for set in sets {
             mine.hops.extend(members(&self.hops, set));
         }
+        for segment in mine.segments.values() {
+            mine.floods.extend(members(&self.floods, segment.flood));
+        }
         mine.peers.clone_from(&self.peers);
         mine.vteps.clone_from(&self.vteps);
         mine
@@ -89,6 +92,7 @@ impl Tables {
             sound.rules.retain(|key, _| !orphans.rules.contains_key(key));
             sound.routes.retain(|key, _| !orphans.routes.contains_key(key));
             sound.hops.retain(|key, _| !orphans.hops.contains_key(key));
+            sound.floods.retain(|key, _| !orphans.floods.contains_key(key));
         }
     }
 
@@ -137,6 +141,10 @@ impl Tables {
         let used: BTreeSet<u32> = self.routes.values().map(|route| route.set).collect();
         for set in firsts(&self.hops, |key| key.set, member).filter(|set| !used.contains(set)) {
             orphans.hops.extend(members(&self.hops, set));
+        }
+        let used: BTreeSet<u32> = self.segments.values().map(|segment| segment.flood).collect();
+        for set in firsts(&self.floods, |key| key.set, member).filter(|set| !used.contains(set)) {
+            orphans.floods.extend(members(&self.floods, set));
         }
         orphans
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use datapath_common::{
-    Address, Domain, Hop, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED, Route, RouteKey,
-    Rule, Segment, Station, StationKey, mapped,
+    Address, Domain, FloodTarget, Hop, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED,
+    Route, RouteKey, Rule, Segment, Station, StationKey, mapped,
 };
 
 /// A key of a trie. Ordered by its data first, so that what shares the first field lies together.
@@ -41,6 +41,8 @@ pub(crate) struct Tables {
     pub(crate) routes: BTreeMap<Prefix<RouteKey>, Route>,
     /// `HOPS`, set by set.
     pub(crate) hops: BTreeMap<MemberKey, Hop>,
+    /// `FLOODS`, set by set.
+    pub(crate) floods: BTreeMap<MemberKey, FloodTarget>,
     /// `PEERS`: how to get to a host. Shared by all domains.
     pub(crate) peers: BTreeMap<u32, Peer>,
     /// `VTEPS`: who may send tunnels to us. Shared by all domains.
@@ -67,6 +69,11 @@ impl Tables {
     /// The next hops of a set, in their order.
     pub(crate) fn hops_of(&self, set: u32) -> Vec<Hop> {
         members(&self.hops, set).map(|(_, hop)| *hop).collect()
+    }
+
+    /// The members of a set of those who get group frames, in their order.
+    pub(crate) fn targets_of(&self, set: u32) -> Vec<FloodTarget> {
+        members(&self.floods, set).map(|(_, target)| *target).collect()
     }
 
     /// The routes of a router.
@@ -96,8 +103,9 @@ impl Tables {
     pub(crate) fn has_number(&self, number: u32) -> bool {
         members(&self.rules, number).next().is_some()
             || members(&self.hops, number).next().is_some()
+            || members(&self.floods, number).next().is_some()
             || self.routes_of(number).next().is_some()
-            || self.segments.values().any(|segment| segment.router == number)
+            || self.segments.values().any(|s| [s.router, s.flood].contains(&number))
             || self.domains.values().any(|d| [d.egress, d.ingress].contains(&number))
     }
 
@@ -106,13 +114,17 @@ impl Tables {
         let sets = [
             self.rules.last_key_value().map(|(key, _)| key.set),
             self.hops.last_key_value().map(|(k, _)| k.set),
+            self.floods.last_key_value().map(|(k, _)| k.set),
         ];
         let routes = self
             .routes
             .last_key_value()
             .map(|(key, _)| u32::from_be_bytes(key.data.router));
         let domains = self.domains.values().flat_map(|domain| [domain.egress, domain.ingress]);
-        let segments = self.segments.values().map(|segment| segment.router);
+        let segments = self
+            .segments
+            .values()
+            .flat_map(|segment| [segment.router, segment.flood]);
         let stored = sets.into_iter().flatten().chain(routes);
         stored.chain(domains).chain(segments).max().unwrap_or_default()
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use membership::id::NodeId;
 use serde::Serialize;
 
+use crate::condition::Conditions;
 use crate::fact::{Binding, Vtep};
 use crate::name::{DomainName, EndpointName, Mac, NetworkName, PolicyName, RouterName, Vni};
 use crate::object::Kind;
@@ -30,7 +31,7 @@ pub struct Forwarding {
     pub routers: BTreeMap<RouterName, Router>,
     /// The domain's rules in the order of evaluation: by priority (the higher first), then policy name, then version,
     /// then place in the version. Empty groups and rules that can never match are left out only where that changes no
-    /// decision. Each run of adjacent rules of one policy is decided by itself: a policy whose versions differ in priority
+    /// decision. Each run is decided by itself ([`Rule::is_decided_with`]): a policy whose versions differ in priority
     /// has several. Empty, with a default of deny, if they are more than [`RULES_MAX`] or [`GROUPS_MAX`].
     pub rules: Vec<Rule>,
     /// Endpoints attached on this host.
@@ -41,6 +42,37 @@ pub struct Forwarding {
     pub hosts: BTreeMap<NodeId, Vtep>,
     /// What an operator should know about objects of this domain, as seen here.
     pub conditions: BTreeMap<(Kind, String), BTreeSet<Condition>>,
+}
+
+/// What changes of a domain on a host where only endpoints did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The domain as it is to be, but without stations, and of the conditions of endpoints with those of [`Self::endpoints`]
+    /// only. Rules, numbers of groups, VNIs and the encapsulation are as they were.
+    pub forwarding: Forwarding,
+    /// The endpoints that were looked at.
+    pub endpoints: BTreeSet<EndpointName>,
+    /// Stations that may differ: as they are to be, or none if they are to go. All others stay.
+    pub stations: BTreeMap<(Vni, Mac), Option<Station>>,
+}
+
+impl Change {
+    /// Brings the conditions that were known up to date.
+    pub fn tell(&self, known: &mut Conditions) {
+        let endpoints = self.endpoints.iter().map(|name| (Kind::Endpoint, name.to_string()));
+        let ground = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Endpoint);
+        let of = |kind| {
+            known
+                .range((kind, String::new())..)
+                .take_while(move |((of, _), _)| *of == kind)
+        };
+        let stale: Vec<_> = ground.flat_map(of).map(|(about, _)| about.clone()).collect();
+        for about in stale.into_iter().chain(endpoints) {
+            known.remove(&about);
+        }
+        let told = self.forwarding.conditions.iter();
+        known.extend(told.map(|(about, conditions)| (about.clone(), conditions.clone())));
+    }
 }
 
 /// An L2 segment.
@@ -115,6 +147,15 @@ pub struct Rule {
     pub protocol: Protocol,
     /// What happens to it.
     pub action: Action,
+}
+
+impl Rule {
+    /// Whether the next rule of the same direction is of the same run: of the same policy, and of no earlier version. Behind
+    /// an earlier version a run ends, so that in each a version speaks at one place.
+    #[must_use]
+    pub fn is_decided_with(&self, next: &Self) -> bool {
+        self.policy == next.policy && self.version <= next.version
+    }
 }
 
 /// Which way a connection is opened, as the subject sees it.

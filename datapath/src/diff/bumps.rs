@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use datapath_common::slot;
+use datapath_common::{Segment, slot};
 
 use super::{Change, Entry, Key, Operation};
 use crate::covering::Covering;
@@ -16,10 +16,26 @@ pub(super) fn of(change: &Change<'_>, operations: &[Operation]) -> BTreeSet<u32>
     for tables in [change.installed, change.wanted] {
         let covering = Covering::of(tables);
         for key in operations.iter().filter_map(key) {
+            if matches!(key, Key::Segment(vni) if as_it_was(change, vni)) {
+                continue;
+            }
             concerned(&key, tables, &covering, &mut slots);
         }
     }
     slots
+}
+
+/// Whether nothing of a segment changes but who gets its group frames: no decision about those is kept.
+fn as_it_was(change: &Change<'_>, vni: u32) -> bool {
+    let without_floods = |tables: &Tables| {
+        let segment = tables.segments.get(&vni)?;
+        Some(Segment {
+            flood: 0,
+            flood_targets: 0,
+            ..*segment
+        })
+    };
+    without_floods(change.installed) == without_floods(change.wanted)
 }
 
 fn key(operation: &Operation) -> Option<Key> {
@@ -37,6 +53,7 @@ fn key(operation: &Operation) -> Option<Key> {
             Entry::Rule(key, _) => Key::Rule(key),
             Entry::Route(key, _) => Key::Route(key),
             Entry::Hop(key, _) => Key::Hop(key),
+            Entry::Flood(key, _) => Key::Flood(key),
             Entry::Peer(key, _) => Key::Peer(key),
         },
     })
@@ -66,5 +83,7 @@ fn concerned(key: &Key, tables: &Tables, covering: &Covering<'_>, slots: &mut BT
         }
         // A flow only has the number of a tunnel, and stations change with it. Its far end is checked for each packet.
         Key::Peer(_) | Key::Vtep(_) => {}
+        // See `as_it_was`.
+        Key::Flood(_) => {}
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn forwarding(name: &str, domain: u8, sketch: &Domains) -> Forwarding
             vni: vni(index),
             mtu: 1400,
             router: Some(label("gw")),
-            flood: false,
+            flood: index == 1,
             members: [].into(),
         };
         wanted.networks.insert(label(&format!("net-{index}")), segment);
@@ -165,6 +165,9 @@ fn add_station(
         groups: (0..4).filter(|group| groups >> group & 1 == 1).collect(),
     };
     wanted.stations.insert((vni, mac(domain, number)), station);
+    if !here && let Some(segment) = wanted.networks.get_mut(&label(&format!("net-{index}"))) {
+        segment.members.insert(NodeId::of_key(&[7; 32]));
+    }
     if here {
         let port = forwarding::Port {
             network: label(&format!("net-{index}")),

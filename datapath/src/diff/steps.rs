@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use datapath_common::{ACTION_ALLOW, ACTION_DENY, ANY, DOMAIN_ALLOW, Groups, HERE, PREFIX4, slot};
+use datapath_common::{ACTION_ALLOW, ACTION_DENY, ANY, DOMAIN_ALLOW, FLOOD_PORT, Groups, HERE, PREFIX4, slot};
 use membership::id::NodeId;
 use overlay::name::{DomainName, EndpointName};
 use proptest::prelude::*;
@@ -14,6 +14,9 @@ use crate::installed::Installed;
 use crate::lower::{Ground, Interface, Interfaces, Tunnels, keep_tunnels_of, lower};
 use crate::numbers::DomainNumbers;
 use crate::tables::{address, trie_length};
+
+/// Where group frames go.
+const GROUP: Address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 224, 0, 0, 251];
 
 /// Everything of a host: two domains that fight for the same VNIs.
 struct Machine {
@@ -195,6 +198,31 @@ fn permitted(tables: &Tables) -> BTreeSet<(End, End, u16)> {
     permitted
 }
 
+/// Who hears whose group frames: the sender, the endpoint that hears, the port.
+fn heard(tables: &Tables) -> BTreeSet<(End, u32, u16)> {
+    let mut heard = BTreeSet::new();
+    for (source, source_groups) in &ends(tables) {
+        let segment = &tables.segments[&source.vni];
+        let Some(domain) = tables.domains.get(&segment.domain).filter(|_| sends(tables, source)) else {
+            continue;
+        };
+        for target in tables.targets_of(segment.flood) {
+            let receives = tables
+                .ports
+                .get(&target.target)
+                .is_some_and(|port| port.vni == source.vni);
+            for port in PORTS.iter().filter(|_| target.kind == FLOOD_PORT && receives) {
+                let leaves = evaluate(tables, domain, domain.egress, (source_groups, &[0; 4], &GROUP), *port);
+                let from = (&target.groups, source_groups, &source.address);
+                if leaves && evaluate(tables, domain, domain.ingress, from, *port) {
+                    heard.insert((*source, target.endpoint, *port));
+                }
+            }
+        }
+    }
+    heard
+}
+
 /// Whether a list allows: subject's groups, far end's groups and address.
 fn evaluate(tables: &Tables, domain: &Domain, set: u32, ends: (&Groups, &Groups, &Address), port: u16) -> bool {
     let is_in = |groups: &Groups, group: u16| groups[usize::from(group / 64)] >> (group % 64) & 1 == 1;
@@ -236,8 +264,16 @@ fn concerned(before: &Tables, after: &Tables) -> BTreeSet<u32> {
                 slots.extend([old, new].iter().flatten().map(|owner| slot::station(vni, owner.mac)));
             }
         }
-        let (old, new) = (before.segments.get(&vni), after.segments.get(&vni));
-        let routes = |tables: &Tables, s: Option<&Segment>| -> Vec<_> {
+        let segment = |tables: &Tables| {
+            let segment = tables.segments.get(&vni)?;
+            Some(Segment {
+                flood: 0,
+                flood_targets: 0,
+                ..*segment
+            })
+        };
+        let (old, new) = (segment(before), segment(after));
+        let routes = |tables: &Tables, s: Option<Segment>| -> Vec<_> {
             let routes = s.into_iter().flat_map(|s| tables.routes_of(s.router));
             routes
                 .map(|(key, route)| (key.data.address, key.length, route.kind, route.vni))
@@ -300,7 +336,8 @@ proptest! {
         for operation in &operations {
             machine.installed.note(operation);
             if !matches!(operation, Operation::Bump(_)) {
-                steps.push((operation, permitted(machine.installed.tables())));
+                let tables = machine.installed.tables();
+                steps.push((operation, permitted(tables), heard(tables)));
             }
             if let Operation::Put(Entry::Rule(key, value)) = operation {
                 prop_assert!(before.rules.get(key).is_none_or(|old| old == value) && !numbers_before.contains(&key.set));
@@ -308,9 +345,12 @@ proptest! {
         }
         let after = machine.installed.tables();
         let ends: BTreeSet<_> = permitted(&before).union(&permitted(after)).copied().collect();
-        for (operation, permitted) in steps {
+        let hearers: BTreeSet<_> = heard(&before).union(&heard(after)).copied().collect();
+        for (operation, permitted, heard) in steps {
             let more: Vec<_> = permitted.difference(&ends).collect();
             prop_assert!(more.is_empty(), "{operation:?} of {operations:?} permits {more:?}");
+            let more: Vec<_> = heard.difference(&hearers).collect();
+            prop_assert!(more.is_empty(), "{operation:?} of {operations:?} lets hear {more:?}");
         }
 
         let vnis = wanted.segments.keys().copied().collect();

@@ -141,6 +141,7 @@ fn full() -> Tables {
         rules: [(SET, RULE)].into(),
         routes: [(route_key(), route)].into(),
         hops: [(HOPS, hop)].into(),
+        floods: [].into(),
         peers: [(7, peer(2))].into(),
         vteps: [(VTEP, 7)].into(),
     }
@@ -249,6 +250,56 @@ fn a_policy_turns_between_two_sets() {
             Operation::Put(Entry::Rule(other, rule)),
             Operation::Put(Entry::Domain(1, domain)),
             Operation::Remove(Key::Rule(SET)),
+            Operation::Bump(slot::domain(1)),
+        ]
+    );
+}
+
+#[test]
+fn nobody_gets_group_frames_while_rules_and_targets_turn() {
+    let target = |groups| FloodTarget {
+        kind: datapath_common::FLOOD_PORT,
+        target: 3,
+        endpoint: 5,
+        zero: 0,
+        groups: [groups, 0, 0, 0],
+    };
+    let with = |set, groups| {
+        let mut tables = full();
+        let flooding = Segment {
+            flood: set,
+            flood_targets: 1,
+            ..segment(1)
+        };
+        tables.segments.insert(10, flooding);
+        tables.floods = [(MemberKey { set, index: 0 }, target(groups))].into();
+        tables
+    };
+    let (installed, wanted) = (with(50, 1), with(51, 2));
+    let member = |set| MemberKey { set, index: 0 };
+    let put_segment = |tables: &Tables| Operation::Put(Entry::Segment(10, tables.segments[&10]));
+    let put_targets = Operation::Put(Entry::Flood(member(51), target(2)));
+    let remove_targets = Operation::Remove(Key::Flood(member(50)));
+    assert_eq!(
+        diff(&installed, &wanted),
+        [put_targets, put_segment(&wanted), remove_targets],
+        "no decision is kept about group frames: nothing is bumped"
+    );
+
+    let mut turned = wanted;
+    let domain = Domain {
+        flags: 1,
+        ..turned.domains[&1]
+    };
+    turned.domains.insert(1, domain);
+    assert_eq!(
+        diff(&installed, &turned),
+        [
+            Operation::Put(Entry::Segment(10, segment(1))),
+            put_targets,
+            Operation::Put(Entry::Domain(1, domain)),
+            put_segment(&turned),
+            remove_targets,
             Operation::Bump(slot::domain(1)),
         ]
     );

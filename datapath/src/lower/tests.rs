@@ -259,6 +259,59 @@ const SEGMENT: map::Segment = map::Segment {
     flood_targets: 0,
 };
 
+/// The only segment, with a set of those who get its group frames.
+fn flooding(flood: u32, flood_targets: u32) -> map::Segment {
+    map::Segment {
+        flood,
+        flood_targets,
+        ..SEGMENT
+    }
+}
+
+fn to_port(ifindex: u32, groups: u64) -> map::FloodTarget {
+    map::FloodTarget {
+        kind: map::FLOOD_PORT,
+        target: ifindex,
+        endpoint: 12,
+        zero: 0,
+        groups: [groups, 0, 0, 0],
+    }
+}
+
+#[test]
+fn group_frames_go_to_ports_and_to_member_hosts_with_a_tunnel() {
+    let mut wanted = forwarding("red");
+    let first = on(&Tables::default(), &wanted);
+    let segment = wanted.networks.get_mut(&label("net")).expect("it is there");
+    segment.members = [there(), NodeId::of_key(&[99; 32])].into();
+    segment.flood = true;
+    let second = on(&first, &wanted);
+    let to_peer = map::FloodTarget {
+        kind: map::FLOOD_PEER,
+        target: 5,
+        endpoint: 0,
+        ..to_port(0, 0)
+    };
+    let installed = second.segments[&100];
+    assert_eq!(installed.flags, map::SEGMENT_FLOOD);
+    assert_ne!(installed.flood, first.segments[&100].flood, "a set is never changed");
+    assert_eq!(
+        (installed.flood_targets, second.targets_of(installed.flood)),
+        (2, vec![to_port(33, 0), to_peer])
+    );
+    assert_eq!(on(&second, &wanted), second, "one that is as it is wanted stays");
+
+    wanted.ports.clear();
+    wanted
+        .networks
+        .get_mut(&label("net"))
+        .expect("it is there")
+        .members
+        .clear();
+    let none = on(&second, &wanted);
+    assert_eq!((none.segments[&100].flood, &none.floods), (0, &[].into()));
+}
+
 #[test]
 fn a_domain_becomes_these_tables() {
     let port = map::Port {
@@ -289,7 +342,8 @@ fn a_domain_becomes_these_tables() {
             neighbour(100, "fe80::2", THERE_MAC, 0, 0),
         ]
         .into(),
-        segments: [(100, SEGMENT)].into(),
+        segments: [(100, flooding(71, 1))].into(),
+        floods: [(map::MemberKey { set: 71, index: 0 }, to_port(33, 0))].into(),
         domains: [(11, domain)].into(),
         peers: [(5, peer("192.0.2.2"))].into(),
         vteps: [(address(ip("192.0.2.2")), 5)].into(),
@@ -332,7 +386,11 @@ fn a_router_is_a_station_of_its_segments() {
         router_mac: ROUTER_MAC,
         ..SEGMENT
     };
+    let flood = tables.segments[&100].flood;
+    assert_eq!(tables.targets_of(flood), [to_port(33, 1 << 1)]);
     let near = map::Segment {
+        flood,
+        flood_targets: 1,
         gateway4: address(ip("10.0.0.254")),
         gateway6: address(ip("fd00::1")),
         ..segment
@@ -450,10 +508,7 @@ fn a_station_without_a_tunnel_is_nowhere() {
         &Tunnels::default(),
         &Tables::default(),
     );
-    assert_eq!(
-        tables.stations.keys().copied().collect::<Vec<_>>(),
-        [station_key(100, HERE_MAC)]
-    );
+    assert_eq!(tables.stations[&station_key(100, THERE_MAC)].peer, NOWHERE);
     assert!(tables.vteps.is_empty());
 }
 

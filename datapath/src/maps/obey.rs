@@ -96,6 +96,7 @@ impl Maps {
             Entry::Rule(..) => put!(self.rules, Entry::Rule(k, v) => k),
             Entry::Route(..) => put!(self.routes, Entry::Route(k, v) => trie_key(k)),
             Entry::Hop(..) => put!(self.hops, Entry::Hop(k, v) => k),
+            Entry::Flood(..) => put!(self.floods, Entry::Flood(k, v) => k),
             Entry::Peer(..) => put!(self.peers, Entry::Peer(k, v) => k),
         }
     }
@@ -119,6 +120,7 @@ impl Maps {
             Key::Domain(_) => remove!(self.domains, Key::Domain(k) => k),
             Key::Route(_) => remove!(self.routes, Key::Route(k) => trie_key(k)),
             Key::Hop(_) => remove!(self.hops, Key::Hop(k) => k),
+            Key::Flood(_) => remove!(self.floods, Key::Flood(k) => k),
             Key::Peer(_) => {
                 let numbers = keys(run, |key| {
                     if let Key::Peer(k) = key {
@@ -189,6 +191,7 @@ fn member(operation: &Operation) -> Option<Key> {
         Operation::Put(Entry::Rule(key, _)) => Some(Key::Rule(*key)),
         Operation::Put(Entry::Route(key, _)) => Some(Key::Route(*key)),
         Operation::Put(Entry::Hop(key, _)) => Some(Key::Hop(*key)),
+        Operation::Put(Entry::Flood(key, _)) => Some(Key::Flood(*key)),
         _ => None,
     }
 }

@@ -134,7 +134,7 @@ fn a_copy_goes_its_way_as_well() {
 
 #[test]
 fn what_user_space_has_delivered() {
-    let Some(mut bench) = bench(PUNT_TAKE) else { return };
+    let Some(bench) = bench(PUNT_TAKE) else { return };
     let answer = udp4_ports(&API, &WEB, (53, 40_000), b"the answer");
     let to_web = |frame: &[u8]| injected(header(WEB.endpoint, frame), frame);
     let to_vm = udp4_ports(&API, &VM, (53, 40_000), b"the answer");

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::routes;
+use super::{functions, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -15,6 +15,10 @@ use super::routes;
         routes::status,
         routes::peers,
         routes::drops,
+        routes::metrics,
+        functions::list,
+        functions::load,
+        functions::remove,
         routes::list_kinds,
         routes::list_all,
         routes::list_domains,

@@ -8,7 +8,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts
 use axum::http::{StatusCode, Uri, header, request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete as delete_of, get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use membership::id::Label;
@@ -23,7 +23,7 @@ use super::types::{
     Applied, Apply, Attach, Attached, DeleteQuery, Deleted, DescribeQuery, Detached, Drop, Manifest, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
-use super::{BODY_MAX, openapi};
+use super::{BODY_MAX, functions, openapi};
 
 /// Requests that are worked on at the same time.
 const CONCURRENT_MAX: usize = 64;
@@ -34,8 +34,8 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for one request.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-type Daemon = State<Arc<dyn Backend>>;
-type Answer<T> = Result<Json<T>, ApiError>;
+pub(super) type Daemon = State<Arc<dyn Backend>>;
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The whole API over a backend. Requests carry their [`Author`] as connection info.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
@@ -44,6 +44,9 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
         .route("/v1/drops", get(drops))
+        .route("/metrics", get(metrics))
+        .route("/v1/functions", get(functions::list).post(functions::load))
+        .route("/v1/functions/{domain}/{name}", delete_of(functions::remove))
         .route("/v1/kinds", get(list_kinds))
         .route("/v1/apply", post(apply))
         .route("/v1/objects/{kind}", get(list_all))
@@ -62,6 +65,9 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .layer(middleware::from_fn_with_state(places, limited))
         .with_state(backend)
 }
+
+/// Of `/metrics`.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 async fn limited(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let request = match tokio::time::timeout(BODY_TIME_MAX, whole(request)).await {
@@ -128,6 +134,14 @@ pub(super) async fn peers(State(daemon): Daemon) -> Answer<Vec<Peer>> {
 #[utoipa::path(get, path = "/v1/drops", responses((status = 200, body = [Drop])))]
 pub(super) async fn drops(State(daemon): Daemon) -> Answer<Vec<Drop>> {
     daemon.drops().await.map(Json)
+}
+
+/// Counters and measurements of this node for Prometheus, as OpenMetrics text.
+#[utoipa::path(get, path = "/metrics",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
+pub(super) async fn metrics(State(daemon): Daemon) -> Result<Response, ApiError> {
+    let text = daemon.metrics().await?;
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
 /// The kinds of object.
@@ -273,7 +287,7 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     Ok(found.0)
 }
 
-fn label(text: &str) -> Result<Label, ApiError> {
+pub(super) fn label(text: &str) -> Result<Label, ApiError> {
     text.parse()
         .map_err(|error: membership::id::IdError| ApiError::bad_request(error.to_string()))
 }
@@ -286,7 +300,7 @@ pub(super) struct Content {
 
 impl Content {
     /// The value; an empty body is `{}`.
-    fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let bytes: &[u8] = if self.bytes.is_empty() { b"{}" } else { &self.bytes };
         serde_json::from_slice(bytes)
             .map_err(|error| ApiError::bad_request(format!("the body is not as expected: {error}")))
@@ -321,7 +335,7 @@ impl<S: Send + Sync> FromRequest<S> for Content {
 }
 
 /// The variable parts of a path.
-pub(super) struct Parts<T>(T);
+pub(super) struct Parts<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Parts<T> {
     type Rejection = ApiError;

@@ -158,6 +158,33 @@ fn datapath() -> DatapathStatus {
             interface: text("eth0"),
             mtu: 1500,
         }],
+        devices: vec![Device {
+            name: text("fabvx0"),
+            encapsulation: text("vxlan"),
+            port: 4789,
+            problem: None,
+        }],
+        self_test: SelfTest {
+            done: true,
+            problems: vec![],
+        },
+        connections: Connections {
+            established: 7,
+            half_open: 2,
+            flows: 11,
+            full: 0,
+        },
+    }
+}
+
+fn audit(direction: Direction, packets: u64) -> Audit {
+    Audit {
+        domain: text("red"),
+        policy: text("web"),
+        direction,
+        rule: 1,
+        packets,
+        bytes: packets * 60,
     }
 }
 
@@ -187,6 +214,7 @@ impl Backend for Fleet {
             }],
             domains: vec![domain()],
             datapath: datapath(),
+            audits: vec![audit(Direction::Ingress, 5), audit(Direction::Egress, 0)],
             alarms: vec![Alarm {
                 name: text("peer-refused"),
                 message: text("192.0.2.9 has no certificate"),
@@ -222,6 +250,41 @@ impl Backend for Fleet {
             bytes: packets * 60,
         };
         Ok(vec![drop("source_mac", Some("red"), 3), drop("unknown_vtep", None, 1)])
+    }
+
+    async fn metrics(&self) -> Result<String, ApiError> {
+        Ok(text("# EOF\n"))
+    }
+
+    async fn functions(&self) -> Result<Vec<Function>, ApiError> {
+        Ok(vec![
+            function("gate", FunctionHook::Flow, 0),
+            function("watch", FunctionHook::Packet, 3),
+        ])
+    }
+
+    async fn load_function(&self, author: &Author, load: FunctionLoad) -> Result<Function, ApiError> {
+        self.note(format!("load by {author} {load:?}"));
+        match load.name.as_str() {
+            "spoof" => Err(ApiError::new(
+                Code::Refused,
+                "spoof.o is refused: it calls the kernel's helper 9",
+            )),
+            name => Ok(function(name, load.hook, 0)),
+        }
+    }
+
+    async fn remove_function(
+        &self,
+        author: &Author,
+        domain: &Label,
+        name: &Label,
+    ) -> Result<FunctionRemoved, ApiError> {
+        self.note(format!("remove by {author} {domain}/{name}"));
+        Ok(FunctionRemoved {
+            domain: domain.to_string(),
+            name: name.to_string(),
+        })
     }
 
     async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError> {
@@ -376,4 +439,16 @@ impl Backend for Fleet {
 pub(crate) fn now() -> std::time::Duration {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.expect("a clock after 1970")
+}
+
+fn function(name: &str, hook: FunctionHook, failures: u64) -> Function {
+    Function {
+        domain: text("red"),
+        name: text(name),
+        hook,
+        position: 0,
+        fail: FailMode::Closed,
+        failures,
+        digest: "0123456789abcdef".repeat(2),
+    }
 }
