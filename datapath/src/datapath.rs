@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datapath_common::punt::PUNT_INTERFACE;
 use membership::id::NodeId;
 use overlay::fact::Binding;
 use overlay::forwarding::Forwarding;
@@ -34,6 +35,7 @@ use crate::maps::{Maps, compatible};
 use crate::netlink::{Link, Netlink};
 use crate::numbers::{Name, Numbers};
 use crate::port::KeptPorts;
+use crate::punt::Punts;
 use crate::selftest::Tests;
 use crate::status::{self, Counted, Status};
 use crate::sweep::Sweep;
@@ -207,6 +209,11 @@ impl Datapath {
             .filter_map(|number| self.numbers.name(*number))
             .map(|name| name.domain.clone())
             .collect()
+    }
+
+    /// The way of packets to user space and back, until it is dropped.
+    pub fn punts(&mut self) -> Result<Punts, Error> {
+        Punts::open(&mut self.stubs.ebpf, PUNT_INTERFACE)
     }
 
     /// The drop counters, summed over CPUs; and what the kernel dropped on our interfaces, about a second old.

@@ -422,9 +422,6 @@ pub const SEGMENT_GENEVE: u32 = 1;
 /// Frames for a MAC address that nobody has, and questions for such an address, go to all of the segment.
 pub const SEGMENT_FLOOD: u32 = 2;
 
-/// `PUNT_RULES` says which of its packets user space gets.
-pub const SEGMENT_PUNT: u32 = 4;
-
 /// `FloodTarget::kind`: an interface of this host.
 pub const FLOOD_PORT: u32 = 1;
 /// `FloodTarget::kind`: another host.
