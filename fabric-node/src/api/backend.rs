@@ -40,6 +40,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn peers(&self) -> Result<Vec<Peer>, ApiError>;
     /// The drop counters that are not zero.
     async fn drops(&self) -> Result<Vec<Drop>, ApiError>;
+    /// All that can be counted or measured, as OpenMetrics text.
+    async fn metrics(&self) -> Result<String, ApiError>;
     /// The functions on this host, in the order in which they are asked.
     async fn functions(&self) -> Result<Vec<Function>, ApiError>;
     /// Loads a function on this host.

@@ -15,6 +15,7 @@ use super::{functions, routes};
         routes::status,
         routes::peers,
         routes::drops,
+        routes::metrics,
         functions::list,
         functions::load,
         functions::remove,
