@@ -99,7 +99,8 @@ initramfs() {
     done
     cat >"$tree/init" <<INIT
 #!/bin/busybox sh
-export PATH=/sbin:/bin FABRIC_REQUIRE_PRIVILEGED=1
+# Emulated, a packet takes as long as twenty.
+export PATH=/sbin:/bin FABRIC_REQUIRE_PRIVILEGED=1 FABRIC_DIFFERENTIAL_PACKETS=5000
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs dev /dev
