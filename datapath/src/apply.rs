@@ -92,7 +92,8 @@ impl Datapath {
 
     /// Numbers for all names of a domain; written before anything uses them.
     fn assign(&mut self, wanted: &Forwarding) -> Result<DomainNumbers, Error> {
-        if self.numbers.len() + wanted.ports.len() >= NUMBERS_MAX as usize {
+        // While another build's tables are in force, it is not known which numbers they use.
+        if self.numbers.len() + wanted.ports.len() >= NUMBERS_MAX as usize && !self.succession.is_pending() {
             self.release_numbers()?;
         }
         let (numbers, fresh) = self.numbers.assign(wanted);

@@ -13,6 +13,7 @@
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
 //! | `part`, `covering`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
 //! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
+//! | `succession` | from the tables and connections of another build to this one's, under traffic |
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
 //! | `sweep` | connections that are over go |
@@ -59,6 +60,7 @@ mod probe;
 mod purge;
 mod readiness;
 mod status;
+mod succession;
 mod sweep;
 mod tables;
 mod tcx;

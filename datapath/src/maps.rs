@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use aya::maps::lpm_trie::Key as TrieKey;
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
@@ -10,11 +11,11 @@ use datapath_common::probe::Probed;
 use datapath_common::{
     ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, FloodTarget, Flow, FlowKey,
     FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
-    RouteKey, Rule, Segment, Settings, Station, StationKey,
+    RouteKey, Rule, SLOTS, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
-use crate::bpffs::Pins;
+use crate::bpffs::{Pins, outlives};
 use crate::error::Error;
 use crate::numbers::{Encoded, Name, Numbers};
 use crate::tables::{Prefix, Tables};
@@ -26,13 +27,18 @@ mod traffic;
 pub(crate) const PROBES: &str = "PROBES";
 /// The map of names; only user space knows it.
 const NUMBERS: &str = "NUMBERS";
+/// The map of what one load leaves to the next; only user space knows it.
+const LOADS: &str = "LOADS";
+/// Keys of `LOADS`: the mark of packets that we redirect, and the first slot of the bank of programs in force.
+const MARK: u32 = 0;
+const BANK: u32 = 1;
 /// How many names it holds.
 pub(crate) const NUMBERS_MAX: u32 = 65_536;
 /// `BPF_F_NO_PREALLOC`.
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 26] = [
+const LAYOUTS: [(&str, usize, usize); 27] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -59,23 +65,28 @@ const LAYOUTS: [(&str, usize, usize); 26] = [
     ("PROGRAMS", 4, 4),
     (PROBES, size_of::<Address>(), size_of::<Probed>()),
     (NUMBERS, 4, size_of::<Encoded>()),
+    (LOADS, 4, 4),
 ];
 
-/// Names of the maps that the object defines and that are pinned.
-pub(crate) fn of_object() -> impl Iterator<Item = &'static str> {
-    LAYOUTS
-        .into_iter()
-        .map(|(name, ..)| name)
-        .filter(|name| *name != NUMBERS)
+/// Names of the maps that the object defines and that are pinned, each with its pin.
+pub(crate) fn of_object(pins: &Pins) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let names = LAYOUTS.into_iter().map(|(name, ..)| name);
+    names
+        .filter(|name| ![NUMBERS, LOADS].contains(name))
+        .map(|name| (name, pins.map(name)))
 }
 
-/// Whether the maps that are pinned have the layout that this build knows.
-pub(crate) fn compatible(pins: &Pins) -> bool {
-    LAYOUTS.into_iter().all(|(name, key, value)| {
-        MapInfo::from_pin(pins.map(name)).map_or(true, |info| {
-            info.key_size() as usize == key && info.value_size() as usize == value
-        })
-    })
+/// Sets aside what is pinned and has not the sizes that this build knows.
+pub(crate) fn set_others_aside(pins: &Pins) -> Result<(), Error> {
+    let other = LAYOUTS.into_iter().filter(|(name, key, value)| {
+        MapInfo::from_pin(pins.map(name))
+            .is_ok_and(|info| info.key_size() as usize != *key || info.value_size() as usize != *value)
+    });
+    let (state, tables): (Vec<_>, Vec<_>) = other.map(|(name, ..)| name).partition(|name| outlives(name));
+    if !tables.is_empty() {
+        pins.set_tables_aside()?;
+    }
+    state.into_iter().try_for_each(|name| pins.set_state_aside(name))
 }
 
 /// The maps.
@@ -104,6 +115,7 @@ pub(crate) struct Maps {
     drops: PerCpuHashMap<MapData, DropKey, Count>,
     settings: Elements<u32, Settings>,
     numbers: Elements<u32, Encoded>,
+    loads: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
     /// Id of `PROGRAMS`.
     pub(crate) programs_id: u32,
@@ -145,6 +157,7 @@ impl Maps {
             programs_id: id(ebpf, "PROGRAMS")?,
             programs: take(ebpf, "PROGRAMS")?,
             numbers: open_numbers(pins)?,
+            loads: open_loads(pins)?,
         })
     }
 
@@ -175,9 +188,21 @@ impl Maps {
         self.generations.put(&all).map_err(|stopped| stopped.error)
     }
 
-    /// The settings; all zero before the first run.
-    pub(crate) fn settings(&self) -> Result<Option<Settings>, Error> {
-        self.settings.get(&0)
+    /// The mark of packets that we redirect, from the first load on.
+    pub(crate) fn mark(&self, first: impl FnOnce() -> Result<u32, Error>) -> Result<u32, Error> {
+        match self.loads.get(&MARK)? {
+            Some(mark) => Ok(mark),
+            None => {
+                let mark = first()?;
+                self.loads.put(&[(MARK, mark)]).map_err(|stopped| stopped.error)?;
+                Ok(mark)
+            }
+        }
+    }
+
+    /// Says which bank of programs is in force.
+    pub(crate) fn set_bank(&self, bank: u32) -> Result<(), Error> {
+        self.loads.put(&[(BANK, bank)]).map_err(|stopped| stopped.error)
     }
 
     pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), Error> {
@@ -263,16 +288,33 @@ fn id(ebpf: &Ebpf, name: &'static str) -> Result<u32, Error> {
     }
 }
 
+/// The bank of programs that is not in force.
+pub(crate) fn spare_bank(pins: &Pins) -> Result<u32, Error> {
+    match open_loads(pins)?.get(&BANK)? {
+        Some(0) => Ok(SLOTS),
+        Some(_) | None => Ok(0),
+    }
+}
+
 fn open_numbers(pins: &Pins) -> Result<Elements<u32, Encoded>, Error> {
-    let path = pins.map(NUMBERS);
+    open_hash(NUMBERS, NUMBERS_MAX, pins)
+}
+
+fn open_loads(pins: &Pins) -> Result<Elements<u32, u32>, Error> {
+    open_hash(LOADS, 2, pins)
+}
+
+/// Opens or makes a map that no program knows.
+fn open_hash<V: Pod>(name: &'static str, most: u32, pins: &Pins) -> Result<Elements<u32, V>, Error> {
+    let path = pins.map(name);
     if !path.exists() {
-        HashMap::<MapData, u32, Encoded>::create(NUMBERS_MAX, NO_PREALLOC)
-            .map_err(Error::map("make", NUMBERS))?
+        HashMap::<MapData, u32, V>::create(most, NO_PREALLOC)
+            .map_err(Error::map("make", name))?
             .pin(&path)
             .map_err(Error::pin(&path))?;
     }
     let map = MapData::from_pin(&path).and_then(Map::from_map_data);
-    Elements::of(NUMBERS, &map.map_err(Error::map("open", NUMBERS))?)
+    Elements::of(name, &map.map_err(Error::map("open", name))?)
 }
 
 fn read_trie<K: Pod + Ord, V: Pod>(trie: &Elements<TrieKey<K>, V>) -> Result<BTreeMap<Prefix<K>, V>, Error> {

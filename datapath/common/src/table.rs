@@ -527,7 +527,8 @@ pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 pub const SLOT_ROUTER: u32 = 5;
 /// Copies of group frames.
 pub const SLOT_FLOOD: u32 = 6;
-/// How many slots there are.
+/// How many slots a bank has. The first bank's are those that the stubs call; all other programs of a load stand in the
+/// bank that the load before did not use, so that no program ever calls one of another load.
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.

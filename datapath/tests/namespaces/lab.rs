@@ -196,6 +196,7 @@ enum Order {
     Remove(DomainName, mpsc::Sender<Result<(), Error>>),
     Drops(mpsc::Sender<Vec<DropCount>>),
     Status(mpsc::Sender<Status>),
+    TakeOver(mpsc::Sender<Result<(), Error>>),
     Audits(mpsc::Sender<Vec<AuditCount>>),
     Check(DomainName, EndpointName, Binding, mpsc::Sender<Option<String>>),
     Domains(mpsc::Sender<Vec<DomainName>>),
@@ -285,6 +286,7 @@ impl Host {
                     Some(Order::Remove(domain, reply)) => drop(reply.send(datapath.remove(&domain).await)),
                     Some(Order::Drops(reply)) => drop(reply.send(datapath.drops().expect("the counters"))),
                     Some(Order::Status(reply)) => drop(reply.send(datapath.status())),
+                    Some(Order::TakeOver(reply)) => drop(reply.send(datapath.take_over())),
                     Some(Order::Audits(reply)) => drop(reply.send(datapath.audits().expect("the counters"))),
                     Some(Order::Check(domain, endpoint, binding, reply)) => {
                         let told = datapath.check(&domain, &endpoint, &binding).await;
@@ -336,6 +338,11 @@ impl Host {
 
     pub(crate) fn status(&self) -> Status {
         self.ask(Order::Status)
+    }
+
+    /// Every domain was applied.
+    pub(crate) fn take_over(&self) {
+        self.ask(Order::TakeOver).unwrap_or_else(|e| panic!("take over: {e}"));
     }
 
     pub(crate) fn audits(&self) -> Vec<AuditCount> {
@@ -399,7 +406,17 @@ impl Host {
     /// Takes our stubs off an interface behind the daemon's back.
     pub(crate) fn strip(&self, interface: &str) {
         self.namespace.run(&format!("tc qdisc del dev {interface} clsact"));
-        std::fs::remove_dir_all(self.pins().join("v2/hooks")).expect("pins can be removed");
+        std::fs::remove_dir_all(self.pins().join("hooks")).expect("pins can be removed");
+    }
+
+    /// Names of the folders of its pins.
+    pub(crate) fn folders(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.pins()).expect("pins");
+        let mut names: Vec<_> = folders
+            .map(|folder| folder.expect("a folder").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
     }
 
     pub(crate) fn pins(&self) -> PathBuf {
