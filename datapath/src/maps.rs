@@ -55,7 +55,7 @@ const LAYOUTS: [(&str, usize, usize); 27] = [
     ("CONNECTIONS", size_of::<ConnectionKey>(), size_of::<Connection>()),
     ("HALF_OPEN", size_of::<ConnectionKey>(), size_of::<Connection>()),
     ("CROWDED", size_of::<ConnectionKey>(), size_of::<Connection>()),
-    ("ESTABLISHED", 4, 4),
+    ("ESTABLISHED", 4, 8),
     ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>()),
     ("FRAGMENTS", size_of::<FragmentKey>(), size_of::<FragmentState>()),
     ("LIMITS", size_of::<LimitKey>(), size_of::<Bucket>()),

@@ -243,7 +243,8 @@ layouts! {
         seen: u32,
         /// `crate::connection::State`.
         state: u32,
-        /// In `CONNECTIONS`: the endpoint of this host that it counts for in `ESTABLISHED`, 0 if none; else 0.
+        /// In `CONNECTIONS`: the endpoint of this host that it counts for in `ESTABLISHED`, 0 if none; in `CROWDED`:
+        /// `CROWD`; else 0.
         endpoint: u32,
     }
 
@@ -490,22 +491,6 @@ pub const KERNEL_DECAP_L3: u32 = 1;
 /// Programs write `TRACE`.
 pub const KERNEL_TRACE: u32 = 2;
 
-/// `LimitKey::kind`: ICMP errors sent to an endpoint.
-pub const LIMIT_ICMP: u32 = 1;
-/// `LimitKey::kind`: group frames and others that go to all of a segment.
-pub const LIMIT_BROADCAST: u32 = 2;
-/// `LimitKey::kind`: packets that the slow path decides.
-pub const LIMIT_SLOW: u32 = 3;
-/// `LimitKey::kind`: packets given to user space.
-pub const LIMIT_PUNT: u32 = 4;
-/// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`.
-pub const LIMIT_CONNECTIONS: u32 = 5;
-/// Connections that an endpoint opened and that stand in `CONNECTIONS`, at most.
-pub const ESTABLISHED_MAX: u32 = 65_536;
-
-/// Of `LimitKey::endpoint`: not an endpoint's number, but the slot of `GENERATIONS` of a station of another host.
-pub const LIMIT_REMOTE: u32 = 1 << 31;
-
 /// Key of `AUDITS` that counts connections that found `CONNECTIONS` full, or too many of their endpoint's in it, and stay
 /// where they were.
 pub const AUDIT_CONNECTIONS_FULL: MemberKey = MemberKey {
@@ -532,10 +517,11 @@ pub const SLOT_FLOOD: u32 = 6;
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
-pub const SLOT_PROGRAMS: [(u32, &str); 6] = [
+pub const SLOT_PROGRAMS: [(u32, &str); 7] = [
     (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
     (SLOT_SLOW_UNDERLAY, "slow_underlay"),
     (SLOT_ROUTER, "router"),
+    (SLOT_FLOOD, "flood"),
     (SLOT_FROM_ENDPOINT, "from_endpoint"),
     (SLOT_TO_ENDPOINT, "to_endpoint"),
     (SLOT_FROM_UNDERLAY, "from_underlay"),

@@ -1,7 +1,7 @@
-//! ARP of workloads (RFC 826, RFC 5227): answered here from replicated state, never forwarded. The order of checks is
-//! table A of the reference model (`overlay::model`).
+//! ARP of workloads (RFC 826, RFC 5227): answered here from replicated state. What that does not know goes to others only
+//! where the segment floods. The order of checks is tables A and TA of the reference model (`overlay::model`).
 
-use datapath_common::{Port, Reason, Settings};
+use datapath_common::{Port, Reason, SEGMENT_FLOOD, Segment, Settings};
 
 use crate::drop::Owner;
 use crate::headers::{Arp, ETHERNET, Ethernet, ether};
@@ -14,13 +14,20 @@ const LENGTHS: u16 = 0x0604_u16.to_be();
 const REQUEST: u16 = 1_u16.to_be();
 const REPLY: u16 = 2_u16.to_be();
 
-/// Turns a request into its reply, in place, and sends it back.
+/// Turns a request into its reply, in place, and sends it back; none if others have to see it.
 #[inline(always)]
-pub fn answer(packet: &mut Packet, port: &Port, settings: &Settings) -> Result<Verdict, Reason> {
+pub fn answer(
+    packet: &mut Packet,
+    port: &Port,
+    segment: &Segment,
+    settings: &Settings,
+) -> Result<Option<Verdict>, Reason> {
     packet.linear(ETHERNET + size_of::<Arp>())?;
     let arp = *packet.at::<Arp>(ETHERNET)?;
     let asker = mac_words(&port.mac);
-    let owner = asked(&arp, port)?;
+    let Some(owner) = asked(&arp, port, segment.flags & SEGMENT_FLOOD != 0)? else {
+        return Ok(None);
+    };
 
     let frame = packet.at_mut::<Ethernet>(0)?;
     frame.destination = asker;
@@ -34,13 +41,29 @@ pub fn answer(packet: &mut Packet, port: &Port, settings: &Settings) -> Result<V
         ..arp
     };
     trace::end(Owner::of(port), TC_ACT_REDIRECT, 0);
-    deliver::back(packet, settings)
+    deliver::back(packet, settings).map(Some)
 }
 
-/// The MAC address that a request asks for.
+/// Checks what another host passed on: ARP of the station with this MAC address, at `start`.
 #[inline(always)]
-fn asked(arp: &Arp, port: &Port) -> Result<[u16; 3], Reason> {
-    let asker = mac_words(&port.mac);
+pub fn check(packet: &mut Packet, start: usize, vni: u32, frame: &Ethernet) -> Result<(), Reason> {
+    packet.linear(start + size_of::<Arp>())?;
+    let arp = *packet.at::<Arp>(start)?;
+    form(&arp)?;
+    let (sender, target) = (word(arp.sender_address), word(arp.target_address));
+    let probe = sender == 0 && arp.operation == REQUEST;
+    let his = probe || owner::has(vni, &ip::mapped(sender), true, frame.source);
+    if !same(arp.sender_mac, frame.source) || !his {
+        return Err(Reason::WrongVtep);
+    }
+    let told = arp.operation == REPLY || sender == target;
+    let exact = neighbour(vni, &ip::mapped(sender)).is_some();
+    if told && exact { Err(Reason::Gratuitous) } else { Ok(()) }
+}
+
+/// Refuses what is not ARP for Ethernet and IPv4.
+#[inline(always)]
+fn form(arp: &Arp) -> Result<(), Reason> {
     if arp.hardware != HARDWARE_ETHERNET
         || arp.protocol != ether::IPV4
         || arp.lengths != LENGTHS
@@ -48,34 +71,41 @@ fn asked(arp: &Arp, port: &Port) -> Result<[u16; 3], Reason> {
     {
         return Err(Reason::Malformed);
     }
+    Ok(())
+}
+
+/// The MAC address that a request asks for; none if others have to see it, which only happens where the segment `floods`.
+#[inline(always)]
+fn asked(arp: &Arp, port: &Port, floods: bool) -> Result<Option<[u16; 3]>, Reason> {
+    let asker = mac_words(&port.mac);
+    form(arp)?;
     if !same(arp.sender_mac, asker) {
         return Err(Reason::NeighbourSpoof);
     }
     let (sender, target) = (word(arp.sender_address), word(arp.target_address));
     let probe = sender == 0 && arp.operation == REQUEST;
-    if !probe && !is_of(port, sender) {
+    if !probe && !owner::has(port.vni, &ip::mapped(sender), true, asker) {
         return Err(Reason::NeighbourSpoof);
     }
     if arp.operation == REPLY || sender == target {
-        return Err(Reason::Gratuitous);
+        // Of an address that all hosts know, nobody has to be told.
+        return if floods && owner_of(port, sender).is_none() {
+            Ok(None)
+        } else {
+            Err(Reason::Gratuitous)
+        };
     }
     match owner_of(port, target) {
+        None if floods => Ok(None),
         None => Err(Reason::UnknownNeighbour),
         Some(owner) if same(owner, asker) => Err(Reason::DadProbe),
-        Some(owner) => Ok(owner),
+        owner => Ok(owner),
     }
 }
 
 #[inline(always)]
 fn owner_of(port: &Port, address: u32) -> Option<[u16; 3]> {
     neighbour(port.vni, &ip::mapped(address)).map(|neighbour| mac_words(&neighbour.mac))
-}
-
-/// Whether the endpoint may use the address, a prefix of its own included.
-#[inline(always)]
-fn is_of(port: &Port, address: u32) -> bool {
-    let owner = owner::of(port.vni, &ip::mapped(address), true);
-    owner.is_some_and(|owner| same(mac_words(&owner.mac), mac_words(&port.mac)))
 }
 
 /// An address as one word in memory order.

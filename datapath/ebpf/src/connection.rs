@@ -1,12 +1,13 @@
 //! Connections: which one a packet belongs to, whether the rules allow it, and what it does to its state.
 
 use datapath_common::connection::{ACK, State};
-use datapath_common::{Connection, ConnectionKey, FLOW_REPLY, Flow, FlowKey, Reason};
+use datapath_common::{CROWD, Connection, ConnectionKey, FLOW_REPLY, Flow, FlowKey, Reason};
 
 use crate::headers::protocol;
 use crate::icmp::{self, Kind};
-use crate::maps::{CONNECTIONS, HALF_OPEN};
+use crate::maps::{CONNECTIONS, CROWDED, HALF_OPEN};
 use crate::policy::{self, Ends, Opinion};
+use crate::quota;
 use crate::transport::is_icmp;
 use crate::walk::{IP_LATER, Walk};
 
@@ -42,9 +43,9 @@ fn message(walk: &mut Walk, tunnel: bool, here: bool) -> Result<(), Reason> {
 fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<(), Reason> {
     name(walk);
     let (open, reply) = find_either(walk, kind);
-    let state = match open {
-        Some(connection) => State::from_number(connection.state),
-        None => None,
+    let (state, endpoint) = match open {
+        Some(connection) => (State::from_number(connection.state), connection.endpoint),
+        None => (None, 0),
     };
     if state.is_none() && (kind == Kind::EchoReply || walk.ip.tcp & RST != 0) {
         return Err(Reason::Unrelated);
@@ -67,7 +68,13 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         Some(state) => state.step(if walk.ip.is(IP_LATER) { 0 } else { walk.ip.tcp }, reply),
         None => State::first(walk.tuple.protocol),
     };
-    keep(walk, state, next);
+    let share = Share {
+        crowded: endpoint == CROWD,
+        counts_for: endpoint,
+        opener: quota::opener(walk, tunnel, reply),
+        tunnel,
+    };
+    keep(walk, state, next, &share);
     Ok(())
 }
 
@@ -101,7 +108,7 @@ fn rule_port(walk: &Walk, open: bool) -> u32 {
 
 /// The packet's own tuple.
 #[inline(always)]
-fn name(walk: &mut Walk) {
+pub fn name(walk: &mut Walk) {
     let key = &walk.key;
     let ports = if is_icmp(key.protocol, walk.ip.v4()) {
         echo(key.ports)
@@ -175,10 +182,12 @@ fn find(tuple: &ConnectionKey, now: u32) -> Option<&'static mut Connection> {
         if live(connection, now) {
             return Some(connection);
         }
-        // Fails where another CPU was faster.
-        let _ = CONNECTIONS.remove(tuple);
+        release(tuple, connection.endpoint);
     }
-    let connection = HALF_OPEN.get_ptr_mut(tuple)?;
+    let connection = match HALF_OPEN.get_ptr_mut(tuple) {
+        None => CROWDED.get_ptr_mut(tuple)?,
+        Some(connection) => connection,
+    };
     // SAFETY: as above.
     let connection = unsafe { &mut *connection };
     if live(connection, now) { Some(connection) } else { None }
@@ -195,33 +204,75 @@ fn live(connection: &Connection, now: u32) -> bool {
 /// Removes a connection, wherever it is.
 #[inline(never)]
 fn forget(tuple: &ConnectionKey) {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(tuple) {
+        // SAFETY: a value may change while it is read; each field is valid by itself.
+        release(tuple, unsafe { (*connection).endpoint });
+    }
     // Each fails where there is nothing.
-    let _ = CONNECTIONS.remove(tuple);
     let _ = HALF_OPEN.remove(tuple);
+    let _ = CROWDED.remove(tuple);
+}
+
+/// Removes a connection from those that stay.
+#[inline(always)]
+fn release(tuple: &ConnectionKey, endpoint: u32) {
+    // Fails where another CPU was faster.
+    if CONNECTIONS.remove(tuple).is_ok() {
+        quota::leave(endpoint);
+    }
+}
+
+/// Whose share of the connections one is.
+struct Share {
+    /// It stands in `CROWDED`.
+    crowded: bool,
+    /// Whom it counts for, if it is one of those that stay.
+    counts_for: u32,
+    /// Whom it will count for.
+    opener: u32,
+    /// The packet came through a tunnel.
+    tunnel: bool,
 }
 
 /// Writes the connection with its next state where it belongs.
 #[inline(always)]
-fn keep(walk: &Walk, state: Option<State>, next: State) {
-    let connection = Connection {
+fn keep(walk: &mut Walk, state: Option<State>, next: State, share: &Share) {
+    let mut connection = Connection {
         seen: walk.now,
         state: next as u32,
         endpoint: 0,
     };
-    let was_permanent = state.is_some_and(State::permanent);
+    let stays = state.is_some_and(State::permanent);
     if next.permanent() {
-        if CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
-            if !was_permanent {
+        connection.endpoint = if stays { share.counts_for } else { share.opener };
+        let has_room = stays || quota::has_room(share.opener);
+        if has_room && CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
+            if !stays {
+                quota::enter(share.opener);
                 let _ = HALF_OPEN.remove(&walk.tuple);
+                let _ = CROWDED.remove(&walk.tuple);
             }
             return;
         }
         policy::count_full(walk.ip.end.saturating_sub(walk.ip.start));
-    } else if was_permanent {
-        let _ = CONNECTIONS.remove(&walk.tuple);
+    } else if stays {
+        release(&walk.tuple, share.counts_for);
     }
+    let begins = state.is_none() || stays;
+    let crowded = if begins {
+        !quota::fair(walk, share.tunnel)
+    } else {
+        share.crowded
+    };
     // Where it fails, the packets to come are new ones.
-    let _ = HALF_OPEN.insert(&walk.tuple, connection, 0);
+    if crowded {
+        walk.cache &= next.permanent();
+        connection.endpoint = CROWD;
+        let _ = CROWDED.insert(&walk.tuple, connection, 0);
+    } else {
+        connection.endpoint = 0;
+        let _ = HALF_OPEN.insert(&walk.tuple, connection, 0);
+    }
 }
 
 /// Tells a flow's connection that it lives; false if it does not, or if that changes its state: the slow path decides.

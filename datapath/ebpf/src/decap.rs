@@ -41,7 +41,7 @@ pub fn follow(packet: &mut Packet, flow: &Flow, inner: &Inner, settings: &Settin
 
 /// Closes the room of the tunnel's headers; whether the kernel's idea of the ethertype is the inner one.
 #[inline(always)]
-fn shrink(packet: &mut Packet, inner: &Inner, kernel: u32) -> Result<bool, Reason> {
+pub fn shrink(packet: &mut Packet, inner: &Inner, kernel: u32) -> Result<bool, Reason> {
     let agrees = inner.outer_v4 == inner.v4;
     let knows = kernel & KERNEL_DECAP_L3 != 0;
     let flags = match (agrees, knows, inner.v4) {
@@ -62,7 +62,7 @@ fn shrink(packet: &mut Packet, inner: &Inner, kernel: u32) -> Result<bool, Reaso
 
 /// Writes the ECN bits of the IP header at `offset`.
 #[inline(always)]
-fn mark(packet: &mut Packet, offset: usize, v4: bool, congestion: u8) -> Result<(), Reason> {
+pub fn mark(packet: &mut Packet, offset: usize, v4: bool, congestion: u8) -> Result<(), Reason> {
     if v4 {
         let header = packet.at_mut::<Ipv4>(offset)?;
         let class = header.traffic_class & !0b11 | congestion;

@@ -36,9 +36,9 @@ const ENCAP_L2: u64 = (ETHERNET as u64) << 56;
 
 /// A way through the underlay that a packet fits.
 pub struct Tunnel {
-    peer: &'static Peer,
+    pub peer: &'static Peer,
     /// Bytes of the outer IP header.
-    outer: usize,
+    pub outer: usize,
     /// First word behind the UDP header, in network order.
     start: u32,
     vni: u32,
@@ -48,17 +48,17 @@ impl Tunnel {
     /// The flow's tunnel.
     #[inline(always)]
     pub fn of(flow: &Flow, packet: &Packet, load: &Load) -> Result<Self, Reason> {
-        let peer = PEERS.get(flow.target).ok_or(Reason::NoRoute)?;
+        Self::to(flow.target, flow, longest(packet, load.longest))
+    }
+
+    /// The tunnel to a host, for frames that are without their Ethernet headers no longer than this.
+    #[inline(always)]
+    pub fn to(host: u32, flow: &Flow, longest: usize) -> Result<Self, Reason> {
+        let peer = PEERS.get(host).ok_or(Reason::NoRoute)?;
         if peer.ifindex == 0 {
             return Err(Reason::NoRoute);
         }
         let outer = outer(peer);
-        // Padding behind the IP packet travels, too.
-        let longest = if packet.segment() == 0 {
-            packet.len() as usize - ETHERNET
-        } else {
-            load.longest
-        };
         if longest + TUNNEL + outer > peer.mtu as usize {
             return Err(Reason::Mtu);
         }
@@ -69,6 +69,17 @@ impl Tunnel {
             start: if geneve { GENEVE_ETHERNET } else { VNI_VALID },
             vni: flow.vni,
         })
+    }
+}
+
+/// The longest payload of an Ethernet header in a packet whose longest IP packet is known.
+#[inline(always)]
+pub fn longest(packet: &Packet, longest: usize) -> usize {
+    if packet.segment() == 0 {
+        // Padding behind the IP packet travels, too.
+        packet.len() as usize - ETHERNET
+    } else {
+        longest
     }
 }
 
@@ -95,7 +106,6 @@ pub fn room(flow: &Flow) -> u32 {
 #[inline(always)]
 pub fn send(packet: &mut Packet, frame: &Ethernet, load: &Load, tunnel: &Tunnel, port: u16) -> Result<Verdict, Reason> {
     let (peer, outer) = (tunnel.peer, tunnel.outer);
-    let remote = ip::words(&peer.remote);
     let v4 = outer == size_of::<Ipv4>();
     if load.v4 && !v4 && (packet.len() as usize) < SHORTEST {
         // As on a wire: a receiver before Linux 6.3 cannot take a shorter frame out of IPv6 (`decap::shrink`). Where the
@@ -104,7 +114,23 @@ pub fn send(packet: &mut Packet, frame: &Ethernet, load: &Load, tunnel: &Tunnel,
     }
     let inner = packet.len() as usize;
     let agrees = grow(packet, TUNNEL + outer, v4, load.v4)?;
+    write(packet, frame, load, tunnel, port, inner)?;
+    leave(peer, agrees)
+}
 
+/// Writes the headers of a tunnel into the room before a frame of `inner` bytes.
+#[inline(always)]
+pub fn write(
+    packet: &mut Packet,
+    frame: &Ethernet,
+    load: &Load,
+    tunnel: &Tunnel,
+    port: u16,
+    inner: usize,
+) -> Result<(), Reason> {
+    let (peer, outer) = (tunnel.peer, tunnel.outer);
+    let remote = ip::words(&peer.remote);
+    let v4 = outer == size_of::<Ipv4>();
     // A length that does not fit is a super-packet's, which is written anew for each segment.
     let udp_length = (inner + size_of::<Udp>() + size_of::<Vxlan>()).min(0xffff) as u16;
     let resolved = peer.flags & PEER_RESOLVED != 0;
@@ -136,8 +162,13 @@ pub fn send(packet: &mut Packet, frame: &Ethernet, load: &Load, tunnel: &Tunnel,
         vni: (tunnel.vni << 8).to_be(),
     };
     *packet.at_mut::<Ethernet>(offset + size_of::<Udp>() + size_of::<Vxlan>())? = *frame;
+    Ok(())
+}
 
-    if resolved {
+/// Sends what is written on to a host's next hop. `agrees`: the kernel takes the packet for what its outer header says.
+#[inline(always)]
+pub fn leave(peer: &Peer, agrees: bool) -> Result<Verdict, Reason> {
+    if peer.flags & PEER_RESOLVED != 0 {
         kernel::redirect(peer.ifindex)
     } else if agrees {
         kernel::redirect_neighbour(peer.ifindex, &peer.next_hop, ip::pretends(&peer.next_hop))
@@ -150,7 +181,7 @@ pub fn send(packet: &mut Packet, frame: &Ethernet, load: &Load, tunnel: &Tunnel,
 /// Opens room for the tunnel's headers and tells the kernel what they are; whether its idea of the ethertype is the
 /// outer one.
 #[inline(always)]
-fn grow(packet: &mut Packet, bytes: usize, outer_v4: bool, inner_v4: bool) -> Result<bool, Reason> {
+pub fn grow(packet: &mut Packet, bytes: usize, outer_v4: bool, inner_v4: bool) -> Result<bool, Reason> {
     let layer3 = if outer_v4 { ENCAP_L3_IPV4 } else { ENCAP_L3_IPV6 };
     let flags = FIXED_GSO | layer3 | ENCAP_L4_UDP | ENCAP_L2_ETH | ENCAP_L2;
     match kernel::adjust(packet, bytes as i32, flags) {

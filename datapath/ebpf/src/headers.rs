@@ -227,6 +227,9 @@ pub mod ether {
     pub const IPV4: u16 = 0x0800_u16.to_be();
     pub const ARP: u16 = 0x0806_u16.to_be();
     pub const IPV6: u16 = 0x86dd_u16.to_be();
+    /// Tags of IEEE 802.1Q and 802.1ad.
+    pub const TAG: u16 = 0x8100_u16.to_be();
+    pub const SERVICE_TAG: u16 = 0x88a8_u16.to_be();
 }
 
 /// IP protocol numbers and IPv6 next headers.

@@ -4,7 +4,8 @@ use core::ptr;
 
 use aya_ebpf::bindings::{BPF_F_RECOMPUTE_CSUM, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{
-    bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_type, bpf_skb_store_bytes,
+    bpf_clone_redirect, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_head,
+    bpf_skb_change_type, bpf_skb_store_bytes,
 };
 use datapath_common::{Address, Reason};
 
@@ -28,6 +29,16 @@ pub fn adjust(packet: &mut Packet, bytes: i32, flags: u64) -> Result<(), i64> {
     }
 }
 
+/// Opens room before the Ethernet header, whatever is behind it. The kernel goes on taking the packet for what it was.
+#[inline(always)]
+pub fn push(packet: &mut Packet, bytes: usize) -> Result<(), Reason> {
+    // SAFETY: the helper checks lengths itself.
+    match unsafe { bpf_skb_change_head(packet.skb(), bytes as u32, 0) } {
+        0 => Ok(()),
+        _ => Err(Reason::Kernel),
+    }
+}
+
 /// Writes a word and keeps the sum of the whole packet right that a device may have computed.
 #[inline(always)]
 pub fn store(packet: &mut Packet, offset: usize, word: u32) -> Result<(), Reason> {
@@ -44,6 +55,16 @@ pub fn store(packet: &mut Packet, offset: usize, word: u32) -> Result<(), Reason
 pub fn redirect(ifindex: u32) -> Result<Verdict, Reason> {
     // SAFETY: a number without a device drops the packet.
     redirected(unsafe { bpf_redirect(ifindex, 0) })
+}
+
+/// A copy, as the packet is, out of an interface.
+#[inline(always)]
+pub fn copy(packet: &mut Packet, ifindex: u32) -> Result<(), Reason> {
+    // SAFETY: a number without a device is an error.
+    match unsafe { bpf_clone_redirect(packet.skb(), ifindex, 0) } {
+        0 => Ok(()),
+        _ => Err(Reason::Kernel),
+    }
 }
 
 /// Out of an interface, to the neighbour that the kernel resolves: the frame's first 14 bytes are overwritten.

@@ -1,24 +1,29 @@
 //! How much of a thing an endpoint may cause: token buckets.
 
-use datapath_common::{Bucket, LimitKey};
+use datapath_common::{
+    Bucket, LIMIT_BROADCAST, LIMIT_CONNECTIONS, LIMIT_PUNT, LIMIT_SLOW, LimitKey, RATE_BROADCAST, RATE_CONNECTIONS,
+    RATE_ICMP, RATE_PUNT, RATE_SLOW, Rate,
+};
 
 use crate::maps::LIMITS;
 
-/// Tokens of a second, and of a full bucket.
-const RATE: u64 = 100;
-const BURST: u64 = 100 * TOKEN;
 /// A token, in thousandths.
 const TOKEN: u64 = 1000;
-/// Nanoseconds in which a thousandth of a token comes back.
-const FILL: u64 = 1_000_000_000 / RATE / TOKEN;
 
-/// Takes a token. CPUs that take at once may give out a few more.
-#[inline(always)]
+/// Takes a token of a `LIMIT_*`. CPUs that take at once may give out a few more.
+#[inline(never)]
 pub fn take(endpoint: u32, kind: u32, now: u64) -> bool {
+    let (fill, burst) = match kind {
+        LIMIT_BROADCAST => bucket(RATE_BROADCAST),
+        LIMIT_SLOW => bucket(RATE_SLOW),
+        LIMIT_PUNT => bucket(RATE_PUNT),
+        LIMIT_CONNECTIONS => bucket(RATE_CONNECTIONS),
+        _ => bucket(RATE_ICMP),
+    };
     let key = LimitKey { endpoint, kind };
     let Some(bucket) = LIMITS.get_ptr_mut(key) else {
         let bucket = Bucket {
-            tokens: BURST - TOKEN,
+            tokens: burst - TOKEN,
             filled: now,
         };
         return LIMITS.insert(key, bucket, 0).is_ok();
@@ -26,11 +31,16 @@ pub fn take(endpoint: u32, kind: u32, now: u64) -> bool {
     // SAFETY: a value may change while it is read or written; each field is valid by itself.
     let bucket = unsafe { &mut *bucket };
     let since = now.saturating_sub(bucket.filled);
-    let tokens = bucket.tokens.saturating_add(since / FILL).min(BURST);
+    let tokens = bucket.tokens.saturating_add(since / fill).min(burst);
     if tokens < TOKEN {
         return false;
     }
     bucket.filled = now;
     bucket.tokens = tokens - TOKEN;
     true
+}
+
+/// Nanoseconds in which a thousandth of a token comes back, and a full bucket.
+const fn bucket(rate: Rate) -> (u64, u64) {
+    (1_000_000_000 / rate.second / TOKEN, rate.burst * TOKEN)
 }

@@ -5,9 +5,11 @@
 //!  workload ─► stub_from_endpoint ─► from_endpoint ── flow known ──────────────┬─► encapsulate ─► underlay
 //!                                        └─► slow_endpoint ── decides, caches ─┴─► deliver ─► the other workload
 //!                                                 ├─► answer ARP/ND in place ─► the workload
-//!                                                 └─► router ─► echo reply, ICMP error ─► the workload
+//!                                                 ├─► router ─► echo reply, ICMP error ─► the workload
+//!                                                 └─► flood ─► copies to workloads and hosts, frames that are not IP
 //!  underlay ─► stub_from_underlay ─► from_underlay ── flow known ──────────────┬─► decapsulate ─► deliver ─► the workload
 //!                                        └─► slow_underlay ── decides, caches ─┘
+//!                                                 ├─► flood ─► copies to workloads
 //!                                                 └─► answer a path probe in place, or note an answer
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
@@ -26,10 +28,12 @@ mod decap;
 mod deliver;
 mod drop;
 mod encap;
+mod flood;
 mod flow;
 mod fragment;
 mod from_endpoint;
 mod from_underlay;
+mod group;
 mod headers;
 mod icmp;
 mod ip;
@@ -45,6 +49,7 @@ mod packet;
 mod policy;
 mod probe;
 mod quick;
+mod quota;
 mod related;
 mod route;
 mod router;
@@ -60,7 +65,7 @@ mod tunnel;
 mod walk;
 
 use aya_ebpf::programs::TcContext;
-use datapath_common::{Reason, SLOT_ROUTER};
+use datapath_common::{Reason, SLOT_FLOOD, SLOT_ROUTER};
 
 use walk::{ANSWER_NONE, Walk};
 
@@ -74,6 +79,8 @@ enum Verdict {
     Taken,
     /// The router answers it, as the walk says.
     Router,
+    /// It, or copies of it, go where the walk says.
+    Flood,
 }
 
 /// Ends the chain of programs and the packet.
@@ -97,7 +104,7 @@ fn action(result: Result<Verdict, Reason>, owner: drop::Owner, length: u32) -> i
             TC_ACT_SHOT
         }
         // There is nobody to answer it.
-        Ok(Verdict::Router) => TC_ACT_SHOT,
+        Ok(Verdict::Router | Verdict::Flood) => TC_ACT_SHOT,
         Err(reason) => {
             drop::count(owner, reason, length);
             trace::end(owner, TC_ACT_SHOT, reason as u32);
@@ -113,6 +120,11 @@ fn finish(ctx: &TcContext, walk: &mut Walk, result: Result<Verdict, Reason>, len
         Err(reason) => reason as u32,
         Ok(_) => 0,
     };
+    if matches!(result, Ok(Verdict::Flood)) {
+        stub::call(ctx, SLOT_FLOOD);
+        drop::count(walk.owner, Reason::NoProgram, length);
+        return TC_ACT_SHOT;
+    }
     let unanswered = matches!(result, Ok(Verdict::Router));
     let action = action(result, walk.owner, length);
     if walk.answer != ANSWER_NONE {

@@ -89,7 +89,7 @@ pub static CROWDED: LruHashMap<ConnectionKey, Connection> = LruHashMap::with_max
 
 /// How many in `CONNECTIONS` an endpoint of this host opened.
 #[map]
-pub static ESTABLISHED: HashMap<u32, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+pub static ESTABLISHED: HashMap<u32, u64> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
 /// Decisions.
 #[map]

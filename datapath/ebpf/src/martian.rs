@@ -5,14 +5,14 @@ use datapath_common::{Address, Reason};
 use crate::ip;
 use crate::walk::Walk;
 
-/// Refuses them.
+/// Refuses them. `everybody`: the frame goes to all of its segment, where group addresses belong.
 #[inline(always)]
-pub fn check(walk: &Walk) -> Result<(), Reason> {
+pub fn check(walk: &Walk, everybody: bool) -> Result<(), Reason> {
     let destination = &walk.key.destination;
     let martian = if walk.ip.v4() {
-        martian4(destination[12])
+        martian4(destination[12]) && !(everybody && group4(destination))
     } else {
-        martian6(destination)
+        martian6(destination) && !(everybody && destination[0] == 0xff)
     };
     if martian || ip::same(&walk.key.source, &walk.key.destination) {
         return Err(Reason::Martian);
@@ -24,6 +24,12 @@ pub fn check(walk: &Walk) -> Result<(), Reason> {
 #[inline(always)]
 fn martian4(first: u8) -> bool {
     matches!(first, 0 | 127 | 224..)
+}
+
+/// Multicast and the limited broadcast.
+#[inline(always)]
+fn group4(destination: &Address) -> bool {
+    matches!(destination[12], 224..=239) || ip::words(destination)[3] == u32::MAX
 }
 
 /// Unspecified, loopback, multicast; and what pretends to be IPv4, for which it would be taken from here on.

@@ -1,15 +1,16 @@
-//! Neighbour discovery of workloads (RFC 4861): answered here from replicated state, never forwarded. The order of checks
-//! is table N of the reference model (`overlay::model`).
+//! Neighbour discovery of workloads (RFC 4861): answered here from replicated state. What that does not know, link-local
+//! addresses of a workload's own choice above all, is asked of the whole segment. The order of checks is table N of the
+//! reference model (`overlay::model`).
 
 use datapath_common::checksum::folded;
-use datapath_common::{Address, NEIGHBOUR_ROUTER, Port, Reason, Settings};
+use datapath_common::{Address, NEIGHBOUR_ROUTER, Port, Reason, SEGMENT_FLOOD, Segment, Settings};
 
 use crate::headers::{ETHERNET, Ethernet, Icmp6, Ipv6, LinkOption, MacWords, Neighbour, ether, protocol};
 use crate::icmp::{NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
 use crate::walk::{IP_EXTENDED, Walk};
-use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, trace};
+use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, owner, trace};
 
 /// Target link-layer address option.
 const TARGET_LINK: u8 = 2;
@@ -28,34 +29,63 @@ const PAYLOAD: u16 = (ANSWER - MESSAGE) as u16;
 const ALL_NODES: [u32; 4] = [0xff02_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
 const ALL_NODES_MAC: MacWords = [0x3333_u16.to_be(), 0, 1_u16.to_be()];
 
-/// Turns a solicitation into its advertisement, in place, and sends it back.
+/// Turns a solicitation into its advertisement, in place, and sends it back; none if others have to see it.
 #[inline(always)]
-pub fn answer(packet: &mut Packet, walk: &Walk, port: &Port, settings: &Settings, kind: u8) -> Result<Verdict, Reason> {
+pub fn answer(
+    packet: &mut Packet,
+    walk: &Walk,
+    port: &Port,
+    segment: &Segment,
+    settings: &Settings,
+    kind: u8,
+) -> Result<Option<Verdict>, Reason> {
+    let target = target(packet, walk, ETHERNET)?;
+    let Some((owner, router)) = asked(port, target, kind, segment.flags & SEGMENT_FLOOD != 0)? else {
+        return Ok(None);
+    };
+    write(packet, port, ip::words(&walk.key.source), target, owner, router)?;
+    trace::end(walk.owner, TC_ACT_REDIRECT, 0);
+    deliver::back(packet, settings).map(Some)
+}
+
+/// Checks what another host passed on: a message of the station with this MAC address, whose IP header is at `start`.
+#[inline(always)]
+pub fn check(packet: &mut Packet, walk: &Walk, start: usize, mac: MacWords, kind: u8) -> Result<(), Reason> {
+    let target = ip::address(target(packet, walk, start)?);
+    if kind == NEIGHBOUR_ADVERTISEMENT && !owner::has(walk.flow.vni, &target, false, mac) {
+        return Err(Reason::NeighbourSpoof);
+    }
+    Ok(())
+}
+
+/// The target of a message that is as it should be; its IP header is at `start`.
+#[inline(always)]
+fn target(packet: &mut Packet, walk: &Walk, start: usize) -> Result<[u32; 4], Reason> {
     if walk.ip.is(IP_EXTENDED) {
         return Err(Reason::Malformed);
     }
-    let hop_limit = packet.at::<Ipv6>(ETHERNET)?.hop_limit;
-    if hop_limit != HOP_LIMIT || packet.at::<Icmp6>(MESSAGE)?.code != 0 {
+    let message = start + size_of::<Ipv6>();
+    let hop_limit = packet.at::<Ipv6>(start)?.hop_limit;
+    if hop_limit != HOP_LIMIT || packet.at::<Icmp6>(message)?.code != 0 {
         return Err(Reason::Malformed);
     }
-    if MESSAGE + size_of::<Neighbour>() > walk.ip.end as usize {
+    if message + size_of::<Neighbour>() > walk.ip.end as usize {
         return Err(Reason::Truncated);
     }
-    packet.linear(OPTION)?;
-    let target = packet.at::<Neighbour>(MESSAGE)?.target;
-    let (owner, router) = asked(port, target, kind)?;
-    write(packet, port, ip::words(&walk.key.source), target, owner, router)?;
-    trace::end(walk.owner, TC_ACT_REDIRECT, 0);
-    deliver::back(packet, settings)
-}
-
-/// The MAC address that a solicitation asks for, and whether it is a router's.
-#[inline(always)]
-fn asked(port: &Port, target: [u32; 4], kind: u8) -> Result<(MacWords, bool), Reason> {
-    let address = ip::address(target);
-    if address[0] == 0xff {
+    packet.linear(message + size_of::<Neighbour>())?;
+    let target = packet.at::<Neighbour>(message)?.target;
+    if ip::address(target)[0] == 0xff {
         return Err(Reason::Malformed);
     }
+    Ok(target)
+}
+
+/// The MAC address that a solicitation asks for, and whether it is a router's; none if others have to see the message,
+/// which for all but link-local addresses only happens where the segment `floods`.
+#[inline(always)]
+fn asked(port: &Port, target: [u32; 4], kind: u8, floods: bool) -> Result<Option<(MacWords, bool)>, Reason> {
+    let address = ip::address(target);
+    let floods = floods || owner::link_local(&address);
     let owner = if ip::pretends(&address) {
         None
     } else {
@@ -68,9 +98,11 @@ fn asked(port: &Port, target: [u32; 4], kind: u8) -> Result<(MacWords, bool), Re
         (NEIGHBOUR_SOLICITATION, _) if target == ip::words(&link_local(&port.host_mac)) && port.host_mac != [0; 6] => {
             Err(Reason::HostLink)
         }
-        (NEIGHBOUR_SOLICITATION, Some(owner)) => Ok(owner),
+        (NEIGHBOUR_SOLICITATION, Some(_)) => Ok(owner),
+        (NEIGHBOUR_SOLICITATION, None) if floods => Ok(None),
         (NEIGHBOUR_SOLICITATION, None) => Err(Reason::UnknownNeighbour),
         _ if own => Err(Reason::Gratuitous),
+        (_, None) if floods && owner::has(port.vni, &address, false, mac_words(&port.mac)) => Ok(None),
         _ => Err(Reason::NeighbourSpoof),
     }
 }

@@ -88,6 +88,27 @@ pub fn of(vni: u32, address: &Address, v4: bool) -> Option<&'static Neighbour> {
     }
 }
 
+/// Whether an address is one of this MAC address's, as [`owns`] decides it.
+#[inline(never)]
+pub fn has(vni: u32, address: &Address, v4: bool, mac: MacWords) -> bool {
+    if !v4 && ip::pretends(address) {
+        return false;
+    }
+    let exact = neighbour(vni, address);
+    let owner = match exact {
+        None => prefix(vni, address, v4),
+        owner => owner,
+    };
+    owner.is_some_and(|owner| same(mac_words(&owner.mac), mac)) || exact.is_none() && !v4 && link_local(address)
+}
+
+/// Whether an address is in fe80::/64.
+#[inline(always)]
+pub fn link_local(address: &Address) -> bool {
+    let words = ip::words(address);
+    [words[0], words[1]] == LINK_LOCAL
+}
+
 /// Whether the packet's source address is one of this MAC address's: table S of the reference model. Leaves the
 /// address's groups in the walk.
 #[inline(always)]
@@ -111,6 +132,5 @@ pub fn owns(walk: &mut Walk, vni: u32, mac: MacWords) -> bool {
     // A link-local address that nobody else has (RFC 4291 section 2.5.6, RFC 7217). Who gets it, gets it without a
     // change of what the decision depends on.
     walk.cache = false;
-    let words = ip::words(address);
-    exact.is_none() && !v4 && [words[0], words[1]] == LINK_LOCAL
+    exact.is_none() && !v4 && link_local(address)
 }

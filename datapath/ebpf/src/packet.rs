@@ -20,6 +20,12 @@ impl Packet {
         Self { skb: ctx.skb.skb }
     }
 
+    /// The same packet for a callback, while whoever has it waits.
+    #[inline(always)]
+    pub fn again(packet: &Self) -> Self {
+        Self { skb: packet.skb }
+    }
+
     /// The kernel's handle, for helpers.
     #[inline(always)]
     pub fn skb(&mut self) -> *mut __sk_buff {

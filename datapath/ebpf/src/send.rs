@@ -38,12 +38,18 @@ pub fn follow(packet: &mut Packet, flow: &Flow, load: &Load, settings: &Settings
         count_down(packet, load.v4)?;
     }
     trace::follows(settings, flow, load.fast);
+    encap::send(packet, &leaves, load, &tunnel, port(flow, settings))
+}
+
+/// The tunnel's UDP port, host order.
+#[inline(always)]
+pub fn port(flow: &Flow, settings: &Settings) -> u16 {
     let port = if flow.flags & FLOW_GENEVE != 0 {
         settings.geneve_port
     } else {
         settings.port
     };
-    encap::send(packet, &leaves, load, &tunnel, port as u16)
+    port as u16
 }
 
 /// Counts the TTL or hop limit down, which is more than 1.

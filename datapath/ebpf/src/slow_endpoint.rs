@@ -4,21 +4,22 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{
-    FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_NAMESPACE, HERE, PORT_NAMESPACE, Port, ROUTER, Reason, SEGMENT_GENEVE, Segment,
-    Settings, Station, slot,
+    FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_NAMESPACE, HERE, LIMIT_SLOW, PORT_NAMESPACE, Port, ROUTER, Reason,
+    SEGMENT_FLOOD, SEGMENT_GENEVE, Segment, Settings, Station, slot,
 };
 
 use crate::drop::Owner;
+use crate::group::{reserved, tagged};
 use crate::headers::{ETHERNET, Ethernet, MacWords, ether};
 use crate::icmp::{self, Kind};
 use crate::maps::{PORTS, SEGMENTS, SETTINGS};
-use crate::owner::{group, mac_bytes, mac_words, owns, same, station};
+use crate::owner::{group as is_group, mac_bytes, mac_words, owns, same, station};
 use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, answer, arp, connection, encap, finish, flow, fragment, ip, martian, nd, related, route,
-    server, transport,
+    TC_ACT_SHOT, Verdict, answer, arp, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd,
+    related, route, server, transport,
 };
 
 /// Called by `from_endpoint`.
@@ -36,6 +37,9 @@ pub fn slow_endpoint(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn try_slow_endpoint(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Reason> {
     let port = sender(packet.ifindex(), walk)?;
+    if !limit::take(port.endpoint, LIMIT_SLOW, walk.nanoseconds) {
+        return Err(Reason::RateLimit);
+    }
     packet.linear(ETHERNET)?;
     let frame = *packet.at::<Ethernet>(0)?;
     if !same(frame.source, mac_words(&port.mac)) {
@@ -48,22 +52,48 @@ fn try_slow_endpoint(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Re
     let settings = SETTINGS.get(0).ok_or(Reason::NoProgram)?;
     // SAFETY: a value may change while it is read; each field is valid by itself.
     let segment = unsafe { SEGMENTS.get(port.vni) }.ok_or(Reason::UnknownVni)?;
-    if packet.tagged() {
+    if reserved(frame.destination) {
+        return Err(Reason::Multicast);
+    }
+    if packet.tagged() || tagged(&frame) {
         return Err(Reason::EtherType);
-    }
-    if frame.ether_type == ether::ARP {
-        return arp::answer(packet, port, settings);
-    }
-    if !ip::parse(packet, walk, frame.ether_type, ETHERNET)? {
-        return Err(Reason::EtherType);
-    }
-    transport::read(packet, walk)?;
-    if let Some(kind) = source(walk, port, &frame)? {
-        return nd::answer(packet, walk, port, settings, kind);
     }
     walk.flow.frame = frame.addresses();
     walk.flow.leaves = walk.flow.frame;
+    walk.flow.vni = port.vni;
+    walk.flood.ether_type = frame.ether_type.into();
+    segment_of(walk, segment);
+    if frame.ether_type == ether::ARP {
+        return match arp::answer(packet, port, segment, settings)? {
+            Some(verdict) => Ok(verdict),
+            None => other(packet, walk, port, segment, &frame),
+        };
+    }
+    if !ip::parse(packet, walk, frame.ether_type, ETHERNET)? {
+        group::carries(port.domain)?;
+        return other(packet, walk, port, segment, &frame);
+    }
+    transport::read(packet, walk)?;
+    if let Some(kind) = source(walk, port, &frame)? {
+        return match nd::answer(packet, walk, port, segment, settings, kind)? {
+            Some(verdict) => Ok(verdict),
+            None => group::plain(packet, walk, port, segment, &frame, true),
+        };
+    }
     forward(packet, walk, port, settings, segment, &frame)
+}
+
+/// It is not IP.
+#[inline(always)]
+fn other(
+    packet: &Packet,
+    walk: &mut Walk,
+    port: &Port,
+    segment: &Segment,
+    frame: &Ethernet,
+) -> Result<Verdict, Reason> {
+    group::name(walk, frame);
+    group::plain(packet, walk, port, segment, frame, false)
 }
 
 /// Who sends. The generations are read before what they are of, so that no change in between is missed.
@@ -90,10 +120,8 @@ fn sender(ifindex: u32, walk: &mut Walk) -> Result<&'static Port, Reason> {
 fn source(walk: &mut Walk, port: &Port, frame: &Ethernet) -> Result<Option<u8>, Reason> {
     let kind = icmp::kind6(&walk.ip);
     walk.source_vni = port.vni;
-    let v4 = walk.ip.v4();
     if !owns(walk, port.vni, frame.source) {
-        let unspecified = !v4 && ip::words(&walk.key.source) == [0; 4] && group(frame.destination);
-        if !(unspecified && kind.is_some_and(icmp::without_address)) {
+        if !nameless(walk, frame, kind) {
             return Err(Reason::SourceAddress);
         }
     }
@@ -102,6 +130,13 @@ fn source(walk: &mut Walk, port: &Port, frame: &Ethernet) -> Result<Option<u8>, 
         Some(kind @ (icmp::NEIGHBOUR_SOLICITATION | icmp::NEIGHBOUR_ADVERTISEMENT)) => Ok(Some(kind)),
         _ => Ok(None),
     }
+}
+
+/// Whether it is a message to a group from a host that has no address yet.
+#[inline(always)]
+pub fn nameless(walk: &Walk, frame: &Ethernet, kind: Option<u8>) -> bool {
+    let unspecified = !walk.ip.v4() && ip::words(&walk.key.source) == [0; 4] && is_group(frame.destination);
+    unspecified && kind.is_some_and(icmp::without_address)
 }
 
 #[inline(always)]
@@ -113,18 +148,25 @@ fn forward(
     segment: &Segment,
     frame: &Ethernet,
 ) -> Result<Verdict, Reason> {
-    if group(frame.destination) {
-        return Err(Reason::Multicast);
-    }
-    martian::check(walk)?;
+    let everybody = is_group(frame.destination);
+    martian::check(walk, everybody)?;
     fragment::check(walk)?;
     transport::check(walk)?;
+    if everybody {
+        return group::packet(packet, walk, port, segment);
+    }
     if same(frame.destination, frame.source) {
         return Err(Reason::UnknownDestination);
     }
     speaker(walk, segment);
     walk.depends(On::Destination, slot::station(port.vni, mac_bytes(frame.destination)));
-    let station = station(port.vni, frame.destination).ok_or(Reason::UnknownDestination)?;
+    let Some(station) = station(port.vni, frame.destination) else {
+        return if segment.flags & SEGMENT_FLOOD != 0 {
+            group::packet(packet, walk, port, segment)
+        } else {
+            Err(Reason::UnknownDestination)
+        };
+    };
     let station = if station.peer == ROUTER {
         match route::route(walk, port, segment)? {
             Some(station) => station,
@@ -204,7 +246,7 @@ pub fn segment_of(walk: &mut Walk, segment: &Segment) {
 
 /// The station it goes to.
 #[inline(always)]
-fn target(walk: &mut Walk, station: &Station) {
+pub fn target(walk: &mut Walk, station: &Station) {
     if station.peer == HERE {
         deliver_to(walk, station);
     } else {
@@ -225,7 +267,7 @@ pub fn deliver_to(walk: &mut Walk, station: &Station) {
 }
 
 #[inline(always)]
-fn load(packet: &mut Packet, walk: &Walk) -> Result<Load, Reason> {
+pub fn load(packet: &mut Packet, walk: &Walk) -> Result<Load, Reason> {
     let ip = &walk.ip;
     let upper = (ip.upper & ip::FARTHEST) as usize;
     let number = if ip.is(IP_FRAGMENT) { 0 } else { walk.key.protocol };

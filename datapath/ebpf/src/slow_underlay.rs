@@ -4,20 +4,21 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::probe::PROBE_VNI;
-use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, HERE, Reason, SEGMENT_GENEVE, Segment, Settings, slot};
+use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, HERE, Reason, SEGMENT_FLOOD, SEGMENT_GENEVE, Segment, Settings, slot};
 
 use crate::decap::{self, Inner};
-use crate::headers::{ETHERNET, Ethernet};
+use crate::group::{reserved, tagged};
+use crate::headers::{ETHERNET, Ethernet, ether};
 use crate::icmp::{self, Kind, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
 use crate::maps::{SEGMENTS, SETTINGS, VTEPS};
 use crate::outer::{Outer, ours};
-use crate::owner::{group, mac_bytes, mac_words, owns, same, station};
+use crate::owner::{group as is_group, mac_bytes, mac_words, owns, same, station};
 use crate::packet::Packet;
-use crate::slow_endpoint::{deliver_to, owned_by};
+use crate::slow_endpoint::{deliver_to, nameless, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, connection, finish, flow, fragment, ip, martian, origin, probe, related, server, transport,
-    tunnel,
+    TC_ACT_SHOT, Verdict, arp, connection, finish, flow, fragment, group, ip, martian, nd, origin, probe, related,
+    server, transport, tunnel,
 };
 
 /// Called by `from_underlay`.
@@ -57,14 +58,27 @@ fn try_slow_underlay(
     let segment = segment(walk, outer, vni)?;
     packet.linear(start + ETHERNET)?;
     let frame = *packet.at::<Ethernet>(start)?;
-    source(packet, walk, segment, &frame, start, host)?;
-    if group(frame.destination) {
-        return Err(Reason::Multicast);
+    walk.flow.frame = frame.addresses();
+    walk.flow.leaves = walk.flow.frame;
+    walk.flood.ether_type = frame.ether_type.into();
+    let everybody = is_group(frame.destination);
+    let payload = source(packet, walk, segment, &frame, start, host)?;
+    if payload != Payload::Packet {
+        group::inside(walk, outer, start, payload == Payload::Neighbour);
+        return plain(walk, segment, &frame);
     }
-    martian::check(walk)?;
+    martian::check(walk, everybody)?;
     fragment::check(walk)?;
     transport::check(walk)?;
-    destination(walk, vni, &frame)?;
+    if everybody || !destination(walk, vni, &frame, segment)? {
+        if icmp::kind(&walk.ip) == Kind::Error {
+            return Err(Reason::Unrelated);
+        }
+        connection::name(walk);
+        fragment::remember(walk);
+        group::inside(walk, outer, start, true);
+        return group::here(walk, segment, true);
+    }
     let error = icmp::kind(&walk.ip) == Kind::Error;
     if error {
         related::check(packet, walk)?;
@@ -82,6 +96,27 @@ fn try_slow_underlay(
         fast: false,
     };
     decap::follow(packet, &walk.flow, &inner, settings)
+}
+
+/// What is in a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Payload {
+    /// An IP packet, of which rules speak.
+    Packet,
+    /// A message of neighbour discovery.
+    Neighbour,
+    /// No IP packet.
+    Other,
+}
+
+/// To whom a frame goes of which no rule speaks.
+#[inline(always)]
+fn plain(walk: &mut Walk, segment: &Segment, frame: &Ethernet) -> Result<Verdict, Reason> {
+    if is_group(frame.destination) || !destination(walk, walk.flow.vni, frame, segment)? {
+        return group::here(walk, segment, false);
+    }
+    walk.flood.members = 0;
+    Ok(Verdict::Flood)
 }
 
 /// The segment of a VNI. The generation is read before what it is of.
@@ -118,7 +153,7 @@ fn source(
     frame: &Ethernet,
     start: usize,
     host: u32,
-) -> Result<(), Reason> {
+) -> Result<Payload, Reason> {
     let vni = walk.flow.vni;
     let routed = segment.router != 0 && same(frame.source, mac_words(&segment.router_mac));
     walk.depends(On::Source, slot::station(vni, mac_bytes(frame.source)));
@@ -128,38 +163,65 @@ fn source(
             _ => return Err(Reason::WrongVtep),
         }
     }
-    if !ip::parse(packet, walk, frame.ether_type, start + ETHERNET)? {
+    if reserved(frame.destination) {
+        return Err(Reason::Multicast);
+    }
+    if tagged(frame) {
         return Err(Reason::EtherType);
+    }
+    if frame.ether_type == ether::ARP {
+        group::name(walk, frame);
+        if routed {
+            return Err(Reason::WrongVtep);
+        }
+        return arp::check(packet, start + ETHERNET, vni, frame).map(|()| Payload::Other);
+    }
+    if !ip::parse(packet, walk, frame.ether_type, start + ETHERNET)? {
+        group::name(walk, frame);
+        group::carries(walk.owner.domain)?;
+        return if routed {
+            Err(Reason::WrongVtep)
+        } else {
+            Ok(Payload::Other)
+        };
     }
     transport::read(packet, walk)?;
     walk.source_vni = vni;
+    let kind = icmp::kind6(&walk.ip);
     let his = if routed {
         origin::lives_at(walk, segment.router, host)
     } else {
-        owns(walk, vni, frame.source)
+        owns(walk, vni, frame.source) || nameless(walk, frame, kind)
     };
     if !his {
         return Err(Reason::WrongVtep);
     }
     server::check(walk)?;
-    match icmp::kind6(&walk.ip) {
-        Some(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT) => Err(Reason::NeighbourSpoof),
-        _ => Ok(()),
+    match kind {
+        Some(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT) if routed => Err(Reason::NeighbourSpoof),
+        Some(kind @ (NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT)) => {
+            nd::check(packet, walk, start + ETHERNET, frame.source, kind).map(|()| Payload::Neighbour)
+        }
+        _ => Ok(Payload::Packet),
     }
 }
 
-/// The workload here that the frame is for.
+/// The workload here that the frame is for; false if nobody has its address and the segment floods.
 #[inline(always)]
-fn destination(walk: &mut Walk, vni: u32, frame: &Ethernet) -> Result<(), Reason> {
-    walk.flow.frame = frame.addresses();
-    walk.flow.leaves = walk.flow.frame;
+fn destination(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) -> Result<bool, Reason> {
     walk.depends(On::Destination, slot::station(vni, mac_bytes(frame.destination)));
-    let station = station(vni, frame.destination).ok_or(Reason::UnknownDestination)?;
+    let Some(station) = station(vni, frame.destination) else {
+        return if segment.flags & SEGMENT_FLOOD != 0 {
+            Ok(false)
+        } else {
+            Err(Reason::UnknownDestination)
+        };
+    };
     if station.peer != HERE {
         return Err(Reason::NotHere);
     }
     walk.owner.endpoint = station.endpoint;
     deliver_to(walk, station);
     owned_by(walk, vni, frame.destination);
-    Ok(())
+    Ok(true)
 }

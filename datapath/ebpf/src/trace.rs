@@ -1,10 +1,11 @@
 //! Showing decisions to tests.
 
-use datapath_common::{Flow, KERNEL_TRACE, Settings, Trace};
+use datapath_common::{FLOW_FLOOD, Flow, KERNEL_TRACE, Settings, Trace};
 
-use crate::TC_ACT_REDIRECT;
 use crate::drop::Owner;
 use crate::maps::{SETTINGS, TRACE};
+use crate::walk::Walk;
+use crate::{TC_ACT_REDIRECT, TC_ACT_SHOT};
 
 /// Nothing of any packet.
 const BLANK: Trace = Trace {
@@ -46,6 +47,22 @@ pub fn follows(settings: &Settings, flow: &Flow, fast: bool) {
             vni: flow.vni,
             flags: flow.flags,
             fast: fast.into(),
+            ..BLANK
+        });
+    }
+}
+
+/// That copies of a packet went to members of a set, or to none.
+#[inline(always)]
+pub fn flooded(settings: &Settings, walk: &Walk) {
+    if settings.kernel & KERNEL_TRACE != 0 {
+        write(Trace {
+            verdict: TC_ACT_SHOT as u32,
+            domain: walk.owner.domain,
+            endpoint: walk.owner.endpoint,
+            vni: walk.flow.vni,
+            flags: walk.flow.flags | FLOW_FLOOD,
+            copies: walk.flood.copies,
             ..BLANK
         });
     }

@@ -43,10 +43,38 @@ pub struct Walk {
     pub reason: u32,
     /// Whom an ICMP error is from; zero if nobody can say it.
     pub gateway: Address,
+    /// Who gets copies of it, or the one who gets it without being asked for.
+    pub flood: Flood,
     /// A rule list being asked.
     pub evaluation: Evaluation,
     /// What an ICMP error quotes.
     pub quote: [u8; QUOTE],
+}
+
+/// What `flood.rs` does with a frame.
+#[repr(C)]
+pub struct Flood {
+    /// The set in `FLOODS` and how many its members are; without members, the frame goes where `Walk::flow` says.
+    pub set: u32,
+    pub members: u32,
+    /// Whether each workload's rules are asked, and whether other hosts get a copy: 0 or 1.
+    pub rules: u32,
+    pub peers: u32,
+    /// Whether it is an IP packet: 0 or 1.
+    pub ip: u32,
+    /// The endpoint that sent it, which gets none; 0 if it came through a tunnel.
+    pub sender: u32,
+    /// Bytes before its Ethernet header, which are a tunnel's; its outer ECN bits, and whether the outer header is IPv4.
+    pub start: u32,
+    pub outer_ecn: u32,
+    pub outer_v4: u32,
+    /// Its ethertype, in network order.
+    pub ether_type: u32,
+    /// The longest packet in it without its Ethernet header.
+    pub longest: u32,
+    /// How many got a copy, and who of the first 64.
+    pub copied: u32,
+    pub copies: u64,
 }
 
 /// Most bytes of an IP packet that an ICMP error quotes.
@@ -133,6 +161,9 @@ impl Walk {
         walk.flow.told = walk.now;
         walk.flow.outer = [0; 16];
         walk.gateway = [0; 16];
+        walk.flood.start = 0;
+        walk.flood.copied = 0;
+        walk.flood.copies = 0;
         Some(walk)
     }
 

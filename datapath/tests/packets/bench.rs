@@ -179,7 +179,7 @@ impl Bench {
         self.empty::<ConnectionKey, Connection>("CONNECTIONS");
         self.empty::<ConnectionKey, Connection>("HALF_OPEN");
         self.empty::<ConnectionKey, Connection>("CROWDED");
-        self.empty::<u32, u32>("ESTABLISHED");
+        self.empty::<u32, u64>("ESTABLISHED");
         self.empty::<MemberKey, FloodTarget>("FLOODS");
         self.empty::<FragmentKey, FragmentState>("FRAGMENTS");
         self.empty::<LimitKey, Bucket>("LIMITS");

@@ -1,6 +1,9 @@
 //! The address book: who the packets of the tests are from and to. Red and blue use the same addresses.
 
-use datapath_common::{Address, HERE, KERNEL_TRACE, PORT_NAMESPACE, Port, Segment, Settings, mapped, slot};
+use datapath_common::{
+    Address, FLOOD_PEER, FLOOD_PORT, FloodTarget, HERE, KERNEL_TRACE, PORT_NAMESPACE, Port, Segment, Settings, mapped,
+    slot,
+};
 
 /// A workload.
 #[derive(Debug, Clone, Copy)]
@@ -235,6 +238,31 @@ pub(crate) fn port(vni: u32, domain: u32) -> Port {
         slot: slot::station(vni, WEB.mac),
         mac: WEB.mac,
         host_mac: HOST_SIDE,
+    }
+}
+
+/// The set of `FLOODS` that tests use.
+pub(crate) const FLOOD_SET: u32 = 7;
+
+/// A workload of this host that gets group frames. Copies really leave, by the loopback.
+pub(crate) const fn member(workload: &Workload) -> FloodTarget {
+    FloodTarget {
+        kind: FLOOD_PORT,
+        target: LOOPBACK,
+        endpoint: workload.endpoint,
+        zero: 0,
+        groups: [0; 4],
+    }
+}
+
+/// A host that has workloads that get group frames.
+pub(crate) const fn member_host(host: u32) -> FloodTarget {
+    FloodTarget {
+        kind: FLOOD_PEER,
+        target: host,
+        endpoint: 0,
+        zero: 0,
+        groups: [0; 4],
     }
 }
 

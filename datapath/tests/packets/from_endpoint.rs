@@ -7,7 +7,7 @@ use crate::book::{
     self, ALL_NODES_MAC, API, BLUE, BLUE_DOMAIN, BLUE_ONLY, BROADCAST, DB, DENIED, DENIED_DOMAIN, HOST_SIDE, LOST, MTU,
     NOBODY, RED, RED_DOMAIN, UNSPECIFIED, UNUSED_VNI, VM, WEB, Workload, link_local,
 };
-use crate::frames::{ethernet, icmp6, ip4, ip6, tcp4, udp4, udp4_ports, udp6, udp6_ports, vlan};
+use crate::frames::{icmp6, ip4, ip6, tcp4, udp4, udp4_ports, udp6, udp6_ports, vlan};
 
 #[test]
 fn to_workloads_on_this_host() {
@@ -387,16 +387,6 @@ fn headers_that_contradict_themselves() {
                 dropped(Reason::Truncated),
             ),
             ("a tag", vlan(&WEB, &API), dropped(Reason::EtherType)),
-            (
-                "an ethertype nobody carries",
-                ethernet(WEB.mac, API.mac, 0x8863, &[0; 46]),
-                dropped(Reason::EtherType),
-            ),
-            (
-                "IEEE 802.3",
-                ethernet(WEB.mac, API.mac, 46, &[0; 46]),
-                dropped(Reason::EtherType),
-            ),
         ],
     );
 }

@@ -257,7 +257,7 @@ fn inner_frames_that_are_refused() {
     let denied = |reason| Fate::Dropped(reason, DENIED_DOMAIN, API.endpoint);
     let mut version = udp4(&DB, &API);
     version[14] = 0x65;
-    let hello = neighbour(0x20, DB.v6, &[]);
+    let hello = neighbour(0x20, API.v6, &[]);
     bench.table(
         "from_underlay",
         vec![
@@ -316,17 +316,17 @@ fn inner_frames_that_are_refused() {
             (
                 "ARP",
                 IN(RED).by_b(&ethernet(DB.mac, API.mac, 0x0806, &[0; 28])),
-                red(Reason::EtherType),
+                red(Reason::Malformed),
             ),
             ("a tag", IN(RED).by_b(&vlan(&DB, &API)), red(Reason::EtherType)),
             ("the wrong version", IN(RED).by_b(&version), red(Reason::Malformed)),
             (
-                "a solicitation",
+                "a solicitation, where nobody gets group frames",
                 IN(RED).by_b(&solicitation(&DB, DB.v6, API.v6)),
-                red(Reason::NeighbourSpoof),
+                red(Reason::Multicast),
             ),
             (
-                "an advertisement",
+                "an advertisement of somebody else's address",
                 IN(RED).by_b(&icmp6((DB.mac, API.mac), (DB.v6, API.v6), 136, &hello)),
                 red(Reason::NeighbourSpoof),
             ),

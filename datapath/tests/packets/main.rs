@@ -16,6 +16,7 @@ mod state;
 
 mod connections;
 mod encapsulation;
+mod floods;
 mod flows;
 mod from_endpoint;
 mod from_underlay;
@@ -24,6 +25,7 @@ mod hooks;
 mod neighbours;
 mod oddities;
 mod probes;
+mod quotas;
 mod router;
 mod routes;
 mod rules;

@@ -245,12 +245,12 @@ fn neighbour_discovery_that_is_not_answered() {
     }));
     bench.table(
         "from_endpoint",
-        vec![("a tap has no host side", host, dropped(Reason::UnknownNeighbour))],
+        vec![("a tap has no host side", host, dropped(Reason::Multicast))],
     );
 }
 
 #[test]
-fn router_advertisements_and_unknown_ethertypes() {
+fn router_advertisements_and_what_no_bridge_passes_on() {
     let Some(bench) = Bench::new() else { return };
     let advertisement = icmp6(
         (WEB.mac, book::ALL_NODES_MAC),
@@ -277,7 +277,7 @@ fn router_advertisements_and_unknown_ethertypes() {
             (
                 "LLDP",
                 ethernet(WEB.mac, [1, 0x80, 0xc2, 0, 0, 0xe], 0x88cc, &[0; 46]),
-                dropped(Reason::EtherType),
+                dropped(Reason::Multicast),
             ),
         ],
     );

@@ -348,5 +348,12 @@ fn a_workload_cannot_reach_the_vni_of_probes() {
         &frame,
         Context::default(),
     );
-    assert!(matches!(fate, Fate::Dropped(Reason::EtherType, ..)), "{fate:?}");
+    let Fate::Redirected(out, _) = fate else {
+        panic!("{fate:?}")
+    };
+    assert_eq!(
+        out[42..50],
+        [8, 0, 0, 0, 0, 0, crate::book::RED as u8, 0],
+        "it travels in its own segment"
+    );
 }

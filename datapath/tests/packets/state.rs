@@ -6,9 +6,9 @@ use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuHashMap};
 use datapath_common::{
-    Address, Connection, ConnectionKey, Count, Domain, Flow, FlowKey, FragmentKey, FragmentState, HERE, MemberKey,
-    NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED, Route, RouteKey, Segment,
-    Settings, Station, StationKey, mapped, slot,
+    Address, Bucket, Connection, ConnectionKey, Count, Domain, FloodTarget, Flow, FlowKey, FragmentKey, FragmentState,
+    HERE, LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED,
+    Route, RouteKey, Segment, Settings, Station, StationKey, mapped, slot,
 };
 
 use crate::bench::{Bench, PEERS_USED};
@@ -35,6 +35,7 @@ impl Bench {
         self.forget_flows();
         self.empty::<ConnectionKey, Connection>("CONNECTIONS");
         self.empty::<ConnectionKey, Connection>("HALF_OPEN");
+        self.empty::<ConnectionKey, Connection>("CROWDED");
     }
 
     /// Changes what all first fragments left behind.
@@ -58,11 +59,48 @@ impl Bench {
     pub(crate) fn connection(&self, tuple: ConnectionKey) -> Option<Connection> {
         self.get("CONNECTIONS", &tuple)
             .or_else(|| self.get("HALF_OPEN", &tuple))
+            .or_else(|| self.get("CROWDED", &tuple))
     }
 
     /// Whether a connection is where only those are that both ends took part in.
     pub(crate) fn permanent(&self, tuple: ConnectionKey) -> bool {
         self.get::<_, Connection>("CONNECTIONS", &tuple).is_some()
+    }
+
+    /// The connection with this tuple in one of the maps of connections.
+    pub(crate) fn connection_in(&self, map: &str, tuple: ConnectionKey) -> Option<Connection> {
+        self.get(map, &tuple)
+    }
+
+    /// How many connections of an endpoint stay.
+    pub(crate) fn established(&self, endpoint: u32) -> u64 {
+        self.get("ESTABLISHED", &endpoint).unwrap_or(0)
+    }
+
+    /// Empties a token bucket for good.
+    pub(crate) fn exhaust(&mut self, endpoint: u32, kind: u32) {
+        let never = Bucket {
+            tokens: 0,
+            filled: u64::MAX,
+        };
+        self.put("LIMITS", LimitKey { endpoint, kind }, never);
+    }
+
+    /// Says who gets a segment's group frames.
+    pub(crate) fn members(&mut self, vni: u32, segment: Segment, members: &[FloodTarget]) {
+        for (index, member) in (0..).zip(members) {
+            let key = MemberKey {
+                set: book::FLOOD_SET,
+                index,
+            };
+            self.put("FLOODS", key, *member);
+        }
+        let segment = Segment {
+            flood: book::FLOOD_SET,
+            flood_targets: u32::try_from(members.len()).expect("few"),
+            ..segment
+        };
+        self.segment(vni, segment);
     }
 
     /// Makes a connection that is half open.
@@ -72,10 +110,10 @@ impl Bench {
 
     /// Removes a connection, wherever it is.
     pub(crate) fn remove_connection(&mut self, tuple: ConnectionKey) {
-        for map in ["CONNECTIONS", "HALF_OPEN"] {
+        for map in ["CONNECTIONS", "HALF_OPEN", "CROWDED"] {
             let mut map =
                 HashMap::<&mut MapData, ConnectionKey, Connection>::try_from(self.map(map)).expect("connections");
-            // It is in one of the two.
+            // It is in one of them.
             let _ = map.remove(&tuple);
         }
     }

@@ -1,0 +1,44 @@
+//! How much of a thing an endpoint may cause: token buckets in `LIMITS`, and how many connections it may hold.
+//! Nobody is refused a connection: what is beyond a fair share stands apart from all others' ([`LIMIT_CONNECTIONS`]).
+
+/// `LimitKey::kind`: ICMP errors sent to an endpoint.
+pub const LIMIT_ICMP: u32 = 1;
+/// `LimitKey::kind`: group frames and others that go to all of a segment.
+pub const LIMIT_BROADCAST: u32 = 2;
+/// `LimitKey::kind`: packets that the slow path decides.
+pub const LIMIT_SLOW: u32 = 3;
+/// `LimitKey::kind`: packets given to user space.
+pub const LIMIT_PUNT: u32 = 4;
+/// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`.
+pub const LIMIT_CONNECTIONS: u32 = 5;
+/// A token bucket's.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// How many in a second.
+    pub second: u64,
+    /// How many at once after a pause.
+    pub burst: u64,
+}
+
+/// Of `LIMIT_ICMP`.
+pub const RATE_ICMP: Rate = rate(100, 100);
+/// Of `LIMIT_BROADCAST`.
+pub const RATE_BROADCAST: Rate = rate(500, 1000);
+/// Of `LIMIT_SLOW`.
+pub const RATE_SLOW: Rate = rate(100_000, 200_000);
+/// Of `LIMIT_PUNT`.
+pub const RATE_PUNT: Rate = rate(100, 200);
+/// Of `LIMIT_CONNECTIONS`.
+pub const RATE_CONNECTIONS: Rate = rate(2000, 8192);
+
+const fn rate(second: u64, burst: u64) -> Rate {
+    Rate { second, burst }
+}
+
+/// `Connection::endpoint` of those that came faster than their opener's fair rate.
+pub const CROWD: u32 = u32::MAX;
+/// Connections that an endpoint opened and that stand in `CONNECTIONS`, at most.
+pub const ESTABLISHED_MAX: u32 = 65_536;
+
+/// Of `LimitKey::endpoint`: not an endpoint's number, but the slot of `GENERATIONS` of a station of another host.
+pub const LIMIT_REMOTE: u32 = 1 << 31;
