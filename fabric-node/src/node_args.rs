@@ -68,7 +68,10 @@ Make tokens with `fabricctl token create` on an anchor, by default the first nod
 
     /// Runs the node until SIGTERM; packets are forwarded on without it
     #[command(
-        after_help = "What no flag and no key of the configuration file says is what `init` or `join` was given."
+        after_help = "What no flag and no key of the configuration file says is what `init` or `join` was given.
+
+The API serves metrics for Prometheus at /metrics, on the socket and, with a user's certificate, over TLS:
+  curl --unix-socket /run/fabric/api.sock http://localhost/metrics"
     )]
     Run {
         /// Where and as whom
@@ -103,8 +106,12 @@ pub struct Settings {
     #[arg(long, value_name = "NAME")]
     pub name: Option<Label>,
 
-    /// UDP address of the mesh; the port is 7790 unless given [default: [::]:7790]
-    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    /// UDP address of the mesh; the port is 7790 unless given
+    #[arg(
+        long,
+        value_name = "ADDRESS[:PORT]",
+        help = "UDP address of the mesh; the port is 7790 unless given [default: [::]:7790]"
+    )]
     pub listen: Option<Address>,
 
     /// Where others reach it, best first, if not at --listen; may be repeated

@@ -14,6 +14,7 @@
 //! | [`batch`] | what travels and is merged as one |
 //! | `facts` | the facts of one origin: heads, chains, sets |
 //! | `siblings` | the versions of one object |
+//! | `touched` | which keys changed of late |
 //! | `root` | digests over a scope |
 //! | [`replica`] | all that this node holds, and `merge` |
 //! | [`author`] | this node's own writes |
@@ -60,5 +61,6 @@ pub mod signed;
 pub mod store;
 pub mod sync;
 pub mod token;
+mod touched;
 mod wallclock;
 mod wire;

@@ -1,7 +1,7 @@
 //! The replica: what this node holds of the agreed state, in memory. `merge` is commutative, associative and
 //! idempotent; signatures are checked before anything gets here. It does no I/O and reads no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::{Batch, FactBatch, IntentBatch};
 use crate::facts::{self, Judgement, OriginFacts};
@@ -11,6 +11,7 @@ use crate::record::{Digest, Dot, Fact, Head, Intent, Key, VersionVector};
 use crate::root::Sums;
 use crate::siblings;
 use crate::signed::Signed;
+use crate::touched::Touched;
 
 pub use crate::facts::FactChange;
 pub use crate::siblings::Siblings;
@@ -68,6 +69,7 @@ struct ScopeState {
     /// All writes that the versions here are or saw.
     seen: VersionVector,
     sums: Sums,
+    touched: Touched,
 }
 
 /// Reading.
@@ -101,6 +103,41 @@ impl Replica {
     pub fn fact(&self, scope: &Scope, origin: NodeId, key: &Key) -> Option<&Fact> {
         let fact = self.origin(scope, origin)?.current.get(key)?.value();
         fact.body.is_some().then_some(fact)
+    }
+
+    /// The current facts of one origin in a scope, withdrawn ones left out.
+    pub fn facts_from(&self, scope: &Scope, origin: NodeId) -> impl Iterator<Item = &Fact> {
+        let current = self.origin(scope, origin).into_iter().flat_map(|held| held.current.values());
+        current.map(Signed::value).filter(|fact| fact.body.is_some())
+    }
+
+    /// What each origin says under one key, those who withdrew it left out. Costs what origins there are.
+    pub fn facts_about(&self, scope: &Scope, key: &Key) -> impl Iterator<Item = &Fact> {
+        let said = self.heads(scope).filter_map(|held| held.current.get(key));
+        said.map(Signed::value).filter(|fact| fact.body.is_some())
+    }
+
+    /// The objects of one kind in a scope, deleted ones included.
+    pub fn intents_of(&self, scope: &Scope, kind: &str) -> impl Iterator<Item = (&Key, &Siblings)> {
+        let state = self.scopes.get(scope);
+        let from = state.map(|state| state.intents.range(Key::new(kind, "")..));
+        from.into_iter().flatten().take_while(move |(key, _)| &*key.kind == kind)
+    }
+
+    /// How many changes a scope has seen in this process.
+    #[must_use]
+    pub fn moment(&self, scope: &Scope) -> u64 {
+        self.scopes.get(scope).map_or(0, |state| state.touched.moment())
+    }
+
+    /// The keys of the objects and facts that changed in a scope since a moment of it; `None` if that is too long ago to
+    /// be remembered.
+    #[must_use]
+    pub fn touched(&self, scope: &Scope, since: u64) -> Option<BTreeSet<Key>> {
+        match self.scopes.get(scope) {
+            Some(state) => state.touched.since(since),
+            None => (since == 0).then(BTreeSet::new),
+        }
     }
 
     /// What an origin signed about its facts in a scope.
@@ -276,12 +313,15 @@ impl Replica {
         state
             .sums
             .replace_head(held.as_ref().map(|held| held.head.digest()), change.head.digest());
+        let put = change.put.iter().map(|fact| &fact.value().key);
+        state.touched.note(put.chain(&change.removed));
         state.facts.insert(*origin, OriginFacts::change(held, change));
     }
 
     fn apply_intents(&mut self, change: &IntentChange) {
         let state = self.scopes.entry(change.scope.clone()).or_default();
         let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
+        state.touched.note(change.put.iter().map(|version| &version.value().key));
         for version in &change.put {
             state.seen.insert(version.value().dot);
             state.seen.join(&version.value().context);

@@ -92,6 +92,15 @@ pub(crate) fn assign(view: &mut View, held: BTreeMap<(NetworkName, IpAddr), Held
     }
 }
 
+/// The endpoint that a fact claims an address for, true or not.
+pub(crate) fn claimant(fact: &Fact) -> Option<EndpointName> {
+    if &*fact.key.kind != ADDRESS_CLAIM_KIND {
+        return None;
+    }
+    let said = AddressClaim::decode(fact.body.as_ref()?).ok()?;
+    said.endpoint.parse().ok()
+}
+
 fn fixed(view: &View) -> BTreeSet<(NetworkName, IpAddr)> {
     let endpoints = view.endpoints.values().map(|seen| &seen.spec);
     endpoints

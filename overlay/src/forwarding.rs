@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use membership::id::NodeId;
 use serde::Serialize;
 
+use crate::condition::Conditions;
 use crate::fact::{Binding, Vtep};
 use crate::name::{DomainName, EndpointName, Mac, NetworkName, PolicyName, RouterName, Vni};
 use crate::object::Kind;
@@ -41,6 +42,33 @@ pub struct Forwarding {
     pub hosts: BTreeMap<NodeId, Vtep>,
     /// What an operator should know about objects of this domain, as seen here.
     pub conditions: BTreeMap<(Kind, String), BTreeSet<Condition>>,
+}
+
+/// What changes of a domain on a host where only endpoints did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The domain as it is to be, but without stations, and of the conditions of endpoints with those of [`Self::endpoints`]
+    /// only. Rules, numbers of groups, VNIs and the encapsulation are as they were.
+    pub forwarding: Forwarding,
+    /// The endpoints that were looked at.
+    pub endpoints: BTreeSet<EndpointName>,
+    /// Stations that may differ: as they are to be, or none if they are to go. All others stay.
+    pub stations: BTreeMap<(Vni, Mac), Option<Station>>,
+}
+
+impl Change {
+    /// Brings the conditions that were known up to date.
+    pub fn tell(&self, known: &mut Conditions) {
+        let endpoints = self.endpoints.iter().map(|name| (Kind::Endpoint, name.to_string()));
+        let ground = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Endpoint);
+        let of = |kind| known.range((kind, String::new())..).take_while(move |((of, _), _)| *of == kind);
+        let stale: Vec<_> = ground.flat_map(of).map(|(about, _)| about.clone()).collect();
+        for about in stale.into_iter().chain(endpoints) {
+            known.remove(&about);
+        }
+        let told = self.forwarding.conditions.iter();
+        known.extend(told.map(|(about, conditions)| (about.clone(), conditions.clone())));
+    }
 }
 
 /// An L2 segment.

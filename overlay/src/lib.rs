@@ -13,6 +13,7 @@
 //! | [`fact`] | what hosts say: tunnel ends, attachments, claimed addresses | bodies of records |
 //! | [`cluster`], [`view`] | a domain as any node sees it (**start here**) | the replica |
 //! | [`mod@compile`] | what one host has to do, and [`condition`]s of what is not in force | a view |
+//! | [`follow`] | the same again after a change, at the cost of the change | records |
 //! | [`forwarding`] | the result: ports, stations, routers, rules, hosts | |
 //! | [`model`] | what becomes of a packet: the specification of the datapath | forwardings |
 //!
@@ -27,6 +28,7 @@ pub mod cluster;
 pub mod compile;
 pub mod condition;
 pub mod fact;
+pub mod follow;
 pub mod forwarding;
 mod hash;
 pub mod manifest;

@@ -40,6 +40,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn peers(&self) -> Result<Vec<Peer>, ApiError>;
     /// The drop counters that are not zero.
     async fn drops(&self) -> Result<Vec<Drop>, ApiError>;
+    /// All that can be counted or measured, as OpenMetrics text.
+    async fn metrics(&self) -> Result<String, ApiError>;
     /// Objects of a kind in a domain, or, with `None`, in all of them; by domain and name.
     async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError>;
     /// One object; with `programmed`, the hosts that have it in force as well.

@@ -15,6 +15,7 @@ use super::routes;
         routes::status,
         routes::peers,
         routes::drops,
+        routes::metrics,
         routes::list_kinds,
         routes::list_all,
         routes::list_domains,

@@ -44,6 +44,7 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
         .route("/v1/drops", get(drops))
+        .route("/metrics", get(metrics))
         .route("/v1/kinds", get(list_kinds))
         .route("/v1/apply", post(apply))
         .route("/v1/objects/{kind}", get(list_all))
@@ -62,6 +63,9 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .layer(middleware::from_fn_with_state(places, limited))
         .with_state(backend)
 }
+
+/// Of `/metrics`.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 async fn limited(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let request = match tokio::time::timeout(BODY_TIME_MAX, whole(request)).await {
@@ -128,6 +132,14 @@ pub(super) async fn peers(State(daemon): Daemon) -> Answer<Vec<Peer>> {
 #[utoipa::path(get, path = "/v1/drops", responses((status = 200, body = [Drop])))]
 pub(super) async fn drops(State(daemon): Daemon) -> Answer<Vec<Drop>> {
     daemon.drops().await.map(Json)
+}
+
+/// Counters and measurements of this node for Prometheus, as OpenMetrics text.
+#[utoipa::path(get, path = "/metrics",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
+pub(super) async fn metrics(State(daemon): Daemon) -> Result<Response, ApiError> {
+    let text = daemon.metrics().await?;
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
 /// The kinds of object.

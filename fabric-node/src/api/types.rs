@@ -21,6 +21,8 @@ pub struct Status {
     pub domains: Vec<DomainStatus>,
     /// Its kernel side.
     pub datapath: DatapathStatus,
+    /// What audit rules counted here.
+    pub audits: Vec<Audit>,
     /// What an operator should know, until it is over.
     pub alarms: Vec<Alarm>,
     /// Counters since the start, by name.
@@ -145,6 +147,49 @@ pub struct DatapathStatus {
     pub fallbacks: Vec<String>,
     /// Interfaces that carry the tunnels.
     pub underlay: Vec<Underlay>,
+    /// How full the tables of traffic are.
+    pub connections: Connections,
+}
+
+/// How full the tables of traffic are; up to 10 s old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Connections {
+    /// Connections in which both ends were heard.
+    pub established: usize,
+    /// All other connections.
+    pub half_open: usize,
+    /// Decisions that are remembered.
+    pub flows: usize,
+    /// Connections since the start of the datapath that found the table of established ones full, and went on without
+    /// being in it.
+    pub full: u64,
+}
+
+/// What an audit rule counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct Audit {
+    /// The domain.
+    pub domain: String,
+    /// The SecurityPolicy.
+    pub policy: String,
+    /// Which of its lists the rule is in.
+    pub direction: Direction,
+    /// Where the rule stands in that list, from 0.
+    pub rule: u16,
+    /// Packets that opened a connection and matched, since the rules of this direction were changed last.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Which list of a SecurityPolicy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Of connections that endpoints receive.
+    Ingress,
+    /// Of connections that they open.
+    Egress,
 }
 
 /// A program on an interface.

@@ -21,6 +21,8 @@ pub use keys::UnknownKey;
 pub const MESH_PORT: u16 = 7790;
 /// UDP port of VXLAN (RFC 7348 section 8).
 pub const VXLAN_PORT: u16 = 4789;
+/// UDP port of Geneve (RFC 8926 section 7).
+pub const GENEVE_PORT: u16 = 6081;
 /// TCP port of the API over TLS.
 pub const API_PORT: u16 = 7791;
 /// Where the file is looked for when `--config` is not given; it need not exist there.
@@ -81,6 +83,8 @@ pub struct Underlay {
     pub ipv6: Option<Ipv6Addr>,
     /// UDP port of VXLAN.
     pub port: u16,
+    /// UDP port of Geneve.
+    pub geneve_port: u16,
 }
 
 /// `[api]`.
@@ -150,6 +154,7 @@ impl Default for Underlay {
             ipv4: None,
             ipv6: None,
             port: VXLAN_PORT,
+            geneve_port: GENEVE_PORT,
         }
     }
 }

@@ -41,9 +41,12 @@ pub enum ResolveError {
     /// An address that no tunnel can end at.
     #[error("{0} cannot be a tunnel address (underlay.ipv4, underlay.ipv6): it is a wildcard or multicast address")]
     NotTunnel(IpAddr),
-    /// The port of the tunnels is no port.
-    #[error("underlay.port cannot be 0: VXLAN's is 4789")]
+    /// A port of the tunnels is no port.
+    #[error("underlay.port and underlay.geneve_port cannot be 0: VXLAN's is 4789, Geneve's 6081")]
     NoPort,
+    /// What comes in could not be told apart.
+    #[error("underlay.port and underlay.geneve_port cannot both be {0}: VXLAN's is 4789, Geneve's 6081")]
+    SamePort(u16),
     /// The host's name is no label.
     #[error("the host name {0:?} is no node name (a-z, 0-9 and '-'): give one with --name (node.name)")]
     Name(String),
@@ -63,9 +66,7 @@ impl Config {
         if let Some(bad) = tunnel.iter().find(|ip| ip.is_unspecified() || ip.is_multicast()) {
             return Err(ResolveError::NotTunnel(*bad));
         }
-        if self.underlay.port == 0 {
-            return Err(ResolveError::NoPort);
-        }
+        self.ports()?;
         let ipv4 = tunnel
             .iter()
             .find_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None });
@@ -73,6 +74,14 @@ impl Config {
             .iter()
             .find_map(|ip| if let IpAddr::V6(ip) = ip { Some(*ip) } else { None });
         Ok(Addresses { advertise, ipv4, ipv6 })
+    }
+
+    fn ports(&self) -> Result<(), ResolveError> {
+        match (self.underlay.port, self.underlay.geneve_port) {
+            (0, _) | (_, 0) => Err(ResolveError::NoPort),
+            (vxlan, geneve) if vxlan == geneve => Err(ResolveError::SamePort(vxlan)),
+            (_, _) => Ok(()),
+        }
     }
 
     /// This node's name.
@@ -195,6 +204,10 @@ mod tests {
         ] {
             assert!(matches!(with(bad), Err(ResolveError::NotTunnel(_))), "{bad}");
         }
+        assert!(with("port = 5\ngeneve_port = 6").is_ok());
         assert_eq!(with("port = 0"), Err(ResolveError::NoPort));
+        assert_eq!(with("geneve_port = 0"), Err(ResolveError::NoPort));
+        assert_eq!(with("port = 6081"), Err(ResolveError::SamePort(6081)));
+        assert_eq!(with("geneve_port = 4789"), Err(ResolveError::SamePort(4789)));
     }
 }

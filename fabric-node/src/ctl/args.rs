@@ -21,7 +21,8 @@ use crate::exit;
 )]
 #[command(after_help = exit::HELP)]
 pub struct Cli {
-    /// Where the API is: unix:PATH, or https://HOST[:PORT] of any node that serves it; the port is 7791 unless given
+    /// Where the API is: unix:PATH, or https://HOST or https://HOST:PORT of any node that serves it; the port is 7791
+    /// unless given
     #[arg(long, global = true, env = "FABRIC_API", value_name = "URL", default_value_t = Api::default())]
     pub api: Api,
 

@@ -4,8 +4,8 @@ use comfy_table::{Table, presets};
 
 use super::specs;
 use crate::api::types::{
-    Applied, Attached, Condition, Deleted, Detached, Drop, Loss, LostPeer, Object, ObjectStatus, Path, Peer, PeerState,
-    Programmed, Status,
+    Applied, Attached, Audit, Condition, Connections, Deleted, Detached, Direction, Drop, Loss, LostPeer, Object,
+    ObjectStatus, Path, Peer, PeerState, Programmed, Status,
 };
 
 /// What stands where nothing is known.
@@ -146,6 +146,7 @@ pub(super) fn status(status: &Status) -> String {
     text += &fields(&[
         ("Underlay", joined(&underlay.collect::<Vec<_>>())),
         ("Fallbacks", joined(&status.datapath.fallbacks)),
+        ("Traffic", traffic(&status.datapath.connections)),
     ]);
     let lost = status.lost_peers.iter().map(lost);
     text += &section("Lost peers", &grid(&["NAME", "STATE", "PATH", "WHAT"], lost));
@@ -155,6 +156,7 @@ pub(super) fn status(status: &Status) -> String {
         domain.conditions.iter().map(row)
     });
     text += &section("Conditions", &grid(&["DOMAIN", "REASON", "MESSAGE"], conditions));
+    text += &section("Audits", &audits(&status.audits));
     let hooks = status.datapath.hooks.iter();
     let hooks = hooks.map(|hook| vec![hook.interface.clone(), hook.program.clone(), hook.mechanism.clone()]);
     text += &section("Hooks", &grid(&["INTERFACE", "PROGRAM", "MECHANISM"], hooks));
@@ -163,6 +165,34 @@ pub(super) fn status(status: &Status) -> String {
         .iter()
         .map(|alarm| vec![alarm.name.clone(), alarm.message.clone()]);
     text + &section("Alarms", &grid(&["NAME", "MESSAGE"], alarms))
+}
+
+fn traffic(counts: &Connections) -> String {
+    let Connections {
+        established,
+        half_open,
+        flows,
+        full,
+    } = counts;
+    let full = match full {
+        0 => String::new(),
+        full => format!(", {full} found the table full"),
+    };
+    format!("{established} connections, {half_open} half-open, {flows} flows{full}")
+}
+
+fn audits(audits: &[Audit]) -> String {
+    let row = |audit: &Audit| {
+        let direction = match audit.direction {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        };
+        let of = [&audit.domain, &audit.policy, direction].map(str::to_owned);
+        let counts = [audit.rule.into(), audit.packets, audit.bytes].map(|count: u64| count.to_string());
+        of.into_iter().chain(counts).collect()
+    };
+    let header = ["DOMAIN", "POLICY", "LIST", "RULE", "PACKETS", "BYTES"];
+    grid(&header, audits.iter().map(row))
 }
 
 fn domains(status: &Status) -> String {

@@ -6,6 +6,7 @@
 //! | `reconcile` | the one task that owns the datapath; `agenda` is what it has to do, `force` what it did |
 //! | `seen` | views read from the replica |
 //! | `paths` | the task that probes the paths to other hosts |
+//! | `metrics` | what is counted and measured, for Prometheus |
 //! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
 //! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `report`, `users` |
 //! | `setup` | `init`, `join`, `purge` |
@@ -18,6 +19,7 @@ mod delete;
 mod force;
 mod host;
 mod logs;
+mod metrics;
 mod moves;
 mod node;
 mod notify;

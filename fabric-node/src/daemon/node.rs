@@ -10,6 +10,7 @@ use overlay::object::Kind;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::metrics::{Said, Work};
 use super::paths::Paths;
 use super::programmed::Waiter;
 use super::reconcile::{AskError, Handle};
@@ -35,6 +36,8 @@ pub(super) struct Node {
     pub(super) tunnel_port: u16,
     /// Whom the API over TLS refused.
     pub(super) refusals: Arc<Refusals>,
+    /// What bringing into force took.
+    pub(super) work: Work,
     pub(super) started: Instant,
     /// One write at a time: what was checked must still hold when it is written.
     pub(super) writes: Mutex<()>,
@@ -68,7 +71,8 @@ impl Node {
 #[async_trait]
 impl Backend for Node {
     async fn status(&self) -> Result<Status, ApiError> {
-        Ok(report::status(self, self.reconcile.status().await?))
+        let (datapath, audits) = (self.reconcile.status().await?, self.reconcile.audits().await?);
+        Ok(report::status(self, datapath, audits))
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, ApiError> {
@@ -77,6 +81,18 @@ impl Backend for Node {
 
     async fn drops(&self) -> Result<Vec<Drop>, ApiError> {
         Ok(report::drops(self.reconcile.drops().await?))
+    }
+
+    async fn metrics(&self) -> Result<String, ApiError> {
+        let (status, drops) = (self.status().await?, self.drops().await?);
+        let said = Said {
+            status,
+            drops,
+            peers: report::all_peers(self),
+            records: self.sight.records(),
+        };
+        said.text(&self.work)
+            .map_err(|error| ApiError::internal(error.to_string()))
     }
 
     async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError> {

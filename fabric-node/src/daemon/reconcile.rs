@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Job};
 use super::force::{Force, InForce};
+use super::metrics::Work;
 use super::paths::Wish;
 use super::seen::{Seen, Sight};
 use super::vtep;
@@ -36,6 +37,7 @@ const QUESTIONS: usize = 64;
 /// What others ask the task.
 enum Question {
     Drops(oneshot::Sender<Result<Vec<datapath::DropCount>, String>>),
+    Audits(oneshot::Sender<Result<Vec<datapath::AuditCount>, String>>),
     Status(oneshot::Sender<datapath::Status>),
 }
 
@@ -54,7 +56,7 @@ pub(super) enum AskError {
     #[error("the datapath is busy")]
     Busy,
     /// The counters could not be read.
-    #[error("the drop counters cannot be read: {0}")]
+    #[error("the counters cannot be read: {0}")]
     Datapath(String),
 }
 
@@ -72,6 +74,11 @@ impl Handle {
     /// The drop counters.
     pub(super) async fn drops(&self) -> Result<Vec<datapath::DropCount>, AskError> {
         self.ask(Question::Drops).await?.map_err(AskError::Datapath)
+    }
+
+    /// The counters of audit rules.
+    pub(super) async fn audits(&self) -> Result<Vec<datapath::AuditCount>, AskError> {
+        self.ask(Question::Audits).await?.map_err(AskError::Datapath)
     }
 
     /// What runs in the kernel. Answered by a task that is alive.
@@ -104,6 +111,7 @@ pub(super) struct Reconciler {
     questions: mpsc::Receiver<Question>,
     force: watch::Sender<Force>,
     begun: Arc<AtomicU64>,
+    work: Work,
 }
 
 impl Reconciler {
@@ -114,6 +122,7 @@ impl Reconciler {
         (datapath, paths): (Datapath, Wish),
         addresses: Addresses,
         port: u16,
+        work: Work,
     ) -> (Self, Handle) {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let (force, seen) = watch::channel(Force::default());
@@ -138,6 +147,7 @@ impl Reconciler {
                 questions,
                 force,
                 begun,
+                work,
             },
             handle,
         )
@@ -189,6 +199,7 @@ impl Reconciler {
         // Who asked may have gone.
         match question {
             Question::Drops(to) => drop(to.send(self.datapath.drops().map_err(|error| error.to_string()))),
+            Question::Audits(to) => drop(to.send(self.datapath.audits().map_err(|error| error.to_string()))),
             Question::Status(to) => drop(to.send(self.datapath.status())),
         }
     }
@@ -270,9 +281,11 @@ impl Reconciler {
         pass: u64,
         root: membership::record::Digest,
     ) -> Result<InForce, datapath::Error> {
-        let wanted = compile(view, self.membership.id());
+        let wanted = self.work.compiled(|| compile(view, self.membership.id()));
         self.paths.want(&view.domain, &wanted.hosts);
+        let begun = Instant::now();
         let applied = self.datapath.apply(&wanted).await?;
+        self.work.applied(begun.elapsed(), applied.operations);
         if applied.operations > 0 {
             tracing::debug!(domain = %view.domain, operations = applied.operations, "in force");
         }

@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use datapath::{PathState, PathVerdict};
+use datapath::{AuditCount, Counts, PathState, PathVerdict};
 use membership::id::{NodeId, Scope};
 use membership::service::{Liveness, Member};
 use overlay::cluster::Cluster;
+use overlay::forwarding;
 
 use super::force::{Force, InForce};
 use super::node::{Node, called};
 use super::reconcile::waiting;
 use super::seen::Sight;
 use crate::api::types::{
-    Alarm, ClusterStatus, Condition, DatapathStatus, DomainStatus, Drop, Hook, Loss, LostPeer, NodeStatus, Path, Peer,
-    PeerCounts, PeerState, Status, Underlay,
+    Alarm, Audit, ClusterStatus, Condition, Connections, DatapathStatus, Direction, DomainStatus, Drop, Hook, Loss,
+    LostPeer, NodeStatus, Path, Peer, PeerCounts, PeerState, Status, Underlay,
 };
 
 /// All of `GET /v1/status`.
-pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
+pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditCount>) -> Status {
     let force = node.reconcile.force().borrow().clone();
     let membership = &node.membership;
     let cluster = membership.cluster();
@@ -41,6 +42,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status) -> Status {
         lost_peers: lost(&peers),
         domains: domains.collect(),
         datapath: datapath_status(datapath),
+        audits: audits.into_iter().map(audit).collect(),
         alarms: membership
             .alarms()
             .into_iter()
@@ -196,7 +198,19 @@ fn datapath_status(status: datapath::Status) -> DatapathStatus {
         program: hook.program.to_owned(),
         mechanism: hook.mechanism.to_owned(),
     };
+    let Counts {
+        connections,
+        half_open,
+        flows,
+        connections_full,
+    } = status.counts;
     DatapathStatus {
+        connections: Connections {
+            established: connections,
+            half_open,
+            flows,
+            full: connections_full,
+        },
         kernel: status.kernel,
         hooks: status.hooks.into_iter().map(hook).collect(),
         fallbacks: status.fallbacks,
@@ -205,6 +219,20 @@ fn datapath_status(status: datapath::Status) -> DatapathStatus {
             .into_iter()
             .map(|(interface, mtu)| Underlay { interface, mtu })
             .collect(),
+    }
+}
+
+fn audit(count: AuditCount) -> Audit {
+    Audit {
+        domain: count.domain.to_string(),
+        policy: count.policy.to_string(),
+        direction: match count.direction {
+            forwarding::Direction::Ingress => Direction::Ingress,
+            forwarding::Direction::Egress => Direction::Egress,
+        },
+        rule: count.number,
+        packets: count.packets,
+        bytes: count.bytes,
     }
 }
 

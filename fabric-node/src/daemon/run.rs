@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::Work;
 use super::node::Node;
 use super::programmed::Waiter;
 use super::reconcile::{Handle, Reconciler};
@@ -26,8 +27,6 @@ use crate::api::serve::{self, ServeError};
 use crate::config::Config;
 use crate::exit::Exit;
 
-/// UDP port of Geneve (RFC 8926 section 7).
-const GENEVE_PORT: u16 = 6081;
 /// How long the start waits for what is on disk to be in force.
 const FIRST_PASS_MAX: Duration = Duration::from_secs(60);
 
@@ -85,20 +84,21 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
         ipv4: addresses.ipv4,
         ipv6: addresses.ipv6,
         port: config.underlay.port,
-        geneve_port: GENEVE_PORT,
+        geneve_port: config.underlay.geneve_port,
     };
     let datapath = Datapath::open(kernel.clone()).await.map_err(Failure::datapath)?;
     let prober = Prober::open(&kernel).map_err(Failure::datapath)?;
     let (stop_server, stop_reconciler) = (CancellationToken::new(), CancellationToken::new());
     let (wish, paths) = paths::start(prober, stop_reconciler.clone());
     let sight = Sight::new(membership.clone());
-    let port = config.underlay.port;
+    let (port, work) = (config.underlay.port, Work::default());
     let (reconciler, reconcile) = Reconciler::new(
         sight.clone(),
         membership.clone(),
         (datapath, wish),
         addresses.clone(),
         port,
+        work.clone(),
     );
     let refusals: Arc<Refusals> = Arc::default();
     let node = Node {
@@ -109,6 +109,7 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
         addresses,
         tunnel_port: port,
         refusals: refusals.clone(),
+        work,
         started: Instant::now(),
         writes: Mutex::new(()),
     };

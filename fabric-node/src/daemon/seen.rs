@@ -106,6 +106,14 @@ impl Sight {
         })
     }
 
+    /// How many objects (deleted ones that are remembered included) and facts each scope has.
+    pub(super) fn records(&self) -> BTreeMap<Scope, (usize, usize)> {
+        self.membership.read(|replica| {
+            let count = |scope: &Scope| (replica.intents(scope).count(), replica.facts(scope).count());
+            replica.scopes().map(|scope| (scope.clone(), count(scope))).collect()
+        })
+    }
+
     /// All objects, for the rules between them.
     pub(super) fn catalogue(&self) -> Catalogue {
         let cluster = self.membership.cluster();

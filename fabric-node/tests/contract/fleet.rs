@@ -158,6 +158,23 @@ fn datapath() -> DatapathStatus {
             interface: text("eth0"),
             mtu: 1500,
         }],
+        connections: Connections {
+            established: 7,
+            half_open: 2,
+            flows: 11,
+            full: 0,
+        },
+    }
+}
+
+fn audit(direction: Direction, packets: u64) -> Audit {
+    Audit {
+        domain: text("red"),
+        policy: text("web"),
+        direction,
+        rule: 1,
+        packets,
+        bytes: packets * 60,
     }
 }
 
@@ -187,6 +204,7 @@ impl Backend for Fleet {
             }],
             domains: vec![domain()],
             datapath: datapath(),
+            audits: vec![audit(Direction::Ingress, 5), audit(Direction::Egress, 0)],
             alarms: vec![Alarm {
                 name: text("peer-refused"),
                 message: text("192.0.2.9 has no certificate"),
@@ -222,6 +240,10 @@ impl Backend for Fleet {
             bytes: packets * 60,
         };
         Ok(vec![drop("source_mac", Some("red"), 3), drop("unknown_vtep", None, 1)])
+    }
+
+    async fn metrics(&self) -> Result<String, ApiError> {
+        Ok(text("# EOF\n"))
     }
 
     async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError> {

@@ -32,6 +32,12 @@ use segments::Segments;
 /// What `here` has to do for the domain.
 #[must_use]
 pub fn compile(view: &View, here: NodeId) -> Forwarding {
+    compile_part(view, here, &BTreeSet::new())
+}
+
+/// The same for some of the endpoints of a domain: those that can stand in each other's way, and those that routes lead
+/// over. `elsewhere` are the networks that have ports on this host besides.
+pub(crate) fn compile_part(view: &View, here: NodeId, elsewhere: &BTreeSet<NetworkName>) -> Forwarding {
     let mut report = Report::default();
     for ((kind, name), why) in &view.unreadable {
         report.add(*kind, name, &Cause::Unreadable(why.clone()));
@@ -42,7 +48,8 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
     let mut routers = routers::in_force(view, here, &segments, &admitted, &mut report);
     let (default_policy, ruleset) = policies::in_force(view, &mut report);
     let ports = ports(&admitted, &segments, here);
-    let mut networks = needed(&segments, &ports);
+    let local: BTreeSet<&NetworkName> = ports.values().map(|port| &port.network).chain(elsewhere).collect();
+    let mut networks = needed(&segments, &local);
     routers.retain(|name, _| networks.values().any(|segment| segment.router.as_ref() == Some(name)));
     let stations = stations(view, &admitted, &networks, &ruleset, here, &mut report);
     fill(&mut networks, &stations);
@@ -51,7 +58,7 @@ pub fn compile(view: &View, here: NodeId) -> Forwarding {
         default_policy,
         encapsulation: view.spec.encapsulation,
         routers,
-        rules: if ports.is_empty() { Vec::new() } else { ruleset.rules },
+        rules: if local.is_empty() { Vec::new() } else { ruleset.rules },
         hosts: hosts(view, &stations),
         networks,
         ports,
@@ -95,8 +102,7 @@ fn gateways(endpoint: &Admitted<'_>, segments: &Segments) -> BTreeSet<IpAddr> {
 }
 
 /// The segments that have a port here, and those that can be reached from one of them by its router.
-fn needed(segments: &Segments, ports: &BTreeMap<EndpointName, Port>) -> BTreeMap<NetworkName, Segment> {
-    let local: BTreeSet<&NetworkName> = ports.values().map(|port| &port.network).collect();
+fn needed(segments: &Segments, local: &BTreeSet<&NetworkName>) -> BTreeMap<NetworkName, Segment> {
     let router = |name: &&NetworkName| segments.in_force.get(*name)?.router.as_ref();
     let routers: BTreeSet<&RouterName> = local.iter().filter_map(router).collect();
     let needed = segments.in_force.iter().filter(|(name, segment)| {
