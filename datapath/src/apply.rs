@@ -54,6 +54,7 @@ impl Datapath {
         keep_tunnels_of(&self.installed.tunnels_of_others(&mine), &mine, &mut tables);
 
         let operations = diff(&mine, &tables);
+        self.here.remove(&wanted.domain);
         let done = self.obey(&operations);
         self.shut(wanted, &operations).await?;
         self.links = self.netlink.links().await?;
@@ -65,6 +66,7 @@ impl Datapath {
         self.watch.set(self.node, wanted, waits, &self.links);
         done?;
         self.audited.set(wanted);
+        self.remember(wanted);
         debug!(domain = %wanted.domain, operations = operations.len(), "applied");
         Ok(Applied {
             operations: operations.len(),
@@ -91,7 +93,7 @@ impl Datapath {
     }
 
     /// Numbers for all names of a domain; written before anything uses them.
-    fn assign(&mut self, wanted: &Forwarding) -> Result<DomainNumbers, Error> {
+    pub(crate) fn assign(&mut self, wanted: &Forwarding) -> Result<DomainNumbers, Error> {
         // While another build's tables are in force, it is not known which numbers they use.
         if self.numbers.len() + wanted.ports.len() >= NUMBERS_MAX as usize && !self.succession.is_pending() {
             self.release_numbers()?;
@@ -123,7 +125,7 @@ impl Datapath {
 
     /// Makes the interfaces of all ports ready, as far as they can be. What other domains have is taken; what ports
     /// of this one had is not: the tables will say who has it from here on.
-    async fn ready_ports(
+    pub(crate) async fn ready_ports(
         &mut self,
         wanted: &Forwarding,
         domain: u32,
@@ -175,7 +177,7 @@ impl Datapath {
 
     /// The tunnels to the hosts of a domain, numbered and routed. Those that are installed are routed as long as
     /// somebody follows the kernel's routes.
-    async fn tunnels(&self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
+    pub(crate) async fn tunnels(&self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
         let ends: BTreeMap<NodeId, Ends> = wanted
             .hosts
             .iter()
@@ -206,7 +208,7 @@ impl Datapath {
 
     /// What becomes of interfaces that are no port of the domain any more: a veth of ours is removed, another's
     /// interface stays, down and with its stubs, which deny.
-    async fn shut(&mut self, wanted: &Forwarding, operations: &[Operation]) -> Result<(), Error> {
+    pub(crate) async fn shut(&mut self, wanted: &Forwarding, operations: &[Operation]) -> Result<(), Error> {
         let is_port = |endpoint: &EndpointName| {
             let port = wanted.ports.get(endpoint);
             port.is_some_and(|port| matches!(port.binding, Binding::Namespace { .. }))

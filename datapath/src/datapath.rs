@@ -16,6 +16,7 @@ use crate::attach::Stubs;
 use crate::audits::{AuditCount, Audited};
 use crate::binding::{Surroundings, Waiting};
 use crate::bpffs::{self, Pins};
+use crate::change::Here;
 use crate::diff::diff;
 use crate::drops::{self, DropCount};
 use crate::error::Error;
@@ -54,6 +55,8 @@ pub struct Datapath {
     pub(crate) fresh: Fresh,
     pub(crate) audited: Audited,
     pub(crate) kept: BTreeMap<DomainName, KeptPorts>,
+    /// The stations of this host, of every domain that is as it was applied last.
+    pub(crate) here: BTreeMap<DomainName, Here>,
     pub(crate) netlink: Netlink,
     pub(crate) events: Events,
     /// Every interface, as it was seen last.
@@ -113,6 +116,7 @@ impl Datapath {
             succession,
             audited: Audited::default(),
             kept: BTreeMap::new(),
+            here: BTreeMap::new(),
             netlink: Netlink::connect()?,
             events: Events::subscribe()?,
             links: BTreeMap::new(),

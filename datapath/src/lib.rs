@@ -5,7 +5,7 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | `datapath`, `apply`, `follow` | what `open`, `apply` and `changed` do, step by step |
+//! | `datapath`, `apply`, `change`, `follow` | what `open`, `apply`, `apply_change` and `changed` do, step by step |
 //! | `numbers`, `fresh` | the numbers of domains and endpoints, and their names; of sets and routers |
 //! | `binding`, `port`, `readiness` | a port's binding becomes an interface: attached, quiet, up, and the kernel sends by it |
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
@@ -30,6 +30,7 @@ mod audits;
 mod batch;
 mod binding;
 mod bpffs;
+mod change;
 mod clsact;
 mod covering;
 mod datapath;
