@@ -14,7 +14,7 @@ use datapath::{Applied, AuditCount, Config, Datapath, DropCount, Error, PortStat
 use membership::id::NodeId;
 use nix::sched::{CloneFlags, setns};
 use overlay::fact::{Binding, Vtep};
-use overlay::forwarding::Forwarding;
+use overlay::forwarding::{Change, Forwarding};
 use overlay::name::{DomainName, EndpointName};
 
 use crate::wanted::label;
@@ -193,6 +193,7 @@ impl Drop for Namespace {
 /// What a daemon is told.
 enum Order {
     Apply(Box<Forwarding>, mpsc::Sender<Result<Applied, Error>>),
+    Change(Box<Change>, mpsc::Sender<Result<Applied, Error>>),
     Remove(DomainName, mpsc::Sender<Result<(), Error>>),
     Drops(mpsc::Sender<Vec<DropCount>>),
     Status(mpsc::Sender<Status>),
@@ -283,6 +284,7 @@ impl Host {
                 match order {
                     None => return,
                     Some(Order::Apply(wanted, reply)) => drop(reply.send(datapath.apply(&wanted).await)),
+                    Some(Order::Change(change, reply)) => drop(reply.send(datapath.apply_change(&change).await)),
                     Some(Order::Remove(domain, reply)) => drop(reply.send(datapath.remove(&domain).await)),
                     Some(Order::Drops(reply)) => drop(reply.send(datapath.drops().expect("the counters"))),
                     Some(Order::Status(reply)) => drop(reply.send(datapath.status())),
@@ -317,6 +319,17 @@ impl Host {
 
     pub(crate) fn try_apply(&self, wanted: &Forwarding) -> Result<Applied, Error> {
         self.ask(|reply| Order::Apply(Box::new(wanted.clone()), reply))
+    }
+
+    /// Applies what is not needed behind it.
+    pub(crate) fn apply_once(&self, wanted: Forwarding) -> Applied {
+        let applied = self.ask(|reply| Order::Apply(Box::new(wanted), reply));
+        applied.unwrap_or_else(|e| panic!("apply: {e}"))
+    }
+
+    pub(crate) fn change(&self, change: &Change) -> Applied {
+        let changed = self.ask(|reply| Order::Change(Box::new(change.clone()), reply));
+        changed.unwrap_or_else(|e| panic!("change: {e}"))
     }
 
     /// Applies, and every port has to be programmed.

@@ -12,6 +12,7 @@ mod probes;
 mod reach;
 mod ready;
 mod routing;
+mod scale;
 mod survival;
 mod tap;
 mod wanted;
