@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datapath_common::Peer;
 use membership::id::NodeId;
 use overlay::fact::Binding;
 use overlay::forwarding::Forwarding;
@@ -58,6 +57,7 @@ impl Datapath {
         let done = self.obey(&operations);
         self.shut(wanted, &operations).await?;
         self.links = self.netlink.links().await?;
+        self.keep_devices(false).await?;
         if mine.peers != tables.peers {
             self.attach_underlay(&tables.peers).await?;
         }
@@ -117,6 +117,7 @@ impl Datapath {
             .filter(|k| spare.contains(&k.domain) || spare.contains(&k.endpoint))
             .collect();
         self.maps.forget_drops(&stale)?;
+        self.lost.forget(|number| spare.contains(&number));
         self.maps.forget_traffic(|domain| spare.contains(&domain))?;
         self.maps.remove_numbers(&spare.iter().copied().collect::<Vec<_>>())?;
         spare.into_iter().for_each(|number| self.numbers.release(number));
@@ -177,7 +178,7 @@ impl Datapath {
 
     /// The tunnels to the hosts of a domain, numbered and routed. Those that are installed are routed as long as
     /// somebody follows the kernel's routes.
-    pub(crate) async fn tunnels(&self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
+    pub(crate) async fn tunnels(&mut self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
         let ends: BTreeMap<NodeId, Ends> = wanted
             .hosts
             .iter()
@@ -197,7 +198,8 @@ impl Datapath {
         };
         let (routed, unrouted): (BTreeMap<_, _>, BTreeMap<_, _>) =
             tunnels.into_iter().partition(|(number, ends)| is_routed(number, ends));
-        let mut peers: BTreeMap<u32, Peer> = nexthop::route_peers(&self.netlink, &self.links, &unrouted).await?;
+        let (mut peers, uplinks) = nexthop::route_peers(&self.netlink, &self.links, &unrouted).await?;
+        self.uplinks.extend(uplinks);
         peers.extend(routed.keys().filter_map(|number| installed.peers.get_key_value(number)));
         let hosts = ends
             .iter()

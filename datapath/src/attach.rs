@@ -23,6 +23,8 @@ pub(crate) enum Hook {
     ToEndpoint,
     /// Underlay interface, ingress.
     FromUnderlay,
+    /// Tunnel device of the kernel, ingress.
+    FromDevice,
 }
 
 /// How a stub is attached.
@@ -35,7 +37,12 @@ pub(crate) enum Mechanism {
 }
 
 impl Hook {
-    pub(crate) const ALL: [Self; 3] = [Self::FromEndpoint, Self::ToEndpoint, Self::FromUnderlay];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::FromEndpoint,
+        Self::ToEndpoint,
+        Self::FromUnderlay,
+        Self::FromDevice,
+    ];
     /// Those of a workload's interface.
     pub(crate) const ENDPOINT: [Self; 2] = [Self::FromEndpoint, Self::ToEndpoint];
 
@@ -45,6 +52,7 @@ impl Hook {
             Self::FromEndpoint => "from_endpoint",
             Self::ToEndpoint => "to_endpoint",
             Self::FromUnderlay => "from_underlay",
+            Self::FromDevice => "from_device",
         }
     }
 
@@ -54,12 +62,13 @@ impl Hook {
             Self::FromEndpoint => "stub_from_endpoint",
             Self::ToEndpoint => "stub_to_endpoint",
             Self::FromUnderlay => "stub_from_underlay",
+            Self::FromDevice => "stub_from_device",
         }
     }
 
     pub(crate) fn direction(self) -> TcAttachType {
         match self {
-            Self::FromEndpoint | Self::FromUnderlay => TcAttachType::Ingress,
+            Self::FromEndpoint | Self::FromUnderlay | Self::FromDevice => TcAttachType::Ingress,
             Self::ToEndpoint => TcAttachType::Egress,
         }
     }

@@ -17,6 +17,7 @@ use crate::audits::{AuditCount, Audited};
 use crate::binding::{Surroundings, Waiting};
 use crate::bpffs::{self, Pins};
 use crate::change::Here;
+use crate::device::Devices;
 use crate::diff::diff;
 use crate::drops::{self, DropCount};
 use crate::error::Error;
@@ -27,14 +28,17 @@ use crate::installed::Installed;
 use crate::kernel::Kernel;
 use crate::links::{Owner, owner_of};
 use crate::load::{Loaded, load};
+use crate::lost::Lost;
 use crate::lower::Local;
 use crate::maps::{Maps, set_others_aside};
 use crate::netlink::{Link, Netlink};
 use crate::numbers::{Name, Numbers};
 use crate::port::KeptPorts;
+use crate::selftest::Tests;
 use crate::status::{self, Counted, Status};
 use crate::succession::Succession;
 use crate::sweep::Sweep;
+use crate::uplink::Uplinks;
 use crate::watch::Watch;
 
 /// The programs and maps of this host, loaded and attached. Dropping it leaves all in force.
@@ -62,6 +66,11 @@ pub struct Datapath {
     /// Every interface, as it was seen last.
     pub(crate) links: BTreeMap<u32, Link>,
     pub(crate) underlay: BTreeSet<u32>,
+    /// By which each tunnel may arrive.
+    pub(crate) uplinks: Uplinks,
+    pub(crate) devices: Devices,
+    pub(crate) lost: Lost,
+    pub(crate) tests: Tests,
     /// Tunnels that are installed are routed as the kernel says.
     pub(crate) follows: bool,
     pub(crate) watch: Watch,
@@ -121,6 +130,10 @@ impl Datapath {
             events: Events::subscribe()?,
             links: BTreeMap::new(),
             underlay: BTreeSet::new(),
+            uplinks: Uplinks::new(),
+            devices: Devices::default(),
+            lost: Lost::default(),
+            tests: Tests::default(),
             follows: false,
             watch: Watch::default(),
             looks: looks(),
@@ -132,6 +145,7 @@ impl Datapath {
         datapath.tidy()?;
         datapath.links = datapath.netlink.links().await?;
         datapath.succeed()?;
+        datapath.keep_devices(true).await?;
         datapath.follow(LINKS | ROUTES | NEIGHBOURS).await?;
         Ok(datapath)
     }
@@ -203,11 +217,12 @@ impl Datapath {
             .collect()
     }
 
-    /// The drop counters, summed over CPUs.
+    /// The drop counters, summed over CPUs; and what the kernel dropped on our interfaces, about a second old.
     pub fn drops(&self) -> Result<Vec<DropCount>, Error> {
         let counts = self.maps.drops()?;
         Ok(counts
             .into_iter()
+            .chain(self.lost.counts())
             .map(|(key, count)| drops::named(key, count, &self.numbers))
             .collect())
     }
@@ -236,6 +251,8 @@ impl Datapath {
             hooks,
             fallbacks: self.kernel.fallbacks(),
             underlay: underlay.map(|link| (link.name.clone(), link.mtu)).collect(),
+            devices: self.devices.status(),
+            self_test: self.tests.status(),
             counts,
         }
     }

@@ -56,7 +56,8 @@ impl Datapath {
     /// Attaches to every underlay interface, and detaches from what is none any more.
     pub(crate) async fn attach_underlay(&mut self, peers: &BTreeMap<u32, Peer>) -> Result<(), Error> {
         let addresses = self.netlink.addresses().await?;
-        self.underlay = underlay::interfaces(&self.local, &self.links, &addresses, peers);
+        self.uplinks.retain(|number, _| peers.contains_key(number));
+        self.underlay = underlay::interfaces(&self.local, &self.links, &addresses, peers, &self.uplinks);
         for link in self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex)) {
             self.stubs.attach(link, Hook::FromUnderlay)?;
         }
@@ -70,6 +71,7 @@ impl Datapath {
         if happened & LINKS != 0 {
             self.links = self.netlink.links().await?;
             self.changed |= self.watch.differs(&self.links);
+            self.keep_devices(false).await?;
         }
         if happened & LOOKS != 0 {
             self.look().await;
@@ -80,7 +82,8 @@ impl Datapath {
         let installed = self.installed.tables().peers.clone();
         let peers = if happened & (LINKS | ROUTES) != 0 {
             let tunnels = installed.iter().map(|(n, peer)| (*n, self.ends(peer))).collect();
-            let peers = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
+            let (peers, uplinks) = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
+            self.uplinks = uplinks;
             self.attach_underlay(&peers).await?;
             nexthop::release_neighbours(&self.netlink, &peers).await?;
             self.follows = true;
@@ -99,6 +102,13 @@ impl Datapath {
 
     async fn look(&mut self) {
         self.stubs.repair(&self.netlink, &self.links).await;
+        if let Err(error) = self.look_at_devices().await {
+            warn!(error = error.words(), "cannot keep the tunnel devices");
+        }
+        self.look_at_losses().await;
+        if let Err(error) = self.look_at_carriers() {
+            warn!(error = error.words(), "cannot test the tunnel devices");
+        }
         match self.sweep.step(&self.maps) {
             Ok(0) => {}
             Ok(removed) => debug!(removed, "swept connections"),

@@ -9,7 +9,8 @@
 //! | `numbers`, `fresh` | the numbers of domains and endpoints, and their names; of sets and routers |
 //! | `binding`, `port`, `readiness` | a port's binding becomes an interface: attached, quiet, up, and the kernel sends by it |
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
-//! | `underlay`, `nexthop` | where tunnels arrive, and the way to their far ends |
+//! | `underlay`, `nexthop`, `uplink` | where tunnels arrive, and the way to their far ends |
+//! | `device`, `selftest` | the kernel's own tunnel devices, for what the programs cannot carry (`CARRIERS.md`), and whether they do |
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
 //! | `part`, `covering`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
 //! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
@@ -17,7 +18,7 @@
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
 //! | `sweep` | connections that are over go |
-//! | `drops`, `audits`, `status` | what an operator sees |
+//! | `drops`, `lost`, `audits`, `status` | what an operator sees |
 //! | `probe` | whether the paths to other hosts are up: [`Prober`], which works beside [`Datapath`] |
 //! | `purge` | nothing left |
 //!
@@ -35,6 +36,7 @@ mod clsact;
 mod covering;
 mod datapath;
 mod defaults;
+mod device;
 mod diff;
 mod drops;
 mod error;
@@ -46,6 +48,7 @@ mod installed;
 mod kernel;
 mod links;
 mod load;
+mod lost;
 mod lower;
 mod maps;
 mod netlink;
@@ -60,12 +63,14 @@ mod privileged;
 mod probe;
 mod purge;
 mod readiness;
+mod selftest;
 mod status;
 mod succession;
 mod sweep;
 mod tables;
 mod tcx;
 mod underlay;
+mod uplink;
 mod veth;
 mod watch;
 
@@ -78,10 +83,12 @@ use overlay::name::EndpointName;
 
 pub use audits::AuditCount;
 pub use datapath::Datapath;
+pub use device::Device;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
 pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};
 pub use purge::purge;
+pub use selftest::SelfTest;
 pub use status::{COUNTED_FOR, Counts, Hook, Status};
 
 /// Where the datapath lives.

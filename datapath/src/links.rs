@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::netlink::{Link, Netlink};
 
 /// First word of the alias of an interface that we made.
-const ALIAS: &str = "fabric";
+pub(crate) const ALIAS: &str = "fabric";
 
 /// Whose interface it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

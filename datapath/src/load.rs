@@ -76,8 +76,10 @@ fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, slot: u32, name: &'static str) -> Res
     maps.programs.set(slot, fd, 0).map_err(Error::map("write", "PROGRAMS"))
 }
 
-/// The mark stays as long as the pins do, so that packets in flight over a restart are known.
+/// The mark stays as long as the pins do, so that packets in flight over a restart are known; and the tunnel devices,
+/// until they are looked at.
 fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), Error> {
+    let before = maps.settings()?;
     let mark = maps.mark(random_mark)?;
     maps.set_settings(Settings {
         ipv4: local.ipv4.map_or([0; 16], |v4| address(v4.into())),
@@ -86,6 +88,8 @@ fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), 
         geneve_port: local.geneve_port.into(),
         mark,
         kernel: kernel.flags(),
+        vxlan_device: before.map_or(0, |settings| settings.vxlan_device),
+        geneve_device: before.map_or(0, |settings| settings.geneve_device),
     })
 }
 

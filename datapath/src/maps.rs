@@ -188,6 +188,11 @@ impl Maps {
         self.generations.put(&all).map_err(|stopped| stopped.error)
     }
 
+    /// The settings; all zero before the first run.
+    pub(crate) fn settings(&self) -> Result<Option<Settings>, Error> {
+        self.settings.get(&0)
+    }
+
     /// The mark of packets that we redirect, from the first load on.
     pub(crate) fn mark(&self, first: impl FnOnce() -> Result<u32, Error>) -> Result<u32, Error> {
         match self.loads.get(&MARK)? {

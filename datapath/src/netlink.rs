@@ -16,7 +16,9 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use tokio::task::JoinHandle;
 
+use crate::device::{self, Tunnel};
 use crate::error::Error;
+use crate::lost::Statistics;
 
 /// Marks addresses and neighbours as ours (`IFA_PROTO`, `NDA_PROTOCOL`); a number that no known daemon uses.
 pub(crate) const OUR_PROTOCOL: u8 = 0xfa;
@@ -62,6 +64,8 @@ pub(crate) enum Kind {
     Veth,
     Tun,
     Loopback,
+    /// A VXLAN or Geneve device.
+    Tunnel(Tunnel),
     #[default]
     Other,
 }
@@ -128,6 +132,16 @@ impl Netlink {
             .into_iter()
             .map(|message| parse_link(&message))
             .map(|link| (link.ifindex, link))
+            .collect())
+    }
+
+    /// What the kernel dropped on every interface, by index.
+    pub(crate) async fn statistics(&self) -> Result<BTreeMap<u32, Statistics>, Error> {
+        let links = self.handle.link().get().execute().try_collect::<Vec<_>>().await;
+        let links = links.map_err(Error::netlink("read the interfaces' counters"))?;
+        Ok(links
+            .iter()
+            .filter_map(|message| Some((message.header.index, parse_statistics(message)?)))
             .collect())
     }
 
@@ -297,11 +311,21 @@ pub(crate) fn parse_link(message: &LinkMessage) -> Link {
     link
 }
 
+fn parse_statistics(message: &LinkMessage) -> Option<Statistics> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(counts) => Some(Statistics {
+            received: counts.rx_dropped + counts.rx_errors,
+            sent: counts.tx_dropped + counts.tx_errors,
+        }),
+        _ => None,
+    })
+}
+
 fn kind(info: &LinkInfo) -> Option<Kind> {
     match info {
         LinkInfo::Kind(InfoKind::Veth) => Some(Kind::Veth),
         LinkInfo::Kind(InfoKind::Tun) => Some(Kind::Tun),
-        _ => None,
+        other => device::tunnel(other).map(Kind::Tunnel),
     }
 }
 
@@ -328,32 +352,37 @@ fn parse_address(message: &AddressMessage) -> Option<Owned> {
 }
 
 fn parse_route(message: &RouteMessage) -> Option<Route> {
-    let mut ifindex = None;
-    let mut gateway = None;
-    let mut mtu = None;
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => ifindex = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => gateway = Some(IpAddr::V4(*v4)),
-            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) | RouteAttribute::Via(RouteVia::Inet6(v6)) => {
-                gateway = Some(IpAddr::V6(*v6));
-            }
-            RouteAttribute::Metrics(metrics) => {
-                mtu = metrics.iter().find_map(|m| {
-                    if let RouteMetric::Mtu(mtu) = m {
-                        Some(*mtu)
-                    } else {
-                        None
-                    }
-                });
-            }
-            _ => {}
-        }
-    }
+    let ifindex = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    });
     Some(Route {
         ifindex: ifindex?,
-        gateway,
-        mtu,
+        gateway: message.attributes.iter().find_map(gateway),
+        mtu: route_mtu(message),
+    })
+}
+
+/// The gateway, of a route or of one of its next hops.
+pub(crate) fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(v6)) | RouteAttribute::Via(RouteVia::Inet6(v6)) => {
+            Some(IpAddr::V6(*v6))
+        }
+        _ => None,
+    }
+}
+
+/// The MTU that a route sets.
+pub(crate) fn route_mtu(message: &RouteMessage) -> Option<u32> {
+    let metrics = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    })?;
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
     })
 }
 

@@ -15,29 +15,32 @@ use tracing::debug;
 use crate::error::Error;
 use crate::netlink::{Kind, Link, Neighbour, Neighbours, Netlink, OUR_PROTOCOL, Route};
 use crate::tables::{address, ip};
+use crate::uplink::Uplinks;
 
 /// The two ends of a tunnel, ours first.
 pub(crate) type Ends = (IpAddr, IpAddr);
 
-/// The tunnels as they are routed at this moment. Asks the kernel to keep their next hops resolved.
+/// The tunnels as they are routed at this moment, and the interfaces by which they may arrive. Asks the kernel to keep their next hops resolved.
 pub(crate) async fn route_peers(
     netlink: &Netlink,
     links: &BTreeMap<u32, Link>,
     tunnels: &BTreeMap<u32, Ends>,
-) -> Result<BTreeMap<u32, Peer>, Error> {
+) -> Result<(BTreeMap<u32, Peer>, Uplinks), Error> {
     let neighbours = if tunnels.is_empty() {
         Neighbours::new()
     } else {
         netlink.neighbours().await?
     };
     let mut peers = BTreeMap::new();
+    let mut uplinks = Uplinks::new();
     for (number, ends) in tunnels {
-        let route = netlink.route(ends.0, ends.1).await?;
-        let peer = peer(*ends, route, links, &neighbours);
+        let way = netlink.way(*ends, links).await?;
+        let peer = peer(*ends, way.route, links, &neighbours);
         keep_resolved(netlink, &peer, links, &neighbours).await;
         peers.insert(*number, peer);
+        uplinks.insert(*number, way.uplinks);
     }
-    Ok(peers)
+    Ok((peers, uplinks))
 }
 
 /// The tunnels with their MAC addresses as `neighbours` has them; routes stay.

@@ -11,6 +11,7 @@ use rtnetlink::packet_route::tc::TcHandle;
 
 use crate::attach::{self, Hook};
 use crate::bpffs::{Pins, entries, parse_hook};
+use crate::device;
 use crate::error::Error;
 use crate::links::owner_of;
 use crate::netlink::{Link, Netlink};
@@ -22,6 +23,7 @@ pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
     let pins = Pins::new(bpffs, node);
     let mut lines = Vec::new();
     purge_veths(&netlink, node, &mut lines).await?;
+    device::purge(&netlink, node, &mut lines).await?;
     let links = netlink.links().await?;
     if pins.node().exists() {
         purge_pins(&netlink, node, &pins, &links, &mut lines).await?;

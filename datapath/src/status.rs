@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::maps::Maps;
 use crate::netlink::Link;
 use crate::sweep;
+use crate::{Device, SelfTest};
 
 /// What runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub struct Status {
     pub fallbacks: Vec<String>,
     /// Underlay interfaces with their MTU.
     pub underlay: Vec<(String, u32)>,
+    /// The kernel's own tunnel devices: one for each encapsulation in use.
+    pub devices: Vec<Device>,
+    /// Whether what goes through them arrives.
+    pub self_test: SelfTest,
     /// How full the tables of traffic are.
     pub counts: Counts,
 }
@@ -83,7 +88,7 @@ impl Maps {
 pub struct Hook {
     /// The interface.
     pub interface: String,
-    /// `from_endpoint`, `to_endpoint` or `from_underlay`.
+    /// `from_endpoint`, `to_endpoint`, `from_underlay` or `from_device`.
     pub program: &'static str,
     /// `tcx` or `clsact`.
     pub mechanism: &'static str,

@@ -1,4 +1,5 @@
-//! The interfaces on which tunnels arrive: those that carry our tunnel addresses, and those by which tunnels leave.
+//! The interfaces on which tunnels arrive: those that carry our tunnel addresses, and those by which other hosts are
+//! reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,6 +9,7 @@ use datapath_common::Peer;
 use crate::error::Error;
 use crate::lower::Local;
 use crate::netlink::{Kind, Link, Netlink, Owned};
+use crate::uplink::Uplinks;
 
 /// The underlay interfaces.
 pub(crate) fn interfaces(
@@ -15,6 +17,7 @@ pub(crate) fn interfaces(
     links: &BTreeMap<u32, Link>,
     addresses: &[Owned],
     peers: &BTreeMap<u32, Peer>,
+    uplinks: &Uplinks,
 ) -> BTreeSet<u32> {
     let carrying = addresses
         .iter()
@@ -22,6 +25,7 @@ pub(crate) fn interfaces(
         .map(|o| o.ifindex);
     carrying
         .chain(peers.values().map(|peer| peer.ifindex))
+        .chain(uplinks.values().flatten().copied())
         .filter(|ifindex| links.get(ifindex).is_some_and(|link| link.kind != Kind::Loopback))
         .collect()
 }
@@ -62,6 +66,7 @@ mod tests {
             link(2, Kind::Other),
             link(3, Kind::Other),
             link(4, Kind::Other),
+            link(5, Kind::Other),
         ]
         .into();
         let owned = |ifindex, ip: [u8; 4]| Owned {
@@ -92,6 +97,10 @@ mod tests {
             port: 4789,
             geneve_port: 6081,
         };
-        assert_eq!(interfaces(&local, &links, &addresses, &peers), [2, 3].into());
+        let uplinks = [(1, [1, 3, 5].into())].into();
+        assert_eq!(
+            interfaces(&local, &links, &addresses, &peers, &uplinks),
+            [2, 3, 5].into()
+        );
     }
 }

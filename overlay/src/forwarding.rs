@@ -61,7 +61,11 @@ impl Change {
     pub fn tell(&self, known: &mut Conditions) {
         let endpoints = self.endpoints.iter().map(|name| (Kind::Endpoint, name.to_string()));
         let ground = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Endpoint);
-        let of = |kind| known.range((kind, String::new())..).take_while(move |((of, _), _)| *of == kind);
+        let of = |kind| {
+            known
+                .range((kind, String::new())..)
+                .take_while(move |((of, _), _)| *of == kind)
+        };
         let stale: Vec<_> = ground.flat_map(of).map(|(about, _)| about.clone()).collect();
         for about in stale.into_iter().chain(endpoints) {
             known.remove(&about);

@@ -10,7 +10,7 @@ use membership::claim::Claim;
 use membership::id::{Label, NodeId, Scope};
 use membership::record::{Fact, Intent, Key};
 use overlay::cluster::Cluster;
-use overlay::follow::{Followed, Records};
+use overlay::follow::{Followed, Holdings, Records};
 use overlay::forwarding::{Change, Forwarding};
 use overlay::view::View;
 use proptest::prelude::*;
@@ -55,16 +55,18 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
     let addresses = prop::collection::vec(2..7u8, 0..2);
     let (allowed, numbers) = (prop::option::of(2..7u8), (0..3u64, 0..4usize, 0..6u8, 0..3u8));
     let all = (numbers, addresses, allowed, attachments, claims);
-    all.prop_map(|((stamp, network, mac, label), addresses, allowed, attachments, claims)| Endpoint {
-        stamp,
-        network,
-        mac,
-        addresses,
-        allowed,
-        label,
-        attachments,
-        claims,
-    })
+    all.prop_map(
+        |((stamp, network, mac, label), addresses, allowed, attachments, claims)| Endpoint {
+            stamp,
+            network,
+            mac,
+            addresses,
+            allowed,
+            label,
+            attachments,
+            claims,
+        },
+    )
 }
 
 /// The records of the domain.
@@ -103,7 +105,8 @@ impl World {
             let facts = facts.into_iter().filter(|fact| fact.scope != Scope::System);
             for fact in facts {
                 touched.insert(fact.key.clone());
-                self.facts.retain(|other| (other.origin, &other.key) != (fact.origin, &fact.key));
+                self.facts
+                    .retain(|other| (other.origin, &other.key) != (fact.origin, &fact.key));
                 self.facts.push(fact);
             }
             self.intents.extend(intents);
@@ -122,7 +125,11 @@ impl World {
             ..
         } = endpoint;
         let third = u8::from(*network == 1);
-        let listed = |all: &[u8]| all.iter().map(|last| format!("10.0.{third}.{last}")).collect::<BTreeSet<_>>();
+        let listed = |all: &[u8]| {
+            all.iter()
+                .map(|last| format!("10.0.{third}.{last}"))
+                .collect::<BTreeSet<_>>()
+        };
         let join = |all: BTreeSet<String>| Vec::from_iter(all).join(", ");
         let addresses = join(listed(addresses));
         let allowed = join(listed(allowed.as_slice()));
@@ -132,13 +139,18 @@ impl World {
         let mut input = self.input.clone();
         input.objects = vec![serde_norway::from_str(&object).unwrap()];
         let attachment = |(host, counter): &(usize, u64)| {
-            format!("{{endpoint: {name}, host: {}, counter: {counter}, interface: tap-{name}}}", HOSTS[*host])
+            format!(
+                "{{endpoint: {name}, host: {}, counter: {counter}, interface: tap-{name}}}",
+                HOSTS[*host]
+            )
         };
         let attachments = endpoint.attachments.iter().map(attachment);
         input.attachments = attachments.map(|text| serde_norway::from_str(&text).unwrap()).collect();
         let claim = |(host, last): &(usize, u8)| {
             let host = HOSTS[*host];
-            format!("{{host: {host}, network: n{network}, endpoint: {name}, address: 10.0.{third}.{last}, stamp: {stamp}}}")
+            format!(
+                "{{host: {host}, network: n{network}, endpoint: {name}, address: 10.0.{third}.{last}, stamp: {stamp}}}"
+            )
         };
         let claims = endpoint.claims.iter().map(claim);
         input.claims = claims.map(|text| serde_norway::from_str(&text).unwrap()).collect();
@@ -208,7 +220,7 @@ fn obey(installed: &mut Forwarding, change: Change) {
 /// How many steps were followed, and how many were compiled in full.
 fn follow(host: NodeId, steps: &[Step]) -> Result<(usize, usize), TestCaseError> {
     let mut world = World::new();
-    let (mut followed, mut installed) = Followed::start(&world.view(), host, &world);
+    let (mut followed, mut installed) = Followed::start(&world.view(), host, Holdings::of(&world));
     let (mut done, mut anew) = (0, 0);
     for step in steps {
         let touched = world.step(step);
@@ -220,7 +232,7 @@ fn follow(host: NodeId, steps: &[Step]) -> Result<(usize, usize), TestCaseError>
                 done += 1;
             }
             None => {
-                (followed, installed) = Followed::start(&world.view(), host, &world);
+                (followed, installed) = Followed::start(&world.view(), host, Holdings::of(&world));
                 anew += 1;
             }
         }
@@ -262,10 +274,13 @@ fn most_changes_are_followed() {
 #[test]
 fn what_is_no_endpoint_is_not_followed() {
     let world = World::new();
-    let (followed, _) = Followed::start(&world.view(), lab::node("alpha"), &world);
+    let (followed, _) = Followed::start(&world.view(), lab::node("alpha"), Holdings::of(&world));
     for kind in ["Domain", "Network", "Router", "SecurityPolicy"] {
         let touched = [Key::new(kind, "red")].into();
-        assert!(followed.gather(&touched, &world, &world.cluster(), &verify).is_none(), "{kind}");
+        assert!(
+            followed.gather(&touched, &world, &world.cluster(), &verify).is_none(),
+            "{kind}"
+        );
     }
     let nothing = followed.gather(&[Key::new("Later", "x")].into(), &world, &world.cluster(), &verify);
     assert_eq!(nothing.unwrap().names().len(), 0, "what nobody can read reaches nobody");

@@ -26,6 +26,17 @@ pub fn within<T>(limit: Duration, what: impl fmt::Display, mut ask: impl FnMut()
     }
 }
 
+/// Does a thing again and again until the time is over; how often it was done.
+pub fn repeatedly(time: Duration, mut f: impl FnMut() -> Result<()>) -> Result<usize> {
+    let began = clock();
+    let mut done = 0;
+    while began.elapsed() < time {
+        f()?;
+        done += 1;
+    }
+    Ok(done)
+}
+
 #[expect(clippy::disallowed_methods, reason = "tests wait in real time")]
 fn clock() -> Instant {
     Instant::now()

@@ -8,6 +8,7 @@
 //! | [`netns`] | doing something inside a network namespace |
 //! | [`deadline`] | waiting for a condition, with an end |
 //! | [`flow`] | TCP and UDP between two workloads |
+//! | [`chatter`] | workloads that all talk to each other, and what they hear |
 //! | [`capture`] | what an interface saw |
 //! | [`frame`], [`wire`] | making frames, sending them |
 //! | [`stage`] | a lab as the address book of crafted frames |
@@ -15,6 +16,7 @@
 //! | [`peer`] | a daemon of its own, outside a lab |
 
 pub mod capture;
+pub mod chatter;
 pub mod deadline;
 pub mod flow;
 pub mod frame;

@@ -118,10 +118,36 @@ reasons! {
     DeviceReceive = 44, "device_receive";
     /// The kernel dropped it when it left by an interface of ours.
     DeviceTransmit = 45, "device_transmit";
+    /// A super-packet that is in a tunnel already, where no tunnel device of the kernel is there to cut it into packets.
+    Unsegmentable = 46, "unsegmentable";
+    /// A tunnel packet to an address of this host that is not its tunnel address.
+    OtherAddress = 47, "other_address";
     /// A path probe that is none: length, magic, version or kind.
     ProbeMalformed = 60, "probe_malformed";
     /// More path probes from one host than are answered.
     ProbeRate = 61, "probe_rate";
     /// An answer to a path probe that nobody here sent.
     ProbeUnexpected = 62, "probe_unexpected";
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn operators_find_every_reason() {
+        let document = include_str!("../../DROPS.md");
+        for reason in Reason::ALL {
+            let row = format!("\n| {} | `{}` | ", *reason as u32, reason.name());
+            assert!(document.contains(&row), "{} is not in DROPS.md", reason.name());
+        }
+        let rows = document
+            .lines()
+            .filter(|line| line.starts_with("| ") && line.contains("` |"))
+            .count();
+        assert_eq!(rows, Reason::ALL.len(), "DROPS.md has a row that is no reason's");
+    }
 }

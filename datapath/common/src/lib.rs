@@ -18,10 +18,14 @@
 //!  tuple   ─► CONNECTIONS, HALF_OPEN, CROWDED ─► Connection    what is open
 //!  packet  ─► FLOWS ─► Flow{where to, slots of GENERATIONS}    the decision, made once
 //!  remote  ─► PROBES ─► Probed{answers}                        how the path to a host is
+//!  vni,protocol,port ─► PUNT_RULES ─► PuntRule ─► PUNTS        what user space gets
 //!  domain,endpoint,reason ─► DROPS ─► Count (per CPU)
 //! ```
 
 #![no_std]
+
+#[macro_use]
+mod layout;
 
 pub mod checksum;
 pub mod connection;
@@ -30,6 +34,7 @@ pub mod ecn;
 pub mod entropy;
 pub mod limit;
 pub mod probe;
+pub mod punt;
 pub mod slot;
 pub mod table;
 

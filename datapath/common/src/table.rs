@@ -1,22 +1,5 @@
 //! Keys and values of the maps.
 
-macro_rules! layouts {
-    ($($(#[doc = $text:literal])+ $name:ident { $($(#[doc = $ftext:literal])+ $field:ident: $ty:ty,)+ })+) => {
-        $(
-            $(#[doc = $text])+
-            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-            #[repr(C)]
-            pub struct $name { $($(#[doc = $ftext])+ pub $field: $ty,)+ }
-
-            #[cfg(feature = "user")]
-            // SAFETY: repr(C) of integers and byte arrays whose fields leave no padding (asserted below).
-            unsafe impl aya::Pod for $name {}
-
-            const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$ty>())+, "padding");
-        )+
-    };
-}
-
 /// An IPv6 address, or an IPv4 address mapped into one, in network order.
 pub type Address = [u8; 16];
 
@@ -380,6 +363,10 @@ layouts! {
         mark: u32,
         /// `KERNEL_*`.
         kernel: u32,
+        /// The kernel's own device of VXLAN; 0 if there is none.
+        vxlan_device: u32,
+        /// The kernel's own device of Geneve; 0 if there is none.
+        geneve_device: u32,
     }
 
     /// The one value of `TRACE`, per CPU, written only with `KERNEL_TRACE`: what became of the last packet, for tests.
@@ -420,6 +407,9 @@ pub const SEGMENT_GENEVE: u32 = 1;
 
 /// Frames for a MAC address that nobody has, and questions for such an address, go to all of the segment.
 pub const SEGMENT_FLOOD: u32 = 2;
+
+/// `PUNT_RULES` says which of its packets user space gets.
+pub const SEGMENT_PUNT: u32 = 4;
 
 /// `FloodTarget::kind`: an interface of this host.
 pub const FLOOD_PORT: u32 = 1;
@@ -512,17 +502,23 @@ pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 pub const SLOT_ROUTER: u32 = 5;
 /// Copies of group frames.
 pub const SLOT_FLOOD: u32 = 6;
+/// What the kernel's tunnel devices took out of tunnels.
+pub const SLOT_FROM_DEVICE: u32 = 14;
+/// First packets of flows from the kernel's tunnel devices.
+pub const SLOT_SLOW_DEVICE: u32 = 15;
 /// How many slots a bank has. The first bank's are those that the stubs call; all other programs of a load stand in the
 /// bank that the load before did not use, so that no program ever calls one of another load.
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
-pub const SLOT_PROGRAMS: [(u32, &str); 7] = [
+pub const SLOT_PROGRAMS: [(u32, &str); 9] = [
     (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
     (SLOT_SLOW_UNDERLAY, "slow_underlay"),
     (SLOT_ROUTER, "router"),
     (SLOT_FLOOD, "flood"),
+    (SLOT_SLOW_DEVICE, "slow_device"),
     (SLOT_FROM_ENDPOINT, "from_endpoint"),
     (SLOT_TO_ENDPOINT, "to_endpoint"),
     (SLOT_FROM_UNDERLAY, "from_underlay"),
+    (SLOT_FROM_DEVICE, "from_device"),
 ];

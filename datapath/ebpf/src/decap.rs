@@ -14,7 +14,7 @@ const DECAP_L3_IPV6: u64 = 1 << 8;
 
 /// What delivering needs to know of a tunnel packet.
 pub struct Inner {
-    /// Where its Ethernet header starts.
+    /// Where its Ethernet header starts; 0 if the kernel took it out already.
     pub start: usize,
     pub v4: bool,
     /// ECN bits of both headers.
@@ -42,6 +42,9 @@ pub fn follow(packet: &mut Packet, flow: &Flow, inner: &Inner, settings: &Settin
 /// Closes the room of the tunnel's headers; whether the kernel's idea of the ethertype is the inner one.
 #[inline(always)]
 pub fn shrink(packet: &mut Packet, inner: &Inner, kernel: u32) -> Result<bool, Reason> {
+    if inner.start == 0 {
+        return Ok(true);
+    }
     let agrees = inner.outer_v4 == inner.v4;
     let knows = kernel & KERNEL_DECAP_L3 != 0;
     let flags = match (agrees, knows, inner.v4) {

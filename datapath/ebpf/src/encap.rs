@@ -7,7 +7,7 @@
 //! their own. What an intermediate node corrupts is dropped there or by the inner checksum, as it would be on the wire.
 
 use datapath_common::checksum::folded;
-use datapath_common::{FLOW_GENEVE, Flow, PEER_RESOLVED, Peer, Reason};
+use datapath_common::{FLOW_GENEVE, Flow, PEER_RESOLVED, Peer, Reason, Settings};
 
 use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, SHORTEST, TUNNEL, Udp, Vxlan, ether, protocol};
 use crate::ip;
@@ -15,7 +15,7 @@ use crate::maps::PEERS;
 use crate::owner::mac_words;
 use crate::packet::Packet;
 use crate::send::Load;
-use crate::{Verdict, kernel};
+use crate::{TC_ACT_REDIRECT, Verdict, device, kernel};
 
 pub const TTL: u8 = 64;
 pub const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
@@ -104,7 +104,18 @@ pub fn room(flow: &Flow) -> u32 {
 
 /// Sends an IP frame through a tunnel, with the Ethernet header `frame`.
 #[inline(always)]
-pub fn send(packet: &mut Packet, frame: &Ethernet, load: &Load, tunnel: &Tunnel, port: u16) -> Result<Verdict, Reason> {
+pub fn send(
+    packet: &mut Packet,
+    frame: &Ethernet,
+    load: &Load,
+    tunnel: &Tunnel,
+    settings: &Settings,
+) -> Result<Verdict, Reason> {
+    let (port, device) = if tunnel.start == GENEVE_ETHERNET {
+        (settings.geneve_port as u16, settings.geneve_device)
+    } else {
+        (settings.port as u16, settings.vxlan_device)
+    };
     let (peer, outer) = (tunnel.peer, tunnel.outer);
     let v4 = outer == size_of::<Ipv4>();
     if load.v4 && !v4 && (packet.len() as usize) < SHORTEST {
@@ -113,7 +124,14 @@ pub fn send(packet: &mut Packet, frame: &Ethernet, load: &Load, tunnel: &Tunnel,
         let _ = packet.resize(SHORTEST);
     }
     let inner = packet.len() as usize;
-    let agrees = grow(packet, TUNNEL + outer, v4, load.v4)?;
+    let agrees = match grow(packet, TUNNEL + outer, v4, load.v4) {
+        Ok(agrees) => agrees,
+        Err(EALREADY) => {
+            device::send(packet, peer, frame, tunnel.vni, device)?;
+            return Ok(Verdict::Redirect(TC_ACT_REDIRECT));
+        }
+        Err(_) => return Err(Reason::Kernel),
+    };
     write(packet, frame, load, tunnel, port, inner)?;
     leave(peer, agrees)
 }
@@ -179,9 +197,9 @@ pub fn leave(peer: &Peer, agrees: bool) -> Result<Verdict, Reason> {
 }
 
 /// Opens room for the tunnel's headers and tells the kernel what they are; whether its idea of the ethertype is the
-/// outer one.
+/// outer one. `EALREADY`: a super-packet in a tunnel, as it was.
 #[inline(always)]
-pub fn grow(packet: &mut Packet, bytes: usize, outer_v4: bool, inner_v4: bool) -> Result<bool, Reason> {
+pub fn grow(packet: &mut Packet, bytes: usize, outer_v4: bool, inner_v4: bool) -> Result<bool, i64> {
     let layer3 = if outer_v4 { ENCAP_L3_IPV4 } else { ENCAP_L3_IPV6 };
     let flags = FIXED_GSO | layer3 | ENCAP_L4_UDP | ENCAP_L2_ETH | ENCAP_L2;
     match kernel::adjust(packet, bytes as i32, flags) {
@@ -189,10 +207,10 @@ pub fn grow(packet: &mut Packet, bytes: usize, outer_v4: bool, inner_v4: bool) -
         // The workload forwards what came out of a tunnel, or has one of its own. The kernel keeps one tunnel's offsets
         // only, which it needs for super-packets alone.
         Err(EALREADY) if packet.segment() == 0 => {
-            kernel::adjust(packet, bytes as i32, FIXED_GSO).map_err(|_| Reason::Kernel)?;
+            kernel::adjust(packet, bytes as i32, FIXED_GSO)?;
             Ok(outer_v4 == inner_v4)
         }
-        Err(_) => Err(Reason::Kernel),
+        Err(error) => Err(error),
     }
 }
 

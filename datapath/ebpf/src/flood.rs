@@ -128,7 +128,7 @@ fn one(packet: &mut Packet, walk: &Walk, settings: &Settings) -> Result<Verdict,
 #[inline(always)]
 fn room(packet: &mut Packet, walk: &Walk, bytes: usize, v4: bool) -> Result<bool, Reason> {
     if walk.flood.ip != 0 {
-        return encap::grow(packet, bytes, v4, walk.ip.v4());
+        return encap::grow(packet, bytes, v4, walk.ip.v4()).map_err(|_| Reason::Kernel);
     }
     kernel::push(packet, bytes)?;
     packet.linear(bytes + ETHERNET)?;

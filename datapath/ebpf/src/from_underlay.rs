@@ -13,7 +13,7 @@ use crate::maps::SETTINGS;
 use crate::outer::{Outer, ours};
 use crate::packet::Packet;
 use crate::walk::NANOSECONDS;
-use crate::{TC_ACT_UNSPEC, Verdict, action, flow, quick, stub, trace, tunnel};
+use crate::{TC_ACT_UNSPEC, Verdict, action, device, flow, quick, stub, trace, tunnel};
 
 /// At the ingress of an underlay interface.
 #[classifier]
@@ -40,10 +40,19 @@ fn fast(packet: &mut Packet, outer: &Outer, settings: &Settings) -> Option<i32> 
         return None;
     }
     let (vni, start) = tunnel::plain(packet, outer)?;
+    known(packet, outer, vni, start, settings)
+}
+
+/// What becomes of the frame at `start` that came in a tunnel, if its decision is known.
+#[inline(always)]
+pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, settings: &Settings) -> Option<i32> {
     packet.linear(start + ETHERNET).ok()?;
     let frame = packet.at::<Ethernet>(start).ok()?;
     let (addresses, ether_type) = (frame.addresses(), frame.ether_type);
     let quick = quick::parse(packet, ether_type, start + ETHERNET, vni | FLOW_TUNNEL)?;
+    if start != 0 && device::needed(packet, settings, outer.geneve, quick.key.protocol) {
+        return Some(TC_ACT_UNSPEC);
+    }
     // SAFETY: no arguments.
     let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
     let flow = flow::find(&quick, &addresses, &outer.source, now)?;

@@ -1,4 +1,4 @@
-//! The eBPF programs: three hooks, each a stub that tail-calls one slot of `PROGRAMS`, the program of that slot, which is
+//! The eBPF programs: four hooks, each a stub that tail-calls one slot of `PROGRAMS`, the program of that slot, which is
 //! the fast path, and behind it the slow path in slots of its own.
 //!
 //! ```text
@@ -11,6 +11,8 @@
 //!                                        └─► slow_underlay ── decides, caches ─┘
 //!                                                 ├─► flood ─► copies to workloads
 //!                                                 └─► answer a path probe in place, or note an answer
+//!  kernel's tunnel device ─► stub_from_device ─► from_device ── as from_underlay, the frame being out of its tunnel
+//!                                                             slow_endpoint ─► punt ─► user space ─► from_punt ─► flood
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
@@ -26,11 +28,13 @@ mod arp;
 mod connection;
 mod decap;
 mod deliver;
+mod device;
 mod drop;
 mod encap;
 mod flood;
 mod flow;
 mod fragment;
+mod from_device;
 mod from_endpoint;
 mod from_underlay;
 mod group;
@@ -48,6 +52,7 @@ mod owner;
 mod packet;
 mod policy;
 mod probe;
+mod punt;
 mod quick;
 mod quota;
 mod related;
@@ -55,6 +60,7 @@ mod route;
 mod router;
 mod send;
 mod server;
+mod slow_device;
 mod slow_endpoint;
 mod slow_underlay;
 mod stub;

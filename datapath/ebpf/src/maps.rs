@@ -5,14 +5,16 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf};
 use datapath_common::probe::{PROBES_MAX, Probed};
+use datapath_common::punt::{PUNTS_BYTES, PuntKey, PuntRule};
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, FloodTarget, Flow, FlowKey,
     FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
     RouteKey, Rule, SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
 };
 
+use crate::punt::Record;
 use crate::walk::Walk;
 
 /// Who sends: ifindex → port.
@@ -110,6 +112,18 @@ pub static DROPS: PerCpuHashMap<DropKey, Count> = PerCpuHashMap::with_max_entrie
 /// What rules with the action audit matched.
 #[map]
 pub static AUDITS: PerCpuHashMap<MemberKey, Count> = PerCpuHashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Which packets of a segment with `SEGMENT_PUNT` user space gets.
+#[map]
+pub static PUNT_RULES: HashMap<PuntKey, PuntRule> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// What it gets.
+#[map]
+pub static PUNTS: RingBuf = RingBuf::with_byte_size(PUNTS_BYTES, 0);
+
+/// A record on its way there.
+#[map]
+pub static PUNT: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 
 /// What became of the last packet, where that is asked for.
 #[map]

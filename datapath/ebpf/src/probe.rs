@@ -2,12 +2,12 @@
 //! of the cluster get here, an answer is never answered, and what is answered has a limit per host.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use datapath_common::Reason;
 use datapath_common::checksum::folded;
 use datapath_common::probe::{
-    ECHOES, PROBE_ETHER_TYPE, PROBE_MAGIC, PROBE_PAYLOAD, PROBE_REPLY, PROBE_REQUEST, PROBE_VERSION, ProbeHeader, echo,
-    echoed, follows, granted,
+    ECHOES, PROBE_ETHER_TYPE, PROBE_MAGIC, PROBE_PAYLOAD, PROBE_REPLY, PROBE_REQUEST, PROBE_VERSION, PROBE_VNI,
+    ProbeHeader, echo, echoed, follows, granted,
 };
+use datapath_common::{Address, Reason};
 
 use crate::drop::Owner;
 use crate::encap::{DONT_FRAGMENT, TTL};
@@ -16,7 +16,7 @@ use crate::maps::{PROBERS, PROBES};
 use crate::outer::Outer;
 use crate::owner::group;
 use crate::packet::Packet;
-use crate::{TC_ACT_REDIRECT, Verdict, kernel, trace};
+use crate::{TC_ACT_REDIRECT, Verdict, device, kernel, trace};
 
 // SAFETY: repr(C) of integers; its size is asserted where it is defined, so that there is no padding.
 unsafe impl Header for ProbeHeader {}
@@ -30,6 +30,57 @@ pub fn receive(packet: &mut Packet, outer: &Outer, host: u32) -> Result<Verdict,
         PROBE_REPLY => note(outer, &header),
         _ => Err(Reason::ProbeMalformed),
     }
+}
+
+/// What becomes of a probe from host number `host` that a tunnel device took out of its tunnel: an answer goes back by it.
+#[inline(always)]
+pub fn by_device(packet: &mut Packet, outer: &Outer, host: u32, local: &Address) -> Result<Verdict, Reason> {
+    let header = *untunnelled(packet)?;
+    match header.kind {
+        PROBE_REQUEST => {
+            grant(host)?;
+            packet.at_mut::<ProbeHeader>(ETHERNET)?.kind = PROBE_REPLY;
+            trace::end(Owner::NOBODY, TC_ACT_REDIRECT, 0);
+            let device = packet.ifindex();
+            device::through(packet, local, &outer.source, PROBE_VNI, device)?;
+            Ok(Verdict::Redirect(TC_ACT_REDIRECT))
+        }
+        PROBE_REPLY => note(outer, &header),
+        _ => Err(Reason::ProbeMalformed),
+    }
+}
+
+/// Notes a request of this host to itself that a tunnel device took out of its tunnel: the self-test of that way.
+#[inline(always)]
+pub fn returned(packet: &mut Packet, outer: &Outer) -> Result<Verdict, Reason> {
+    let header = *untunnelled(packet)?;
+    note(outer, &header)
+}
+
+/// The header of a probe that is out of its tunnel.
+#[inline(always)]
+fn untunnelled(packet: &mut Packet) -> Result<&ProbeHeader, Reason> {
+    packet
+        .linear(ETHERNET + size_of::<ProbeHeader>())
+        .map_err(|_| Reason::ProbeMalformed)?;
+    let ether_type = packet.at::<Ethernet>(0)?.ether_type;
+    let header = packet.at::<ProbeHeader>(ETHERNET)?;
+    let known = header.magic == PROBE_MAGIC.to_be() && header.version == PROBE_VERSION;
+    if known && ether_type == PROBE_ETHER_TYPE.to_be() {
+        Ok(header)
+    } else {
+        Err(Reason::ProbeMalformed)
+    }
+}
+
+/// Whether a host gets another answer.
+#[inline(always)]
+fn grant(host: u32) -> Result<(), Reason> {
+    let full = PROBERS.get_ptr_mut(host).ok_or(Reason::ProbeRate)?;
+    // SAFETY: the entry is there as long as the map; two CPUs at once may give one answer more.
+    let full = unsafe { &mut *full };
+    *full = granted(*full, now()).ok_or(Reason::ProbeRate)?;
+    Ok(())
 }
 
 /// The header of a probe, which is one packet whose UDP length is true.
@@ -66,11 +117,7 @@ fn answer(packet: &mut Packet, outer: &Outer, host: u32) -> Result<Verdict, Reas
     if group(link.destination) || group(link.source) {
         return Err(Reason::ProbeMalformed);
     }
-    let full = PROBERS.get_ptr_mut(host).ok_or(Reason::ProbeRate)?;
-    // SAFETY: the entry is there as long as the map; two CPUs at once may give one answer more.
-    let full = unsafe { &mut *full };
-    *full = granted(*full, now()).ok_or(Reason::ProbeRate)?;
-
+    grant(host)?;
     *packet.at_mut::<Ethernet>(0)? = Ethernet {
         destination: link.source,
         source: link.destination,

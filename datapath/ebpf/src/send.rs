@@ -38,7 +38,7 @@ pub fn follow(packet: &mut Packet, flow: &Flow, load: &Load, settings: &Settings
         count_down(packet, load.v4)?;
     }
     trace::follows(settings, flow, load.fast);
-    encap::send(packet, &leaves, load, &tunnel, port(flow, settings))
+    encap::send(packet, &leaves, load, &tunnel, settings)
 }
 
 /// The tunnel's UDP port, host order.

@@ -5,7 +5,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{
     FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_NAMESPACE, HERE, LIMIT_SLOW, PORT_NAMESPACE, Port, ROUTER, Reason,
-    SEGMENT_FLOOD, SEGMENT_GENEVE, Segment, Settings, Station, slot,
+    SEGMENT_FLOOD, SEGMENT_GENEVE, SEGMENT_PUNT, Segment, Settings, Station, slot,
 };
 
 use crate::drop::Owner;
@@ -18,7 +18,7 @@ use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, answer, arp, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd,
+    TC_ACT_SHOT, Verdict, answer, arp, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd, punt,
     related, route, server, transport,
 };
 
@@ -74,6 +74,11 @@ fn try_slow_endpoint(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Re
         return other(packet, walk, port, segment, &frame);
     }
     transport::read(packet, walk)?;
+    if segment.flags & SEGMENT_PUNT != 0
+        && let Some(verdict) = punt::ask(packet, walk, port, &frame)?
+    {
+        return Ok(verdict);
+    }
     if let Some(kind) = source(walk, port, &frame)? {
         return match nd::answer(packet, walk, port, segment, settings, kind)? {
             Some(verdict) => Ok(verdict),

@@ -17,8 +17,8 @@ use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, nameless, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, arp, connection, finish, flow, fragment, group, ip, martian, nd, origin, probe, related,
-    server, transport, tunnel,
+    TC_ACT_SHOT, Verdict, arp, connection, device, finish, flow, fragment, group, ip, martian, nd, origin, probe,
+    related, server, transport, tunnel,
 };
 
 /// Called by `from_underlay`.
@@ -55,6 +55,20 @@ fn try_slow_underlay(
     if vni == PROBE_VNI && !outer.geneve {
         return probe::receive(packet, outer, host);
     }
+    inside(packet, walk, outer, vni, start, host, settings)
+}
+
+/// Decides about the frame at `start` that host number `host` sent in a tunnel.
+#[inline(always)]
+pub fn inside(
+    packet: &mut Packet,
+    walk: &mut Walk,
+    outer: &Outer,
+    vni: u32,
+    start: usize,
+    host: u32,
+    settings: &Settings,
+) -> Result<Verdict, Reason> {
     let segment = segment(walk, outer, vni)?;
     packet.linear(start + ETHERNET)?;
     let frame = *packet.at::<Ethernet>(start)?;
@@ -63,6 +77,9 @@ fn try_slow_underlay(
     walk.flood.ether_type = frame.ether_type.into();
     let everybody = is_group(frame.destination);
     let payload = source(packet, walk, segment, &frame, start, host)?;
+    if start != 0 && device::needed(packet, settings, outer.geneve, walk.key.protocol) {
+        return Ok(Verdict::Pass);
+    }
     if payload != Payload::Packet {
         group::inside(walk, outer, start, payload == Payload::Neighbour);
         return plain(walk, segment, &frame);

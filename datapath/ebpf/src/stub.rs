@@ -1,9 +1,10 @@
 //! The permanent programs of the hooks: each calls its slot of `PROGRAMS`, so that one map update swaps the programs under
-//! traffic on every kernel. Those call others of the same load, in the bank of slots that the loader gave them. Where the slot is empty, a workload's packets are dropped and the underlay's pass.
+//! traffic on every kernel. Those call others of the same load, in the bank of slots that the loader gave them. Where the
+//! slot is empty, packets of workloads and tunnels are dropped and the underlay's pass.
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{Reason, SLOT_FROM_ENDPOINT, SLOT_FROM_UNDERLAY, SLOT_TO_ENDPOINT};
+use datapath_common::{Reason, SLOT_FROM_DEVICE, SLOT_FROM_ENDPOINT, SLOT_FROM_UNDERLAY, SLOT_TO_ENDPOINT};
 
 use crate::drop::Owner;
 use crate::maps::{PORTS, PROGRAMS};
@@ -29,6 +30,13 @@ pub fn stub_to_endpoint(ctx: TcContext) -> i32 {
 pub fn stub_from_underlay(ctx: TcContext) -> i32 {
     enter(&ctx, SLOT_FROM_UNDERLAY);
     TC_ACT_UNSPEC
+}
+
+/// At the ingress of a tunnel device of the kernel.
+#[classifier]
+pub fn stub_from_device(ctx: TcContext) -> i32 {
+    enter(&ctx, SLOT_FROM_DEVICE);
+    no_program(&ctx)
 }
 
 /// First slot of the bank of this load's programs; the loader sets it.

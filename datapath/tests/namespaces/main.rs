@@ -2,6 +2,7 @@
 //! packets. Needs root; without it each test says SKIPPED, and fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
 
 mod bench;
+mod device;
 mod interface;
 mod interference;
 mod kills;
@@ -15,4 +16,5 @@ mod routing;
 mod scale;
 mod survival;
 mod tap;
+mod uplinks;
 mod wanted;

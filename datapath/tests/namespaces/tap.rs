@@ -13,7 +13,7 @@ use crate::lab::{Namespace, privileged, two_hosts};
 use crate::wanted::{Workload, domain};
 
 /// Opens a tap of the calling thread's namespace.
-fn open_tap(name: &str) -> File {
+pub(crate) fn open_tap(name: &str) -> File {
     let file = File::options()
         .read(true)
         .write(true)

@@ -12,6 +12,7 @@ use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions}
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
+use datapath_common::punt::{PuntKey, PuntRule};
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, FloodTarget, FragmentKey,
     FragmentState, Hop, KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, Neighbour, NeighbourKey, PEER_RESOLVED,
@@ -181,6 +182,7 @@ impl Bench {
         self.empty::<ConnectionKey, Connection>("CROWDED");
         self.empty::<u32, u64>("ESTABLISHED");
         self.empty::<MemberKey, FloodTarget>("FLOODS");
+        self.empty::<PuntKey, PuntRule>("PUNT_RULES");
         self.empty::<FragmentKey, FragmentState>("FRAGMENTS");
         self.empty::<LimitKey, Bucket>("LIMITS");
         self.empty_trie::<PrefixKey, Neighbour>("PREFIXES");

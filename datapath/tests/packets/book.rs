@@ -291,5 +291,7 @@ pub(crate) fn settings() -> Settings {
         geneve_port: GENEVE.into(),
         mark: MARK,
         kernel: KERNEL_TRACE,
+        vxlan_device: 0,
+        geneve_device: 0,
     }
 }

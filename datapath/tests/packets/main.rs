@@ -15,6 +15,7 @@ mod frames;
 mod state;
 
 mod connections;
+mod documents;
 mod encapsulation;
 mod floods;
 mod flows;
@@ -25,6 +26,7 @@ mod hooks;
 mod neighbours;
 mod oddities;
 mod probes;
+mod punts;
 mod quotas;
 mod router;
 mod routes;

@@ -50,7 +50,7 @@ pub(crate) fn echoes(client: &Namespace, server: &Namespace, address: IpAddr, si
 }
 
 /// Sends a stream one way and compares all of it.
-fn streams(client: &Namespace, server: &Namespace, address: IpAddr) {
+pub(crate) fn streams(client: &Namespace, server: &Namespace, address: IpAddr) {
     let listener = server.run(|| TcpListener::bind(SocketAddr::new(address, 0)).expect("the address is there"));
     let to = listener.local_addr().expect("it is bound");
     let sent: Vec<u8> = (0..STREAM).map(|byte| (byte >> 8 ^ byte) as u8).collect();
@@ -77,7 +77,7 @@ fn streams(client: &Namespace, server: &Namespace, address: IpAddr) {
     });
 }
 
-fn exchange(wire: &Wire, what: &str, client: &Namespace, server: &Namespace, identity: Identity) {
+pub(crate) fn exchange(wire: &Wire, what: &str, client: &Namespace, server: &Namespace, identity: Identity) {
     for address in addresses(identity) {
         println!("{what}: {address}");
         echoes(client, server, address, 100);

@@ -8,7 +8,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::OBJECT;
 use datapath_common::{
     Address, Count, DOMAIN_ALLOW, Domain, DropKey, HERE, KERNEL_DECAP_L3, Neighbour, NeighbourKey, PORT_NAMESPACE,
-    Peer, Port, Reason, SLOT_PROGRAMS, Segment, Settings, Station, StationKey, mapped, slot,
+    Peer, Port, Reason, SLOT_FROM_UNDERLAY, SLOT_PROGRAMS, Segment, Settings, Station, StationKey, mapped, slot,
 };
 
 use crate::namespace::Namespace;
@@ -20,6 +20,8 @@ const VXLAN: u32 = 4789;
 const MARK: u32 = 0xfab;
 /// The underlay interface of every host.
 pub(crate) const UNDERLAY: &str = "underlay0";
+/// The tunnel device of a host that has one.
+pub(crate) const DEVICE: &str = "fabvx0";
 
 /// A workload's identity: everything follows from its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Identity {
 /// A host.
 pub(crate) struct Host {
     pub(crate) namespace: Namespace,
+    settings: Settings,
     ebpf: Ebpf,
 }
 
@@ -79,8 +82,13 @@ impl Host {
             let program: &mut SchedClassifier = program.try_into().expect("a classifier");
             program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
-        let mut host = Self { namespace, ebpf };
-        host.settings(ipv4, ipv6);
+        let settings = settings(ipv4, ipv6);
+        let mut host = Self {
+            namespace,
+            settings,
+            ebpf,
+        };
+        host.set(settings);
         for (slot, program) in SLOT_PROGRAMS {
             host.slot(slot, program);
         }
@@ -120,16 +128,30 @@ impl Host {
         self.put("SEGMENTS", VNI, segment);
     }
 
-    fn settings(&mut self, ipv4: [u8; 4], ipv6: [u8; 16]) {
-        let kernel = if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 };
-        let settings = Settings {
-            ipv4: mapped(ipv4),
-            ipv6,
-            port: VXLAN,
-            geneve_port: 0,
-            mark: MARK,
-            kernel,
-        };
+    /// Gives the host a tunnel device of the kernel, as the datapath makes it.
+    pub(crate) fn device(&mut self) {
+        let line = format!(
+            "link add {DEVICE} type vxlan external dstport {VXLAN} srcport 49152 65535 nolearning udp6zerocsumrx"
+        );
+        self.namespace.ip(&line.split(' ').collect::<Vec<_>>());
+        self.attach(DEVICE, "stub_from_device", TcAttachType::Ingress);
+        self.namespace
+            .ip(&["link", "set", DEVICE, "arp", "off", "addrgenmode", "none", "up"]);
+        self.set(Settings {
+            vxlan_device: self.namespace.ifindex(DEVICE),
+            ..self.settings
+        });
+    }
+
+    /// Takes the program of the underlay away: tunnel packets go to the host's stack.
+    pub(crate) fn deafen(&mut self) {
+        let map = self.ebpf.map_mut("PROGRAMS").expect("the map exists");
+        let mut programs: ProgramArray<&mut MapData> = map.try_into().expect("a program array");
+        programs.clear_index(&SLOT_FROM_UNDERLAY).expect("it was there");
+    }
+
+    fn set(&mut self, settings: Settings) {
+        self.settings = settings;
         let map = self.ebpf.map_mut("SETTINGS").expect("the map exists");
         Array::<&mut MapData, Settings>::try_from(map)
             .expect("settings")
@@ -291,6 +313,21 @@ impl Host {
         self.put::<Address, u32>("VTEPS", peer.remote, number);
     }
 
+    /// What `seen` finds among the drops, as soon as it finds something.
+    pub(crate) fn eventually(&self, seen: impl Fn(&BTreeMap<(u32, &'static str), u64>) -> Option<u64>) -> u64 {
+        #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+        let now = std::time::Instant::now;
+        let end = now() + std::time::Duration::from_secs(30);
+        loop {
+            let drops = self.drops();
+            if let Some(found) = seen(&drops) {
+                return found;
+            }
+            assert!(now() < end, "not within 30 s: {drops:?}");
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+    }
+
     /// Packets dropped, by endpoint and reason, summed over CPUs.
     pub(crate) fn drops(&self) -> BTreeMap<(u32, &'static str), u64> {
         let map = self.ebpf.map("DROPS").expect("the map exists");
@@ -305,6 +342,19 @@ impl Host {
                 )
             })
             .collect()
+    }
+}
+
+fn settings(ipv4: [u8; 4], ipv6: [u8; 16]) -> Settings {
+    Settings {
+        ipv4: mapped(ipv4),
+        ipv6,
+        port: VXLAN,
+        geneve_port: 0,
+        mark: MARK,
+        kernel: if knows_decap_l3() { KERNEL_DECAP_L3 } else { 0 },
+        vxlan_device: 0,
+        geneve_device: 0,
     }
 }
 

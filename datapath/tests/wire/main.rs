@@ -11,5 +11,6 @@ mod namespace;
 mod tap;
 mod topology;
 
+mod carriers;
 mod forwarding;
 mod odd_frames;

@@ -34,6 +34,12 @@ impl Namespace {
         ip(&[&["-n", &self.name], arguments].concat());
     }
 
+    /// Runs iproute2 in it; what it printed.
+    pub(crate) fn output(&self, arguments: &[&str]) -> String {
+        let output = Command::new("ip").args(["-n", &self.name]).args(arguments).output();
+        String::from_utf8_lossy(&output.expect("iproute2 is installed").stdout).into_owned()
+    }
+
     /// Runs on a thread of its own inside.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/run/netns/{}", self.name)).expect("the namespace exists");

@@ -147,8 +147,34 @@ pub struct DatapathStatus {
     pub fallbacks: Vec<String>,
     /// Interfaces that carry the tunnels.
     pub underlay: Vec<Underlay>,
+    /// Tunnel devices of the kernel, which carry what the programs do not.
+    pub devices: Vec<Device>,
+    /// Whether this host's ways into and out of tunnels work.
+    pub self_test: SelfTest,
     /// How full the tables of traffic are.
     pub connections: Connections,
+}
+
+/// A tunnel device of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// `vxlan` or `geneve`.
+    pub encapsulation: String,
+    /// Its UDP port.
+    pub port: u16,
+    /// Why it is not in use and what to do; null if it is.
+    pub problem: Option<String>,
+}
+
+/// What came out of the last test of this host's ways into and out of tunnels.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct SelfTest {
+    /// Whether every way was tested.
+    pub done: bool,
+    /// What does not work and what to do.
+    pub problems: Vec<String>,
 }
 
 /// How full the tables of traffic are; up to 10 s old.

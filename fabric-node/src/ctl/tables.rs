@@ -4,8 +4,8 @@ use comfy_table::{Table, presets};
 
 use super::specs;
 use crate::api::types::{
-    Applied, Attached, Audit, Condition, Connections, Deleted, Detached, Direction, Drop, Loss, LostPeer, Object,
-    ObjectStatus, Path, Peer, PeerState, Programmed, Status,
+    Applied, Attached, Audit, Condition, Connections, Deleted, Detached, Device, Direction, Drop, Loss, LostPeer,
+    Object, ObjectStatus, Path, Peer, PeerState, Programmed, SelfTest, Status,
 };
 
 /// What stands where nothing is known.
@@ -146,6 +146,11 @@ pub(super) fn status(status: &Status) -> String {
     text += &fields(&[
         ("Underlay", joined(&underlay.collect::<Vec<_>>())),
         ("Fallbacks", joined(&status.datapath.fallbacks)),
+        (
+            "Devices",
+            joined(&status.datapath.devices.iter().map(device).collect::<Vec<_>>()),
+        ),
+        ("Self-test", self_test(&status.datapath.self_test)),
         ("Traffic", traffic(&status.datapath.connections)),
     ]);
     let lost = status.lost_peers.iter().map(lost);
@@ -165,6 +170,20 @@ pub(super) fn status(status: &Status) -> String {
         .iter()
         .map(|alarm| vec![alarm.name.clone(), alarm.message.clone()]);
     text + &section("Alarms", &grid(&["NAME", "MESSAGE"], alarms))
+}
+
+fn device(device: &Device) -> String {
+    let Device { name, port, .. } = device;
+    let problem = device.problem.as_ref().map(|problem| format!(": {problem}"));
+    format!("{name} (UDP port {port}){}", problem.unwrap_or_default())
+}
+
+fn self_test(test: &SelfTest) -> String {
+    match (test.done, test.problems.is_empty()) {
+        (_, false) => test.problems.join("; "),
+        (true, true) => "passed".to_owned(),
+        (false, true) => NONE.to_owned(),
+    }
 }
 
 fn traffic(counts: &Connections) -> String {

@@ -14,8 +14,8 @@ use super::node::{Node, called};
 use super::reconcile::waiting;
 use super::seen::Sight;
 use crate::api::types::{
-    Alarm, Audit, ClusterStatus, Condition, Connections, DatapathStatus, Direction, DomainStatus, Drop, Hook, Loss,
-    LostPeer, NodeStatus, Path, Peer, PeerCounts, PeerState, Status, Underlay,
+    Alarm, Audit, ClusterStatus, Condition, Connections, DatapathStatus, Device, Direction, DomainStatus, Drop, Hook,
+    Loss, LostPeer, NodeStatus, Path, Peer, PeerCounts, PeerState, SelfTest, Status, Underlay,
 };
 
 /// All of `GET /v1/status`.
@@ -211,6 +211,11 @@ fn datapath_status(status: datapath::Status) -> DatapathStatus {
             flows,
             full: connections_full,
         },
+        devices: status.devices.into_iter().map(device).collect(),
+        self_test: SelfTest {
+            done: status.self_test.done,
+            problems: status.self_test.problems,
+        },
         kernel: status.kernel,
         hooks: status.hooks.into_iter().map(hook).collect(),
         fallbacks: status.fallbacks,
@@ -219,6 +224,15 @@ fn datapath_status(status: datapath::Status) -> DatapathStatus {
             .into_iter()
             .map(|(interface, mtu)| Underlay { interface, mtu })
             .collect(),
+    }
+}
+
+fn device(device: datapath::Device) -> Device {
+    Device {
+        name: device.name,
+        encapsulation: device.encapsulation.to_owned(),
+        port: device.port,
+        problem: device.problem,
     }
 }
 

@@ -158,6 +158,16 @@ fn datapath() -> DatapathStatus {
             interface: text("eth0"),
             mtu: 1500,
         }],
+        devices: vec![Device {
+            name: text("fabvx0"),
+            encapsulation: text("vxlan"),
+            port: 4789,
+            problem: None,
+        }],
+        self_test: SelfTest {
+            done: true,
+            problems: vec![],
+        },
         connections: Connections {
             established: 7,
             half_open: 2,

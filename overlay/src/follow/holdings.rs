@@ -86,17 +86,26 @@ fn things(spec: &EndpointSpec) -> Vec<Thing> {
 
 /// All endpoints of a domain by what they have.
 #[derive(Debug, Default)]
-pub(super) struct Holdings {
+pub struct Holdings {
     /// Numbers of the endpoints that have or ask for a thing.
     by_thing: BTreeSet<(Thing, u32)>,
     names: BTreeMap<u32, EndpointName>,
-    /// By name: number and holdings.
-    held: BTreeMap<EndpointName, (u32, Box<[Thing]>, Box<[Key]>)>,
+    held: BTreeMap<EndpointName, Held>,
     next: u32,
 }
 
+/// What one endpoint has, in little room.
+#[derive(Debug)]
+struct Held {
+    number: u32,
+    things: Box<[Thing]>,
+    claims: Box<[Key]>,
+}
+
 impl Holdings {
-    pub(super) fn of(records: &dyn Records) -> Self {
+    /// What the endpoints of a domain have by its records.
+    #[must_use]
+    pub fn of(records: &dyn Records) -> Self {
         let mut all: BTreeMap<EndpointName, Holds> = BTreeMap::new();
         for version in records.objects(Kind::Endpoint.as_str()) {
             if let Some((Kind::Endpoint, name)) = Kind::of_key(&version.key) {
@@ -124,16 +133,20 @@ impl Holdings {
             self.next = self.next.wrapping_add(1);
             self.by_thing.extend(holds.things.iter().map(|thing| (*thing, number)));
             self.names.insert(number, name.clone());
-            let (things, claims) = (holds.things.into_iter().collect(), holds.claims.into_iter().collect());
-            self.held.insert(name, (number, things, claims));
+            let held = Held {
+                number,
+                things: holds.things.into_iter().collect(),
+                claims: holds.claims.into_iter().collect(),
+            };
+            self.held.insert(name, held);
         }
     }
 
     fn forget(&mut self, name: &EndpointName) {
-        if let Some((number, things, _)) = self.held.remove(name) {
-            self.names.remove(&number);
-            for thing in things {
-                self.by_thing.remove(&(thing, number));
+        if let Some(held) = self.held.remove(name) {
+            self.names.remove(&held.number);
+            for thing in held.things {
+                self.by_thing.remove(&(thing, held.number));
             }
         }
     }
@@ -146,11 +159,11 @@ impl Holdings {
 
     /// What an endpoint has or asks for.
     pub(super) fn things(&self, name: &EndpointName) -> &[Thing] {
-        self.held.get(name).map_or(&[], |(_, things, _)| things)
+        self.held.get(name).map_or(&[], |held| &held.things)
     }
 
     /// The keys of the claims for an endpoint.
     pub(super) fn claims(&self, name: &EndpointName) -> &[Key] {
-        self.held.get(name).map_or(&[], |(_, _, claims)| claims)
+        self.held.get(name).map_or(&[], |held| &held.claims)
     }
 }

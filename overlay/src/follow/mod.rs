@@ -21,7 +21,7 @@ use crate::forwarding::{Change, Forwarding, Place};
 use crate::name::{DomainName, EndpointName, Mac, NetworkName, Vni};
 use crate::view::View;
 
-use holdings::Holdings;
+pub use holdings::Holdings;
 pub use part::Part;
 pub use records::Records;
 
@@ -47,8 +47,9 @@ struct Placed {
 }
 
 impl Followed {
-    /// Compiles a domain in full, to be followed from there. `records` must be what the view was made from.
-    pub fn start(view: &View, here: NodeId, records: &dyn Records) -> (Self, Forwarding) {
+    /// Compiles a domain in full, to be followed from there. `holdings` must be of what the view was made from.
+    #[must_use]
+    pub fn start(view: &View, here: NodeId, holdings: Holdings) -> (Self, Forwarding) {
         let forwarding = compile(view, here);
         let mut followed = Self {
             here,
@@ -66,7 +67,7 @@ impl Followed {
             },
             placed: BTreeMap::new(),
             counts: BTreeMap::new(),
-            holdings: Holdings::of(records),
+            holdings,
         };
         for (at, station) in &forwarding.stations {
             followed.place(station.endpoint.clone(), *at, station.place);
@@ -127,7 +128,8 @@ impl Followed {
     fn same_ground(&self, compiled: &Forwarding) -> bool {
         let numbers = |forwarding: &Forwarding| {
             let networks = forwarding.networks.iter();
-            let ground = networks.map(|(name, segment)| (name.clone(), segment.vni, segment.mtu, segment.router.clone()));
+            let ground =
+                networks.map(|(name, segment)| (name.clone(), segment.vni, segment.mtu, segment.router.clone()));
             ground.collect::<Vec<_>>()
         };
         numbers(compiled) == numbers(&self.forwarding) && compiled.rules == self.forwarding.rules
@@ -161,7 +163,9 @@ impl Followed {
             segment.members = members.map(|(_, host)| *host).collect();
         }
         let hosts: BTreeSet<NodeId> = self.counts.keys().map(|(_, host)| *host).collect();
-        let vteps = hosts.into_iter().filter_map(|host| Some((host, view.hosts.get(&host)?.clone())));
+        let vteps = hosts
+            .into_iter()
+            .filter_map(|host| Some((host, view.hosts.get(&host)?.clone())));
         self.forwarding.hosts = vteps.collect();
     }
 }

@@ -68,9 +68,18 @@ impl Followed {
         reach.routes(&ground);
         reach.close()?;
         let about = reach.facts();
-        let endpoints = reach.holds.keys().flat_map(|name| records.object(&Kind::Endpoint.key(name)));
+        let endpoints = reach
+            .holds
+            .keys()
+            .flat_map(|name| records.object(&Kind::Endpoint.key(name)));
         let facts = about.iter().flat_map(|key| records.said(key));
-        let view = View::of(self.domain(), ground.into_iter().chain(endpoints), facts, cluster, verify)?;
+        let view = View::of(
+            self.domain(),
+            ground.into_iter().chain(endpoints),
+            facts,
+            cluster,
+            verify,
+        )?;
         let names = reach.holds.keys().cloned().collect();
         Some(Part {
             names,

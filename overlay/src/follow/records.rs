@@ -24,7 +24,12 @@ impl Records for (&Replica, &Scope) {
 
     fn object<'a>(&'a self, key: &Key) -> Box<dyn Iterator<Item = &'a Intent> + 'a> {
         let (replica, scope) = *self;
-        Box::new(replica.intent(scope, key).into_iter().flat_map(|siblings| siblings.all()))
+        Box::new(
+            replica
+                .intent(scope, key)
+                .into_iter()
+                .flat_map(|siblings| siblings.all()),
+        )
     }
 
     fn facts<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Fact> + 'a> {
