@@ -1,4 +1,5 @@
-//! Builds the eBPF programs of `ebpf/` for the BPF target. Their object lies in `OUT_DIR/fabric`.
+//! Builds the eBPF programs of `ebpf/` for the BPF target. Their object lies in `OUT_DIR/fabric`, and those of the functions
+//! of `functions/` beside it: under their names those in Rust, as `NAME.o` those in C.
 //!
 //! The toolchain is rustup's nightly if it has `rust-src`, else the one that `deploy/setup.sh` links as `debian-rustc`;
 //! without rustup, the cargo that runs this. One that is no nightly is let to use `-Z build-std` for this inner build.
@@ -12,6 +13,16 @@ use aya_build::{Package, Toolchain, build_ebpf};
 
 const NIGHTLY: &str = "nightly";
 const DEBIAN: &str = "debian-rustc";
+const FUNCTIONS_IN_C: [&str; 8] = [
+    "pass",
+    "count",
+    "refused/write",
+    "refused/store",
+    "refused/redirect",
+    "refused/call",
+    "refused/pin",
+    "refused/large",
+];
 const SETUP: &str = "run deploy/setup.sh, which installs it";
 
 fn main() -> Result<()> {
@@ -22,6 +33,8 @@ fn main() -> Result<()> {
         "ebpf/Cargo.lock",
         "common/Cargo.toml",
         "common/src",
+        "sdk",
+        "functions",
         "build.rs",
     ] {
         println!("cargo:rerun-if-changed={}", manifest.join(path).display());
@@ -45,7 +58,31 @@ fn main() -> Result<()> {
         root_dir: sources,
         ..Package::default()
     };
-    build_ebpf([package], Toolchain::Custom(toolchain)).context("the eBPF programs do not build")
+    build_ebpf([package], Toolchain::Custom(toolchain)).context("the eBPF programs do not build")?;
+    functions_in_c(&manifest)
+}
+
+/// Functions in C.
+fn functions_in_c(manifest: &Path) -> Result<()> {
+    let output = PathBuf::from(env::var_os("OUT_DIR").context("cargo did not set OUT_DIR")?);
+    if !found(Command::new("clang").arg("--version")) {
+        bail!("clang is not in PATH: {SETUP}");
+    }
+    for name in FUNCTIONS_IN_C {
+        let source = manifest.join("functions").join(name).with_extension("c");
+        let object = output.join(source.file_stem().unwrap_or_default()).with_extension("o");
+        let status = Command::new("clang")
+            .args(["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-c", "-I"])
+            .arg(manifest.join("sdk/include"))
+            .arg(&source)
+            .arg("-o")
+            .arg(object)
+            .status()?;
+        if !status.success() {
+            bail!("clang does not compile {}", source.display());
+        }
+    }
+    Ok(())
 }
 
 /// The toolchain that can build `core` for the BPF target.

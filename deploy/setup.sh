@@ -22,11 +22,11 @@ USAGE
 }
 
 # Compilers, the eBPF side's standard library, what the linkers link.
-readonly -a BUILD=(ca-certificates git gcc g++ libc6-dev make
+readonly -a BUILD=(ca-certificates git gcc g++ libc6-dev make clang
     rustc-web cargo-web rust-web-src libstd-rust-web-dev zlib1g-dev libzstd-dev)
 readonly -a LAB=(iproute2 nftables iputils-ping jq procps)
 readonly -a TESTS=(tcpdump ethtool bpftool qemu-system-x86 busybox-static cpio xz-utils shellcheck)
-readonly -a BENCH=(iperf3 sockperf ethtool)
+readonly -a BENCH=(iperf3 sockperf ethtool bpftool)
 
 missing_packages() {
     local installed

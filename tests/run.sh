@@ -59,11 +59,12 @@ skip() {
 }
 
 formatted() {
-    cargo fmt --all --check && cargo fmt --manifest-path datapath/ebpf/Cargo.toml --check
+    cargo fmt --all --check && cargo fmt --manifest-path datapath/ebpf/Cargo.toml --check &&
+        cargo fmt --manifest-path datapath/sdk/Cargo.toml --check
 }
 
 shell_scripts() {
-    shellcheck -x deploy/*.sh deploy/lab/*.sh tests/*.sh tests/kernels/*.sh .ci/run
+    shellcheck -x deploy/*.sh deploy/lab/*.sh tests/*.sh tests/bench/*.sh tests/kernels/*.sh .ci/run
 }
 
 # The one line of dependencies: fabric-node → datapath → overlay → membership.

@@ -19,9 +19,9 @@ use crate::error::Error;
 use crate::installed::Installed;
 use crate::links::owner_of;
 use crate::lower::{Ground, Interfaces, Tunnels, keep_tunnels_of, lower, number_tunnels};
-use crate::maps::NUMBERS_MAX;
+use crate::maps::{Maps, NUMBERS_MAX};
 use crate::nexthop::{self, Ends};
-use crate::numbers::DomainNumbers;
+use crate::numbers::{DomainNumbers, Numbers};
 use crate::port::Workbench;
 use crate::tables::{Tables, address};
 use crate::{Applied, PortState, readiness};
@@ -50,9 +50,8 @@ impl Datapath {
             fresh: &mut self.fresh,
         };
         let mut tables = lower(wanted, ground);
-        keep_tunnels_of(&self.installed.tunnels_of_others(&mine), &mine, &mut tables);
-
-        let operations = diff(&mine, &tables);
+        self.with_functions(numbers.domain, &mut tables);
+        let operations = change(&self.installed, &mine, &mut tables);
         self.here.remove(&wanted.domain);
         let done = self.obey(&operations);
         self.shut(wanted, &operations).await?;
@@ -107,20 +106,11 @@ impl Datapath {
         Ok(numbers)
     }
 
-    /// Gives up the numbers of what is gone: first their counters and connections, then their names.
+    /// Gives up the numbers of what is gone.
     fn release_numbers(&mut self) -> Result<(), Error> {
-        let used = self.installed.tables().numbers_in_use();
-        let spare: BTreeSet<u32> = self.numbers.spare(&used).into_iter().collect();
-        let counts = self.maps.drops()?;
-        let stale: Vec<_> = counts
-            .into_keys()
-            .filter(|k| spare.contains(&k.domain) || spare.contains(&k.endpoint))
-            .collect();
-        self.maps.forget_drops(&stale)?;
+        let kept = self.chains.domains();
+        let spare = release_numbers(&mut self.maps, &mut self.numbers, &self.installed, kept)?;
         self.lost.forget(|number| spare.contains(&number));
-        self.maps.forget_traffic(|domain| spare.contains(&domain))?;
-        self.maps.remove_numbers(&spare.iter().copied().collect::<Vec<_>>())?;
-        spare.into_iter().for_each(|number| self.numbers.release(number));
         Ok(())
     }
 
@@ -236,6 +226,35 @@ impl Datapath {
         self.changed |= released && self.watch.others_wait(&wanted.domain);
         Ok(())
     }
+}
+
+/// The operations that make a domain's tables what is wanted; tunnels that other domains need stay.
+pub(crate) fn change(installed: &Installed, mine: &Tables, wanted: &mut Tables) -> Vec<Operation> {
+    keep_tunnels_of(&installed.tunnels_of_others(mine), mine, wanted);
+    diff(mine, wanted)
+}
+
+/// Gives up the numbers of what is gone but for those that are `kept`: first their counters and connections, then their
+/// names. The numbers that were given up.
+pub(crate) fn release_numbers(
+    maps: &mut Maps,
+    numbers: &mut Numbers,
+    installed: &Installed,
+    kept: impl IntoIterator<Item = u32>,
+) -> Result<BTreeSet<u32>, Error> {
+    let mut used = installed.tables().numbers_in_use();
+    used.extend(kept);
+    let spare: BTreeSet<u32> = numbers.spare(&used).into_iter().collect();
+    let counts = maps.drops()?;
+    let stale: Vec<_> = counts
+        .into_keys()
+        .filter(|k| spare.contains(&k.domain) || spare.contains(&k.endpoint))
+        .collect();
+    maps.forget_drops(&stale)?;
+    maps.forget_traffic(|domain| spare.contains(&domain))?;
+    maps.remove_numbers(&spare.iter().copied().collect::<Vec<_>>())?;
+    spare.iter().for_each(|number| numbers.release(*number));
+    Ok(spare)
 }
 
 /// The interfaces that are no port after these operations.

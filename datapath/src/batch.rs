@@ -55,7 +55,7 @@ struct Batch {
     flags: u64,
 }
 
-/// A hash, an LRU hash, an array or a trie with keys `K` and values `V`.
+/// A hash, an LRU hash, an array, a trie or a program array with keys `K` and values `V`.
 pub(crate) struct Elements<K, V> {
     name: &'static str,
     map: OwnedFd,
@@ -97,12 +97,17 @@ impl<K: Pod, V: Pod> Elements<K, V> {
     /// Of a map whose keys and values have the sizes of `K` and `V`.
     pub(crate) fn of(name: &'static str, map: &Map) -> Result<Self, Error> {
         match map {
-            Map::HashMap(data) | Map::LruHashMap(data) | Map::Array(data) | Map::LpmTrie(data) => Self::new(name, data),
+            Map::HashMap(data)
+            | Map::LruHashMap(data)
+            | Map::Array(data)
+            | Map::LpmTrie(data)
+            | Map::ProgramArray(data) => Self::new(name, data),
             _ => Err(Error::Part(name)),
         }
     }
 
-    fn new(name: &'static str, data: &MapData) -> Result<Self, Error> {
+    /// As `of`, of a map by itself.
+    pub(crate) fn new(name: &'static str, data: &MapData) -> Result<Self, Error> {
         let info = data.info().map_err(Error::map("look at", name))?;
         if (info.key_size() as usize, info.value_size() as usize) != (size_of::<K>(), size_of::<V>()) {
             return Err(Error::Part(name));

@@ -9,10 +9,10 @@ use overlay::name::{EndpointName, Mac, Vni};
 use tracing::debug;
 
 use crate::datapath::Datapath;
-use crate::diff::{Operation, diff};
+use crate::diff::Operation;
 use crate::error::Error;
 use crate::installed::{Installed, StationOf};
-use crate::lower::{Ground, Interfaces, keep_tunnels_of, lower_some};
+use crate::lower::{Ground, Interfaces, lower_some};
 use crate::tables::{Tables, address, first_prefix, members};
 use crate::{Applied, PortState, readiness};
 
@@ -57,7 +57,9 @@ impl Datapath {
             everything: self.installed.tables(),
             fresh: &mut self.fresh,
         };
-        let operations = operations(&self.installed, &mine, &wanted, ground, &stations).ok_or_else(whole)?;
+        let mut tables = lower_some(&wanted, ground).ok_or_else(whole)?;
+        self.with_functions(numbers.domain, &mut tables);
+        let operations = operations(&self.installed, &mine, tables, &stations).ok_or_else(whole)?;
         self.obey(&operations)?;
         let peers = self.installed.tables().peers.clone();
         let ports = if is_untouched {
@@ -65,6 +67,7 @@ impl Datapath {
         } else {
             self.shut(&wanted, &operations).await?;
             self.links = self.netlink.links().await?;
+            self.keep_devices(false).await?;
             let ports = readiness::wait(&self.netlink, ports).await;
             let waits = |endpoint: &EndpointName| matches!(ports.get(endpoint), Some(PortState::Waiting(_)));
             self.watch.set(self.node, &wanted, waits, &self.links);
@@ -134,16 +137,13 @@ pub(crate) fn concerned(change: &Change, wanted: &Forwarding) -> BTreeSet<Statio
     stations.chain(routers).collect()
 }
 
-/// What to do, where `wanted` has those `stations` only and `mine` is the part of them.
+/// What to do, where `tables` are those of these `stations` only and `mine` is the part of them.
 pub(crate) fn operations(
     installed: &Installed,
     mine: &Tables,
-    wanted: &Forwarding,
-    ground: Ground<'_>,
+    mut tables: Tables,
     stations: &BTreeSet<StationOf>,
 ) -> Option<Vec<Operation>> {
-    let mut tables = lower_some(wanted, ground)?;
-    keep_tunnels_of(&installed.tunnels_of_others(mine), mine, &mut tables);
     // An address that one of these comes to have is another's: who gets it follows from both.
     let is_known = |vni, mac| stations.contains(&(vni, mac));
     let neighbours = tables.neighbours.keys();
@@ -159,7 +159,7 @@ pub(crate) fn operations(
             tables.prefixes.insert(*key, *owner);
         }
     }
-    Some(diff(mine, &tables))
+    Some(crate::apply::change(installed, mine, &mut tables))
 }
 
 impl Installed {

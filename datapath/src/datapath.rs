@@ -16,6 +16,7 @@ use crate::attach::Stubs;
 use crate::audits::{AuditCount, Audited};
 use crate::binding::{Surroundings, Waiting};
 use crate::bpffs::{self, Pins};
+use crate::chain::Chains;
 use crate::change::Here;
 use crate::device::Devices;
 use crate::diff::diff;
@@ -58,6 +59,7 @@ pub struct Datapath {
     pub(crate) numbers: Numbers,
     pub(crate) fresh: Fresh,
     pub(crate) audited: Audited,
+    pub(crate) chains: Chains,
     pub(crate) kept: BTreeMap<DomainName, KeptPorts>,
     /// The stations of this host, of every domain that is as it was applied last.
     pub(crate) here: BTreeMap<DomainName, Here>,
@@ -124,6 +126,7 @@ impl Datapath {
             unknown: false,
             succession,
             audited: Audited::default(),
+            chains: Chains::default(),
             kept: BTreeMap::new(),
             here: BTreeMap::new(),
             netlink: Netlink::connect()?,
@@ -262,6 +265,7 @@ impl Datapath {
         let sound = self.installed.tables().sound(&self.numbers);
         let operations = diff(self.installed.tables(), &sound);
         self.obey(&operations)?;
+        self.find_functions()?;
         self.maps.bump_all()?;
         self.maps.forget_traffic(|domain| self.numbers.name(domain).is_none())?;
         let sets: BTreeSet<u32> = sound.rules.keys().map(|key| key.set).collect();

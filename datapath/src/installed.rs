@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datapath_common::{Address, HERE, Neighbour, NeighbourKey, ROUTER};
 
 use crate::diff::{Entry, Key, Operation};
+use crate::lower::NOWHERE;
 use crate::tables::Tables;
 
 /// A station: its segment and its MAC address.
@@ -123,7 +124,7 @@ impl Installed {
 }
 
 fn is_tunnel(peer: u32) -> bool {
-    peer != HERE && peer != ROUTER
+    ![HERE, ROUTER, NOWHERE].contains(&peer)
 }
 
 fn tunnels_in_use(tables: &Tables) -> BTreeMap<u32, usize> {

@@ -16,10 +16,12 @@
 //! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
 //! | `succession` | from the tables and connections of another build to this one's, under traffic |
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
+//! | `chain` | third-party functions: checked, loaded, swapped, found again |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
 //! | `sweep` | connections that are over go |
 //! | `drops`, `lost`, `audits`, `status` | what an operator sees |
 //! | `probe` | whether the paths to other hosts are up: [`Prober`], which works beside [`Datapath`] |
+//! | `rehearsal` | the same for the maps alone, for tests of the programs |
 //! | `purge` | nothing left |
 //!
 //! All of it works in the network namespace of the calling thread: open a [`Datapath`] and use it on a runtime whose
@@ -31,6 +33,7 @@ mod audits;
 mod batch;
 mod binding;
 mod bpffs;
+mod chain;
 mod change;
 mod clsact;
 mod covering;
@@ -63,6 +66,7 @@ mod privileged;
 mod probe;
 mod purge;
 mod readiness;
+mod rehearsal;
 mod selftest;
 mod status;
 mod succession;
@@ -82,12 +86,15 @@ use membership::id::NodeId;
 use overlay::name::EndpointName;
 
 pub use audits::AuditCount;
+pub use chain::{FailMode, FunctionError, FunctionHook, LoadedFunction};
 pub use datapath::Datapath;
 pub use device::Device;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
+pub use lower::Interface;
 pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};
 pub use purge::purge;
+pub use rehearsal::Rehearsal;
 pub use selftest::SelfTest;
 pub use status::{COUNTED_FOR, Counts, Hook, Status};
 

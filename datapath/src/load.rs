@@ -42,7 +42,7 @@ pub(crate) fn load(pins: &Pins, kernel: &Kernel, local: Local) -> Result<Loaded,
     for (_, program) in SLOT_PROGRAMS {
         load_program(&mut ebpf, program)?;
     }
-    let mut maps = Maps::take(&mut ebpf, pins)?;
+    let mut maps = Maps::of(&ebpf, pins)?;
     write_settings(&mut maps, kernel, local)?;
     for (slot, program) in SLOT_PROGRAMS.into_iter().filter(|(_, name)| !is_entry(name)) {
         fill_slot(&ebpf, &mut maps, bank + slot, program)?;

@@ -30,14 +30,17 @@ use crate::tables::{Tables, address};
 
 /// The host side of a port's interface, attached and ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Interface {
+pub struct Interface {
     /// Its index.
-    pub(crate) ifindex: u32,
+    pub ifindex: u32,
     /// Its own MAC address; zero for a tap, whose MAC is the workload's business.
-    pub(crate) mac: [u8; 6],
+    pub mac: [u8; 6],
     /// Whether its other end is in another network namespace.
-    pub(crate) namespace: bool,
+    pub namespace: bool,
 }
+
+/// Number of the tunnel of stations whose host has none: no host has it, so that packets to them have no route.
+pub(crate) const NOWHERE: u32 = u32::MAX - 1;
 
 /// The ports whose interface is there.
 pub(crate) type Interfaces = BTreeMap<EndpointName, Interface>;
@@ -67,8 +70,8 @@ pub(crate) fn lower_some(wanted: &Forwarding, ground: Ground<'_>) -> Option<Tabl
     Some(lower_with(wanted, ground, &bits))
 }
 
-/// The tables of one domain. A port without an interface and a station without a tunnel are left out: nothing can
-/// reach them, and their own frames are denied.
+/// The tables of one domain. A port without an interface is left out: nothing can reach it, and its own frames are
+/// denied. A station whose host has no tunnel is [`NOWHERE`].
 pub(crate) fn lower(wanted: &Forwarding, ground: Ground<'_>) -> Tables {
     let bits = groups::choose(wanted, &ground);
     lower_with(wanted, ground, &bits)

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use aya::maps::lpm_trie::Key as TrieKey;
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
 use aya::{Ebpf, Pod};
 use datapath_common::probe::Probed;
 use datapath_common::{
     ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, FloodTarget, Flow, FlowKey,
-    FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
-    RouteKey, Rule, SLOTS, Segment, Settings, Station, StationKey,
+    FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
+    Route, RouteKey, Rule, SLOTS, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
@@ -32,13 +33,14 @@ const LOADS: &str = "LOADS";
 /// Keys of `LOADS`: the mark of packets that we redirect, and the first slot of the bank of programs in force.
 const MARK: u32 = 0;
 const BANK: u32 = 1;
+const LOADS_MAX: u32 = 2;
 /// How many names it holds.
 pub(crate) const NUMBERS_MAX: u32 = 65_536;
 /// `BPF_F_NO_PREALLOC`.
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 27] = [
+const LAYOUTS: [(&str, usize, usize); 29] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -63,6 +65,8 @@ const LAYOUTS: [(&str, usize, usize); 27] = [
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),
     ("SETTINGS", 4, size_of::<Settings>()),
     ("PROGRAMS", 4, 4),
+    ("CHAIN", 4, 4),
+    ("FUNCTIONS", 4, size_of::<Function>()),
     (PROBES, size_of::<Address>(), size_of::<Probed>()),
     (NUMBERS, 4, size_of::<Encoded>()),
     (LOADS, 4, 4),
@@ -109,6 +113,7 @@ pub(crate) struct Maps {
     pub(crate) connections: Elements<ConnectionKey, Connection>,
     pub(crate) half_open: Elements<ConnectionKey, Connection>,
     pub(crate) crowded: Elements<ConnectionKey, Connection>,
+    pub(crate) established: Elements<u32, u64>,
     pub(crate) flows: Elements<FlowKey, Flow>,
     pub(crate) fragments: Elements<FragmentKey, FragmentState>,
     audits: PerCpuHashMap<MapData, MemberKey, Count>,
@@ -116,6 +121,8 @@ pub(crate) struct Maps {
     settings: Elements<u32, Settings>,
     numbers: Elements<u32, Encoded>,
     loads: Elements<u32, u32>,
+    pub(crate) functions: Elements<u32, Function>,
+    pub(crate) chain: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
     /// Id of `PROGRAMS`.
     pub(crate) programs_id: u32,
@@ -128,8 +135,23 @@ impl fmt::Debug for Maps {
 }
 
 impl Maps {
-    /// Takes the maps of a loaded object, and opens or makes the map of names.
-    pub(crate) fn take(ebpf: &mut Ebpf, pins: &Pins) -> Result<Self, Error> {
+    /// The maps of a loaded object, and the map of names: opened, or made where there is none.
+    pub(crate) fn of(ebpf: &Ebpf, pins: &Pins) -> Result<Self, Error> {
+        Self::with(ebpf, open_numbers(pins)?, open_loads(pins)?)
+    }
+
+    /// The maps of a loaded object, and a map of names that goes with them.
+    pub(crate) fn unpinned(ebpf: &Ebpf) -> Result<Self, Error> {
+        let numbers = make_hash::<Encoded>(NUMBERS, NUMBERS_MAX)?;
+        let loads = make_hash::<u32>(LOADS, LOADS_MAX)?;
+        Self::with(
+            ebpf,
+            Elements::new(NUMBERS, numbers.map())?,
+            Elements::new(LOADS, loads.map())?,
+        )
+    }
+
+    fn with(ebpf: &Ebpf, numbers: Elements<u32, Encoded>, loads: Elements<u32, u32>) -> Result<Self, Error> {
         let generations: Elements<u32, u32> = elements(ebpf, "GENERATIONS")?;
         Ok(Self {
             ports: elements(ebpf, "PORTS")?,
@@ -149,15 +171,18 @@ impl Maps {
             connections: elements(ebpf, "CONNECTIONS")?,
             half_open: elements(ebpf, "HALF_OPEN")?,
             crowded: elements(ebpf, "CROWDED")?,
+            established: elements(ebpf, "ESTABLISHED")?,
             flows: elements(ebpf, "FLOWS")?,
             fragments: elements(ebpf, "FRAGMENTS")?,
-            audits: take(ebpf, "AUDITS")?,
-            drops: take(ebpf, "DROPS")?,
+            audits: shared(ebpf, "AUDITS")?,
+            drops: shared(ebpf, "DROPS")?,
             settings: elements(ebpf, "SETTINGS")?,
+            functions: elements(ebpf, "FUNCTIONS")?,
+            chain: elements(ebpf, "CHAIN")?,
             programs_id: id(ebpf, "PROGRAMS")?,
-            programs: take(ebpf, "PROGRAMS")?,
-            numbers: open_numbers(pins)?,
-            loads: open_loads(pins)?,
+            programs: shared(ebpf, "PROGRAMS")?,
+            numbers,
+            loads,
         })
     }
 
@@ -277,13 +302,19 @@ fn counts(rule: &Rule) -> bool {
     rule.action == ACTION_AUDIT
 }
 
-fn elements<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<Elements<K, V>, Error> {
+fn elements<K: Pod, V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Elements<K, V>, Error> {
     Elements::of(name, ebpf.map(name).ok_or(Error::Part(name))?)
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error> {
-    let map = ebpf.take_map(name).ok_or(Error::Part(name))?;
-    T::try_from(map).map_err(Error::map("open", name))
+/// A map that the object keeps, too.
+fn shared<T: TryFrom<Map, Error = MapError>>(ebpf: &Ebpf, name: &'static str) -> Result<T, Error> {
+    let (Some(Map::PerCpuHashMap(data)) | Some(Map::ProgramArray(data))) = ebpf.map(name) else {
+        return Err(Error::Part(name));
+    };
+    let fd = data.fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|error| Error::map("open", name)(MapError::IoError(error)))?;
+    let map = MapData::from_fd(fd).and_then(Map::from_map_data);
+    T::try_from(map.map_err(Error::map("open", name))?).map_err(Error::map("open", name))
 }
 
 fn id(ebpf: &Ebpf, name: &'static str) -> Result<u32, Error> {
@@ -306,20 +337,21 @@ fn open_numbers(pins: &Pins) -> Result<Elements<u32, Encoded>, Error> {
 }
 
 fn open_loads(pins: &Pins) -> Result<Elements<u32, u32>, Error> {
-    open_hash(LOADS, 2, pins)
+    open_hash(LOADS, LOADS_MAX, pins)
 }
 
 /// Opens or makes a map that no program knows.
 fn open_hash<V: Pod>(name: &'static str, most: u32, pins: &Pins) -> Result<Elements<u32, V>, Error> {
     let path = pins.map(name);
     if !path.exists() {
-        HashMap::<MapData, u32, V>::create(most, NO_PREALLOC)
-            .map_err(Error::map("make", name))?
-            .pin(&path)
-            .map_err(Error::pin(&path))?;
+        make_hash::<V>(name, most)?.pin(&path).map_err(Error::pin(&path))?;
     }
     let map = MapData::from_pin(&path).and_then(Map::from_map_data);
     Elements::of(name, &map.map_err(Error::map("open", name))?)
+}
+
+fn make_hash<V: Pod>(name: &'static str, most: u32) -> Result<HashMap<MapData, u32, V>, Error> {
+    HashMap::create(most, NO_PREALLOC).map_err(Error::map("make", name))
 }
 
 fn read_trie<K: Pod + Ord, V: Pod>(trie: &Elements<TrieKey<K>, V>) -> Result<BTreeMap<Prefix<K>, V>, Error> {

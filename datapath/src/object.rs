@@ -1,4 +1,28 @@
-//! The eBPF programs as `build.rs` made them.
+//! The eBPF programs and functions as `build.rs` made them.
 
-/// The ELF object, aligned for parsing.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fabric"));
+use aya::include_bytes_aligned;
+
+/// The ELF object of the programs, aligned for parsing.
+pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fabric"));
+
+macro_rules! functions {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", $name)))),+]
+    };
+}
+
+/// Functions by name, those in C with `.o`: the least one, one that counts, and what tests need.
+pub static FUNCTIONS: &[(&str, &[u8])] = functions![
+    "pass",
+    "pass.o",
+    "count",
+    "count.o",
+    "drop",
+    "garbage",
+    "write.o",
+    "store.o",
+    "redirect.o",
+    "call.o",
+    "pin.o",
+    "large.o",
+];

@@ -1,4 +1,7 @@
-//! Taking over connections out of their map. Programs decide at every lookup what is over; this only makes room.
+//! Taking over connections out of their map. Programs decide at every lookup what is over; this only makes room. And
+//! counting those that stay: programs count them for each endpoint, but do not see what is swept.
+
+use std::collections::BTreeMap;
 
 use datapath_common::Connection;
 use datapath_common::connection::State;
@@ -19,6 +22,8 @@ pub(crate) struct Sweep {
     cursor: Cursor,
     /// Steps until the next round begins.
     rest: u32,
+    /// Connections of each endpoint that were seen in this round.
+    stay: BTreeMap<u32, u64>,
 }
 
 impl Sweep {
@@ -34,6 +39,9 @@ impl Sweep {
             let now = seconds();
             let found = maps.connections.walk(&mut self.cursor, STEP - looked_at)?;
             looked_at += found.len().max(1);
+            for (_, connection) in found.iter().filter(|(_, connection)| !is_over(*connection, now)) {
+                *self.stay.entry(connection.endpoint).or_default() += 1;
+            }
             for (key, _) in found.iter().filter(|(_, connection)| is_over(*connection, now)) {
                 // It may have begun anew since it was read.
                 if maps
@@ -47,13 +55,29 @@ impl Sweep {
             }
         }
         if self.cursor.is_over() {
+            let (right, gone) = corrections(&self.stay, &maps.established.read()?);
+            maps.established.put(&right).map_err(|stopped| stopped.error)?;
+            maps.established.remove(&gone).map_err(|stopped| stopped.error)?;
             *self = Self {
                 cursor: Cursor::default(),
                 rest: REST,
+                stay: BTreeMap::new(),
             };
         }
         Ok(removed)
     }
+}
+
+/// What has to be written, and what has to go, so that each endpoint's count is what was seen; endpoint 0 is nobody.
+fn corrections(seen: &BTreeMap<u32, u64>, counted: &BTreeMap<u32, u64>) -> (Vec<(u32, u64)>, Vec<u32>) {
+    let right = seen
+        .iter()
+        .filter(|(endpoint, count)| **endpoint != 0 && counted.get(endpoint) != Some(count));
+    let gone = counted.keys().filter(|endpoint| !seen.contains_key(endpoint));
+    (
+        right.map(|(endpoint, count)| (*endpoint, *count)).collect(),
+        gone.copied().collect(),
+    )
 }
 
 /// Whether a connection is over, or in a state that no program knows.
@@ -71,6 +95,14 @@ pub(crate) fn seconds() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_become_what_was_seen() {
+        let seen = BTreeMap::from([(0, 7), (1, 3), (2, 5), (4, 1)]);
+        let counted = BTreeMap::from([(1, 3), (2, 9), (3, 2)]);
+        assert_eq!(corrections(&seen, &counted), (vec![(2, 5), (4, 1)], vec![3]));
+        assert_eq!(corrections(&counted, &counted), (vec![], vec![]));
+    }
 
     #[test]
     fn only_what_is_over_is_swept() {

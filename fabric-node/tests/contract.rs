@@ -110,6 +110,12 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("status", "status".to_owned()),
         ("peers", "peers".to_owned()),
         ("drops", "drops".to_owned()),
+        ("function-list", "function list".to_owned()),
+        (
+            "function-load",
+            "function load red/watch --hook packet /tmp/watch.o".to_owned(),
+        ),
+        ("function-remove", "function remove red/watch".to_owned()),
         ("get", "get endpoints -d red".to_owned()),
         ("get-networks", "get networks".to_owned()),
         ("get-none", "get domains".to_owned()),

@@ -31,7 +31,7 @@ pub struct Forwarding {
     pub routers: BTreeMap<RouterName, Router>,
     /// The domain's rules in the order of evaluation: by priority (the higher first), then policy name, then version,
     /// then place in the version. Empty groups and rules that can never match are left out only where that changes no
-    /// decision. Each run of adjacent rules of one policy is decided by itself: a policy whose versions differ in priority
+    /// decision. Each run is decided by itself ([`Rule::is_decided_with`]): a policy whose versions differ in priority
     /// has several. Empty, with a default of deny, if they are more than [`RULES_MAX`] or [`GROUPS_MAX`].
     pub rules: Vec<Rule>,
     /// Endpoints attached on this host.
@@ -147,6 +147,15 @@ pub struct Rule {
     pub protocol: Protocol,
     /// What happens to it.
     pub action: Action,
+}
+
+impl Rule {
+    /// Whether the next rule of the same direction is of the same run: of the same policy, and of no earlier version. Behind
+    /// an earlier version a run ends, so that in each a version speaks at one place.
+    #[must_use]
+    pub fn is_decided_with(&self, next: &Self) -> bool {
+        self.policy == next.policy && self.version <= next.version
+    }
 }
 
 /// Which way a connection is opened, as the subject sees it.

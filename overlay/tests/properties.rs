@@ -149,6 +149,7 @@ fn model(hosts: &BTreeMap<NodeId, BTreeMap<Label, Forwarding>>, world: &World) -
             Host {
                 vtep: cluster.hosts.get(node).cloned(),
                 domains: domains.clone(),
+                ..Host::default()
             },
         )
     }))

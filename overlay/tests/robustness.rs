@@ -104,6 +104,7 @@ fn model() -> (Model, Ingress, NodeId) {
     let host = Host {
         vtep: Some(vtep(1)),
         domains: BTreeMap::from([(forwarding.domain.clone(), forwarding)]),
+        ..Host::default()
     };
     let ingress = Ingress {
         host: here,

@@ -14,7 +14,7 @@ readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-900}
 # In this order: none may need one that follows.
 readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan)
 # Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.
-readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_layout stubs_ two_nodes each_other_over_ipv4 host_side a_tap)
+readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_layout stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_)
 readonly SUCCESS=FABRIC-KERNEL-OK
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

@@ -48,6 +48,13 @@ impl Entropy {
         }
     }
 
+    /// The flow's hash as functions see it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn hash(self) -> u32 {
+        (self.0 >> 16) as u32
+    }
+
     /// The outer UDP source port, 49152–65535 (RFC 7348 section 5), host order.
     #[must_use]
     #[inline(always)]

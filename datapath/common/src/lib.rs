@@ -14,6 +14,7 @@
 //!  vni,prefix ─► PREFIXES ─► Neighbour{mac}                    whose else an address is
 //!  router,prefix ─► ROUTES ─► Route ─► HOPS ─► Hop             where a router sends it
 //!  domain  ─► DOMAINS ─► Domain ─► RULES ─► Rule               who may open a connection to whom
+//!  slot    ─► CHAIN (a program), FUNCTIONS ─► Function         what a domain's functions say
 //!  set     ─► FLOODS ─► FloodTarget                            who gets a segment's group frames
 //!  tuple   ─► CONNECTIONS, HALF_OPEN, CROWDED ─► Connection    what is open
 //!  packet  ─► FLOWS ─► Flow{where to, slots of GENERATIONS}    the decision, made once

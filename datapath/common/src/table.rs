@@ -138,6 +138,20 @@ layouts! {
         chain_packet: u32,
     }
 
+    /// Value of `FUNCTIONS` (key: slot of `CHAIN`): a third-party function.
+    Function {
+        /// The domain it was loaded for.
+        domain: u32,
+        /// `FUNCTION_*`.
+        flags: u32,
+        /// How often it gave no answer, or one that is none.
+        failures: u64,
+        /// First bytes of the SHA-256 of its object file.
+        digest: [u8; 16],
+        /// Its name, filled up with zeros.
+        name: [u8; 64],
+    }
+
     /// Value of `RULES`.
     Rule {
         /// Number of the policy, in the order of evaluation.
@@ -196,7 +210,7 @@ layouts! {
         slots: [u32; 3],
         /// Their values before the decision was made.
         generations: [u32; 3],
-        /// When the connection was last told, in seconds of the coarse monotonic clock.
+        /// When the connection was last told, in the kernel's ticks (jiffies) >> `TICK_SHIFT`.
         told: u32,
         /// Destination and source MAC address as it came in.
         frame: [u8; 12],
@@ -465,13 +479,26 @@ pub const FLOW_CHAIN: u32 = 32;
 /// Only in a `Trace`: copies went to members of a set.
 pub const FLOW_FLOOD: u32 = 64;
 
-/// A flow tells its connection that it lives at most once in this many seconds.
-pub const TELL: u32 = 2;
+/// A flow tells its connection that it lives once in so many ticks of the kernel that it can do without reading a clock: 256
+/// are a quarter of a second to 2.6 seconds, as the kernel is built (1,000 to 100 in a second).
+pub const TICK_SHIFT: u32 = 8;
+
+/// How late a connection may be told that it lives, in seconds.
+pub const TELL: u32 = 3;
 
 /// Slots of `GENERATIONS` that stations hash to; those of domains follow.
 pub const STATION_SLOTS: u32 = 65_536;
 /// Slots of `GENERATIONS` that domain numbers are taken modulo of, from `STATION_SLOTS` on.
 pub const DOMAIN_SLOTS: u32 = 16_384;
+
+/// Slots of `CHAIN`.
+pub const CHAIN_SLOTS: u32 = 16_384;
+/// Most functions of a domain at one hook: the slots of one of its chains.
+pub const CHAIN_LENGTH: u32 = 8;
+/// `Function::flags`: where it fails, the packet goes on as if it had said so; else it is dropped.
+pub const FUNCTION_OPEN: u32 = 1;
+/// `Function::flags`: it is asked for each packet; else when a flow's way is decided.
+pub const FUNCTION_PACKET: u32 = 2;
 
 /// `source_mac` and `next_hop_mac` are valid.
 pub const PEER_RESOLVED: u32 = 1;
@@ -502,6 +529,10 @@ pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 pub const SLOT_ROUTER: u32 = 5;
 /// Copies of group frames.
 pub const SLOT_FLOOD: u32 = 6;
+/// The functions of a domain, and what is left to do with a workload's packet.
+pub const SLOT_CHAIN_ENDPOINT: u32 = 12;
+/// The same for a packet from the underlay.
+pub const SLOT_CHAIN_UNDERLAY: u32 = 13;
 /// What the kernel's tunnel devices took out of tunnels.
 pub const SLOT_FROM_DEVICE: u32 = 14;
 /// First packets of flows from the kernel's tunnel devices.
@@ -511,11 +542,13 @@ pub const SLOT_SLOW_DEVICE: u32 = 15;
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
-pub const SLOT_PROGRAMS: [(u32, &str); 9] = [
-    (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
-    (SLOT_SLOW_UNDERLAY, "slow_underlay"),
+pub const SLOT_PROGRAMS: [(u32, &str); 11] = [
     (SLOT_ROUTER, "router"),
     (SLOT_FLOOD, "flood"),
+    (SLOT_CHAIN_ENDPOINT, "chain_endpoint"),
+    (SLOT_CHAIN_UNDERLAY, "chain_underlay"),
+    (SLOT_SLOW_ENDPOINT, "slow_endpoint"),
+    (SLOT_SLOW_UNDERLAY, "slow_underlay"),
     (SLOT_SLOW_DEVICE, "slow_device"),
     (SLOT_FROM_ENDPOINT, "from_endpoint"),
     (SLOT_TO_ENDPOINT, "to_endpoint"),

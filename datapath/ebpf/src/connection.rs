@@ -1,15 +1,17 @@
 //! Connections: which one a packet belongs to, whether the rules allow it, and what it does to its state.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_common::connection::{ACK, State};
 use datapath_common::{CROWD, Connection, ConnectionKey, FLOW_REPLY, Flow, FlowKey, Reason};
 
+use crate::flow;
 use crate::headers::protocol;
 use crate::icmp::{self, Kind};
 use crate::maps::{CONNECTIONS, CROWDED, HALF_OPEN};
 use crate::policy::{self, Ends, Opinion};
 use crate::quota;
 use crate::transport::is_icmp;
-use crate::walk::{IP_LATER, Walk};
+use crate::walk::{IP_LATER, NANOSECONDS, Walk};
 
 /// TCP's flags that open a connection and that end one.
 const SYN_ALONE: u32 = datapath_common::connection::SYN;
@@ -43,7 +45,7 @@ fn message(walk: &mut Walk, tunnel: bool, here: bool) -> Result<(), Reason> {
 fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<(), Reason> {
     name(walk);
     let (open, reply) = find_either(walk, kind);
-    let (state, endpoint) = match open {
+    let (state, endpoint) = match &open {
         Some(connection) => (State::from_number(connection.state), connection.endpoint),
         None => (None, 0),
     };
@@ -69,12 +71,22 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         None => State::first(walk.tuple.protocol),
     };
     let share = Share {
+        // Where there is no room, one that both ends took part in is among the others.
+        stays: state.is_some_and(State::permanent) && CONNECTIONS.get_ptr(&walk.tuple).is_some(),
         crowded: endpoint == CROWD,
         counts_for: endpoint,
         opener: quota::opener(walk, tunnel, reply),
         tunnel,
     };
-    keep(walk, state, next, &share);
+    match open {
+        // It is where it belongs.
+        Some(connection) if share.stays == next.permanent() => {
+            walk.cache &= share.stays || !share.crowded;
+            connection.seen = walk.now;
+            connection.state = next as u32;
+        }
+        _ => keep(walk, state.is_none(), next, &share),
+    }
     Ok(())
 }
 
@@ -224,9 +236,11 @@ fn release(tuple: &ConnectionKey, endpoint: u32) {
 
 /// Whose share of the connections one is.
 struct Share {
+    /// It stands in `CONNECTIONS`.
+    stays: bool,
     /// It stands in `CROWDED`.
     crowded: bool,
-    /// Whom it counts for, if it is one of those that stay.
+    /// Whom it counts for, if it stands in `CONNECTIONS`.
     counts_for: u32,
     /// Whom it will count for.
     opener: u32,
@@ -236,30 +250,26 @@ struct Share {
 
 /// Writes the connection with its next state where it belongs.
 #[inline(always)]
-fn keep(walk: &mut Walk, state: Option<State>, next: State, share: &Share) {
+fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
     let mut connection = Connection {
         seen: walk.now,
         state: next as u32,
         endpoint: 0,
     };
-    let stays = state.is_some_and(State::permanent);
     if next.permanent() {
-        connection.endpoint = if stays { share.counts_for } else { share.opener };
-        let has_room = stays || quota::has_room(share.opener);
-        if has_room && CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
-            if !stays {
-                quota::enter(share.opener);
-                let _ = HALF_OPEN.remove(&walk.tuple);
-                let _ = CROWDED.remove(&walk.tuple);
-            }
+        connection.endpoint = share.opener;
+        if quota::has_room(share.opener) && CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
+            quota::enter(share.opener);
+            // Each fails where it is not.
+            let _ = HALF_OPEN.remove(&walk.tuple);
+            let _ = CROWDED.remove(&walk.tuple);
             return;
         }
         policy::count_full(walk.ip.end.saturating_sub(walk.ip.start));
-    } else if stays {
+    } else if share.stays {
         release(&walk.tuple, share.counts_for);
     }
-    let begins = state.is_none() || stays;
-    let crowded = if begins {
+    let crowded = if begins || share.stays {
         !quota::fair(walk, share.tunnel)
     } else {
         share.crowded
@@ -277,7 +287,9 @@ fn keep(walk: &mut Walk, state: Option<State>, next: State, share: &Share) {
 
 /// Tells a flow's connection that it lives; false if it does not, or if that changes its state: the slow path decides.
 #[inline(never)]
-pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool, now: u32) -> bool {
+pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool) -> bool {
+    // SAFETY: no arguments.
+    let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
     let icmp = is_icmp(key.protocol, v4);
     let mut tuple = ConnectionKey {
         domain: flow.domain,
@@ -301,6 +313,6 @@ pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool, now: u32) -> bool {
         return false;
     }
     connection.seen = now;
-    flow.told = now;
+    flow.told = flow::tick();
     true
 }

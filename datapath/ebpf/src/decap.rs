@@ -13,6 +13,7 @@ const DECAP_L3_IPV4: u64 = 1 << 7;
 const DECAP_L3_IPV6: u64 = 1 << 8;
 
 /// What delivering needs to know of a tunnel packet.
+#[derive(Clone, Copy)]
 pub struct Inner {
     /// Where its Ethernet header starts; 0 if the kernel took it out already.
     pub start: usize,

@@ -1,18 +1,16 @@
 //! What a workload sends: the fast path. A packet whose flow was decided before goes the same way; everything else is for
 //! `slow_endpoint.rs`, which says why. Never passed to the host's stack.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{FLOW_ROUTED, Port, Reason, SLOT_SLOW_ENDPOINT};
+use datapath_common::{FLOW_CHAIN, FLOW_ROUTED, Port, Reason, SLOT_SLOW_ENDPOINT};
 
 use crate::drop::Owner;
 use crate::headers::{ETHERNET, Ethernet};
 use crate::maps::{PORTS, SETTINGS};
 use crate::packet::Packet;
 use crate::send::{self, Load};
-use crate::walk::NANOSECONDS;
-use crate::{action, flow, quick, stub};
+use crate::{action, chain, flow, quick, stub};
 
 /// At the ingress of the host side of a workload's interface.
 #[classifier]
@@ -38,9 +36,7 @@ fn fast(packet: &mut Packet, port: &Port) -> Option<i32> {
         return None;
     }
     let quick = quick::parse(packet, ether_type, ETHERNET, port.endpoint)?;
-    // SAFETY: no arguments.
-    let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
-    let flow = flow::find(&quick, &addresses, &[0; 16], now)?;
+    let flow = flow::find(&quick, &addresses, &[0; 16])?;
     if quick.longest > flow.mtu as usize || flow.flags & FLOW_ROUTED != 0 && quick.ttl <= 1 {
         return None;
     }
@@ -53,6 +49,9 @@ fn fast(packet: &mut Packet, port: &Port) -> Option<i32> {
         fast: true,
     };
     let length = packet.len();
+    if flow.flags & FLOW_CHAIN != 0 {
+        return chain::leave_fast(packet, flow, &load, Owner::of(port)).map(|r| action(r, Owner::of(port), length));
+    }
     match send::follow(packet, flow, &load, settings) {
         // The slow path says so to the workload.
         Err(Reason::Mtu) => None,

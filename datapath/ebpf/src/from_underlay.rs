@@ -1,10 +1,9 @@
 //! What arrives from the underlay: the fast path. What is no tunnel packet of ours passes untouched; one whose flow was
 //! decided before goes the same way; everything else is for `slow_underlay.rs`.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
+use datapath_common::{FLOW_CHAIN, FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
 
 use crate::decap::{self, Inner};
 use crate::drop::Owner;
@@ -12,8 +11,7 @@ use crate::headers::{ETHERNET, Ethernet};
 use crate::maps::SETTINGS;
 use crate::outer::{Outer, ours};
 use crate::packet::Packet;
-use crate::walk::NANOSECONDS;
-use crate::{TC_ACT_UNSPEC, Verdict, action, device, flow, quick, stub, trace, tunnel};
+use crate::{TC_ACT_UNSPEC, Verdict, action, chain, device, flow, quick, stub, trace, tunnel};
 
 /// At the ingress of an underlay interface.
 #[classifier]
@@ -53,9 +51,7 @@ pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, setting
     if start != 0 && device::needed(packet, settings, outer.geneve, quick.key.protocol) {
         return Some(TC_ACT_UNSPEC);
     }
-    // SAFETY: no arguments.
-    let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
-    let flow = flow::find(&quick, &addresses, &outer.source, now)?;
+    let flow = flow::find(&quick, &addresses, &outer.source)?;
     if (flow.flags & FLOW_GENEVE != 0) != outer.geneve {
         return None;
     }
@@ -72,6 +68,9 @@ pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, setting
         domain: flow.domain,
         endpoint: flow.endpoint,
     };
+    if flow.flags & FLOW_CHAIN != 0 {
+        return chain::arrive_fast(packet, flow, &inner, &quick, owner).map(|r| action(r, owner, length));
+    }
     let result: Result<Verdict, Reason> = decap::follow(packet, flow, &inner, settings);
     Some(action(result, owner, length))
 }

@@ -13,6 +13,7 @@
 //!                                                 └─► answer a path probe in place, or note an answer
 //!  kernel's tunnel device ─► stub_from_device ─► from_device ── as from_underlay, the frame being out of its tunnel
 //!                                                             slow_endpoint ─► punt ─► user space ─► from_punt ─► flood
+//!  the domain's functions stand between the decision and encapsulating or delivering, known flow or not
 //!  host     ─► stub_to_endpoint ─► to_endpoint ──────► passes what carries our mark, drops the rest
 //! ```
 //!
@@ -25,6 +26,7 @@
 
 mod answer;
 mod arp;
+mod chain;
 mod connection;
 mod decap;
 mod deliver;

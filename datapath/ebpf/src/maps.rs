@@ -9,9 +9,9 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, Pro
 use datapath_common::probe::{PROBES_MAX, Probed};
 use datapath_common::punt::{PUNTS_BYTES, PuntKey, PuntRule};
 use datapath_common::{
-    Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, FloodTarget, Flow, FlowKey,
-    FragmentKey, FragmentState, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey, Route,
-    RouteKey, Rule, SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
+    Address, Bucket, CHAIN_SLOTS, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, FloodTarget, Flow,
+    FlowKey, FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port,
+    PrefixKey, Route, RouteKey, Rule, SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
 };
 
 use crate::punt::Record;
@@ -76,6 +76,14 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 /// What stubs and programs call: two banks of slots, of which the programs of one load use one.
 #[map]
 pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(2 * SLOTS, 0);
+
+/// Third-party functions, chain by chain; user space fills it.
+#[map]
+pub static CHAIN: ProgramArray = ProgramArray::with_max_entries(CHAIN_SLOTS, 0);
+
+/// What they are: slot of `CHAIN` → function. Programs count failures in it.
+#[map]
+pub static FUNCTIONS: HashMap<u32, Function> = HashMap::with_max_entries(CHAIN_SLOTS, BPF_F_NO_PREALLOC);
 
 /// Connections whose both ends took part.
 #[map]

@@ -10,6 +10,7 @@ use crate::packet::Packet;
 use crate::{Verdict, deliver, kernel, trace};
 
 /// What sending needs to know of the packet.
+#[derive(Clone, Copy)]
 pub struct Load {
     pub v4: bool,
     pub ecn: u8,

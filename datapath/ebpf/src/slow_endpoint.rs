@@ -18,8 +18,8 @@ use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, answer, arp, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd, punt,
-    related, route, server, transport,
+    TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd,
+    punt, related, route, server, transport,
 };
 
 /// Called by `from_endpoint`.
@@ -182,8 +182,7 @@ fn forward(
         station
     };
     target(walk, station);
-    let error = icmp::kind(&walk.ip) == Kind::Error;
-    if error {
+    if icmp::kind(&walk.ip) == Kind::Error {
         walk.cache = false;
         related::check(packet, walk)?;
     } else {
@@ -191,14 +190,21 @@ fn forward(
         fragment::remember(walk);
     }
     let load = load(packet, walk)?;
+    if chain::wants(walk) {
+        return chain::leave(packet, walk, &load);
+    }
+    leave(packet, walk, &load, settings)
+}
+
+/// What is left to do with a packet that may go.
+#[inline(always)]
+pub fn leave(packet: &mut Packet, walk: &mut Walk, load: &Load, settings: &Settings) -> Result<Verdict, Reason> {
     if load.longest > walk.flow.mtu as usize {
         answer::too_big(walk, walk.flow.mtu);
         return Err(Reason::Mtu);
     }
-    if !error {
-        flow::remember(walk);
-    }
-    let result = send::follow(packet, &walk.flow, &load, settings);
+    flow::remember(walk);
+    let result = send::follow(packet, &walk.flow, load, settings);
     if let Err(Reason::Mtu) = result {
         answer::too_big(walk, encap::room(&walk.flow));
     }

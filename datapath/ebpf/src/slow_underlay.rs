@@ -17,8 +17,8 @@ use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, nameless, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, arp, connection, device, finish, flow, fragment, group, ip, martian, nd, origin, probe,
-    related, server, transport, tunnel,
+    TC_ACT_SHOT, Verdict, arp, chain, connection, device, finish, flow, fragment, group, ip, martian, nd, origin,
+    probe, related, server, transport, tunnel,
 };
 
 /// Called by `from_underlay`.
@@ -96,13 +96,12 @@ pub fn inside(
         group::inside(walk, outer, start, true);
         return group::here(walk, segment, true);
     }
-    let error = icmp::kind(&walk.ip) == Kind::Error;
-    if error {
+    if icmp::kind(&walk.ip) == Kind::Error {
+        walk.cache = false;
         related::check(packet, walk)?;
     } else {
         connection::permit(walk, true, true)?;
         fragment::remember(walk);
-        flow::remember(walk);
     }
     let inner = Inner {
         start,
@@ -112,7 +111,17 @@ pub fn inside(
         outer_v4: outer.v4,
         fast: false,
     };
-    decap::follow(packet, &walk.flow, &inner, settings)
+    if chain::wants(walk) {
+        return chain::arrive(packet, walk, &inner);
+    }
+    leave(packet, walk, &inner, settings)
+}
+
+/// What is left to do with a packet that may be delivered.
+#[inline(always)]
+pub fn leave(packet: &mut Packet, walk: &Walk, inner: &Inner, settings: &Settings) -> Result<Verdict, Reason> {
+    flow::remember(walk);
+    decap::follow(packet, &walk.flow, inner, settings)
 }
 
 /// What is in a frame.

@@ -6,7 +6,9 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_common::connection::FLAGS;
 use datapath_common::{Address, ConnectionKey, Flow, FlowKey, FragmentKey, Groups};
 
+use crate::chain::Pending;
 use crate::drop::Owner;
+use crate::flow;
 use crate::headers::protocol;
 use crate::maps::{GENERATIONS, SCRATCH};
 use crate::policy::Evaluation;
@@ -43,6 +45,8 @@ pub struct Walk {
     pub reason: u32,
     /// Whom an ICMP error is from; zero if nobody can say it.
     pub gateway: Address,
+    /// What is left to do when the domain's functions were asked.
+    pub pending: Pending,
     /// Who gets copies of it, or the one who gets it without being asked for.
     pub flood: Flood,
     /// A rule list being asked.
@@ -158,7 +162,7 @@ impl Walk {
         walk.answer = ANSWER_NONE;
         walk.cache = true;
         walk.flow.flags = 0;
-        walk.flow.told = walk.now;
+        walk.flow.told = flow::tick();
         walk.flow.outer = [0; 16];
         walk.gateway = [0; 16];
         walk.flood.start = 0;

@@ -14,7 +14,7 @@ use super::*;
 use crate::change;
 use crate::fresh::Fresh;
 use crate::installed::Installed;
-use crate::lower::{Ground, Interface, Interfaces, Tunnels, keep_tunnels_of, lower};
+use crate::lower::{Ground, Interface, Interfaces, Tunnels, keep_tunnels_of, lower, lower_some};
 use crate::numbers::DomainNumbers;
 use crate::tables::{address, trie_length};
 
@@ -52,9 +52,8 @@ impl Machine {
         let stations = change::concerned(&change, &wanted);
         let installed = self.installed.clone();
         let mine = installed.part_of(first, &wanted, &stations)?;
-        self.on(domain, &mine, |ground| {
-            change::operations(&installed, &mine, &wanted, ground, &stations)
-        })
+        let tables = self.on(domain, &mine, |ground| lower_some(&wanted, ground))?;
+        change::operations(&installed, &mine, tables, &stations)
     }
 
     fn on<T>(&mut self, domain: u8, mine: &Tables, work: impl FnOnce(Ground<'_>) -> T) -> T {

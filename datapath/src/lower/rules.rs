@@ -3,7 +3,6 @@
 use datapath_common as map;
 use ipnet::IpNet;
 use overlay::forwarding::{Action, Direction, Forwarding, Peer, Protocol, Rule};
-use overlay::name::PolicyName;
 use overlay::object::domain::DefaultPolicy;
 
 use super::Ground;
@@ -35,8 +34,8 @@ pub(super) fn lower(wanted: &Forwarding, ground: &mut Ground<'_>, bits: &Bits, t
         egress: set(egress, installed.map(|domain| domain.egress), ground, tables),
         ingress_rules: count(&ingress),
         ingress: set(ingress, installed.map(|domain| domain.ingress), ground, tables),
-        chain_flow: 0,
-        chain_packet: 0,
+        chain_flow: installed.map_or(0, |domain| domain.chain_flow),
+        chain_packet: installed.map_or(0, |domain| domain.chain_packet),
     };
     tables.domains.insert(number, domain);
 }
@@ -67,17 +66,17 @@ fn set(rules: Vec<map::Rule>, installed: Option<u32>, ground: &mut Ground<'_>, t
     set
 }
 
-/// The rules of a direction; `None` if one names a group that has no bit. Rules of one policy that stand together are
-/// decided together, so they have a number in common.
+/// The rules of a direction; `None` if one names a group that has no bit. Rules of one run are decided together, so they
+/// have a number in common. In a run no version speaks again behind another one: the programs count those that allow.
 pub(super) fn list(rules: &[Rule], direction: Direction, bits: &Bits) -> Option<Vec<map::Rule>> {
     let mut policy = 0;
-    let mut before: Option<&PolicyName> = None;
+    let mut before: Option<&Rule> = None;
     let mut lowered = Vec::new();
     for rule in rules.iter().filter(|rule| rule.direction == direction) {
-        if before.is_some_and(|before| before != &rule.policy) {
+        if before.is_some_and(|before| !before.is_decided_with(rule)) {
             policy += 1;
         }
-        before = Some(&rule.policy);
+        before = Some(rule);
         lowered.push(one(rule, policy, bits)?);
     }
     Some(lowered)
@@ -257,6 +256,24 @@ mod tests {
         assert_eq!(numbers, [0, 0, 0, 1, 2]);
         let egress = list(&rules, Direction::Egress, &Bits::default()).expect("no groups");
         assert_eq!(egress.len(), 1);
+    }
+
+    #[test]
+    fn no_version_speaks_twice_in_a_run() {
+        // Three versions written at once, the second of a higher priority, and nothing stands in between.
+        let of = |version, action| Rule {
+            version,
+            versions: 3,
+            ..rule("a", Protocol::Any, action)
+        };
+        let rules = [
+            of(1, Action::Allow),
+            of(0, Action::Allow),
+            of(1, Action::Allow),
+            of(2, Action::Deny),
+        ];
+        let numbers: Vec<u32> = lowered(&rules).iter().map(|rule| rule.policy).collect();
+        assert_eq!(numbers, [0, 1, 1, 1]);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use overlay::forwarding::{Forwarding, Place, Station};
 
 use super::groups::Bits;
-use super::{Ground, port_flags};
+use super::{Ground, NOWHERE, port_flags};
 use crate::tables::{Prefix, Tables, address, family, trie_length};
 
-/// Adds all stations. One without an interface or a tunnel has addresses and is nowhere.
+/// Adds all stations. One without an interface has addresses and is nowhere.
 pub(super) fn lower(wanted: &Forwarding, ground: &Ground<'_>, bits: &Bits, tables: &mut Tables) {
     for ((vni, mac), station) in &wanted.stations {
         let (vni, mac) = (vni.get(), mac.octets());
@@ -82,8 +82,8 @@ fn place(station: &Station, slot: u32, ground: &Ground<'_>) -> Option<map::Stati
             flags: port_flags(*interface),
             slot,
         }),
-        Place::Host(host) => ground.tunnels.hosts.get(&host).map(|peer| map::Station {
-            peer: *peer,
+        Place::Host(host) => Some(map::Station {
+            peer: ground.tunnels.hosts.get(&host).copied().unwrap_or(NOWHERE),
             ifindex: 0,
             endpoint: 0,
             flags: 0,

@@ -203,6 +203,8 @@ enum Order {
     Domains(mpsc::Sender<Vec<DomainName>>),
     /// How often `changed` resolved.
     Changes(mpsc::Sender<usize>),
+    /// Anything else.
+    With(Box<dyn FnOnce(&mut Datapath) + Send>),
 }
 
 /// A host: its namespace and, while it is open, its datapath on a thread of its own.
@@ -296,6 +298,7 @@ impl Host {
                     }
                     Some(Order::Domains(reply)) => drop(reply.send(datapath.domains())),
                     Some(Order::Changes(reply)) => drop(reply.send(changes)),
+                    Some(Order::With(work)) => work(&mut datapath),
                 }
             }
         });
@@ -311,6 +314,12 @@ impl Host {
         let (orders, _) = self.daemon.as_ref().expect("the datapath is open");
         assert!(orders.send(order(reply)).is_ok(), "the daemon ended");
         answer.recv().expect("the daemon answers")
+    }
+
+    /// Has the daemon do something with its datapath.
+    pub(crate) fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Datapath) -> T + Send + 'static) -> T {
+        let work = |reply: mpsc::Sender<T>| Order::With(Box::new(move |datapath| drop(reply.send(work(datapath)))));
+        self.ask(work)
     }
 
     pub(crate) fn apply(&self, wanted: &Forwarding) -> Applied {

@@ -2,7 +2,9 @@
 //! packets. Needs root; without it each test says SKIPPED, and fails where `CI` or `FABRIC_REQUIRE_PRIVILEGED` is set.
 
 mod bench;
+mod carried;
 mod device;
+mod functions;
 mod interface;
 mod interference;
 mod kills;

@@ -13,14 +13,14 @@ use crate::lab::{BPFFS, Host, Namespace, eventually, privileged, two_hosts};
 use crate::wanted::{Workload, domain};
 
 /// A prober on a thread of its own in a host's namespace, until it is dropped.
-struct Probing {
+pub(crate) struct Probing {
     states: mpsc::Receiver<BTreeMap<NodeId, PathState>>,
     last: BTreeMap<NodeId, PathState>,
     _thread: JoinHandle<()>,
 }
 
 impl Probing {
-    fn of(host: &Host, others: &[&Host]) -> Self {
+    pub(crate) fn of(host: &Host, others: &[&Host]) -> Self {
         let config = Config {
             bpffs: BPFFS.into(),
             node: host.node,
@@ -66,7 +66,7 @@ impl Probing {
         seen
     }
 
-    fn until_verdict(&mut self, other: &Host, verdict: PathVerdict) -> PathState {
+    pub(crate) fn until_verdict(&mut self, other: &Host, verdict: PathVerdict) -> PathState {
         self.until(other, &format!("the path is {verdict:?}"), |state| {
             state.verdict == verdict
         })

@@ -1,7 +1,10 @@
 //! Hosts with two uplinks: their tunnel addresses are on the loopback interface, and the routes to each other have two
 //! next hops.
 
+use datapath::PathVerdict;
+
 use crate::lab::{Host, Namespace, eventually, must, privileged};
+use crate::probes::Probing;
 use crate::wanted::{Workload, domain};
 
 /// Two hosts with the links up0 and up1 between them, open.
@@ -130,6 +133,8 @@ fn tunnels_may_arrive_by_an_interface_that_nobody_expects() {
         a.programs("up0").is_empty() && b.programs("up1").is_empty()
     });
     eventually("web reaches far", || web.pings("10.0.0.3", 56));
+    let mut probing = Probing::of(&a, &[&b]);
+    probing.until_verdict(&b, PathVerdict::Up);
     let name = &b.status().devices[0].name;
     let shown = b.namespace.must(&format!("ip -s -o link show {name}"));
     let received = shown.split("RX:").nth(1).and_then(|text| text.split('\\').nth(1));

@@ -49,6 +49,8 @@ pub(crate) struct Bench {
     /// There until it is dropped.
     ebpf: Option<Ebpf>,
     trace: Option<RefCell<TraceMap>>,
+    /// Its maps are small: it is no other test's.
+    small: bool,
 }
 
 type TraceMap = PerCpuArray<MapData, Trace>;
@@ -125,9 +127,34 @@ fn knows_decap_l3() -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3)
 }
 
-/// All programs, loaded.
-fn loaded() -> (Ebpf, TraceMap) {
-    let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
+/// Tables that are walked often, with as much room as few flows need: a walk takes as long as a table is large.
+const SMALL: [(&str, u32); 17] = [
+    ("PORTS", 1024),
+    ("STATIONS", 1024),
+    ("NEIGHBOURS", 4096),
+    ("VTEPS", 1024),
+    ("SEGMENTS", 1024),
+    ("DOMAINS", 1024),
+    ("CONNECTIONS", 4096),
+    ("HALF_OPEN", 4096),
+    ("CROWDED", 4096),
+    ("ESTABLISHED", 4096),
+    ("RULES", 4096),
+    ("HOPS", 4096),
+    ("FLOODS", 4096),
+    ("FLOWS", 4096),
+    ("FRAGMENTS", 4096),
+    ("LIMITS", 4096),
+    ("DROPS", 4096),
+];
+
+/// All programs, loaded; some tables have another size.
+fn loaded(sizes: &[(&'static str, u32)]) -> (Ebpf, TraceMap) {
+    let mut loader = EbpfLoader::new();
+    for (map, size) in sizes {
+        loader.map_max_entries(map, *size);
+    }
+    let mut ebpf = loader.load(OBJECT).expect("the object loads");
     for (name, program) in ebpf.programs_mut() {
         let program: &mut SchedClassifier = program.try_into().expect("a classifier");
         program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
@@ -139,7 +166,7 @@ fn loaded() -> (Ebpf, TraceMap) {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if self.small || thread::panicking() {
             return;
         }
         self.clear();
@@ -199,12 +226,30 @@ impl Bench {
             return None;
         }
         let idle = IDLE.lock().expect("nobody panics with the lock").pop();
-        let (ebpf, trace) = idle.unwrap_or_else(loaded);
+        let (ebpf, trace) = idle.unwrap_or_else(|| loaded(&[]));
         let mut bench = Self {
             ebpf: Some(ebpf),
             trace: Some(RefCell::new(trace)),
+            small: false,
         };
         bench.fill();
+        Some(bench)
+    }
+
+    /// All programs loaded, all slots filled, all maps empty and some of them small.
+    pub(crate) fn small() -> Option<Self> {
+        if !privileged() {
+            return None;
+        }
+        let (ebpf, trace) = loaded(&SMALL);
+        let mut bench = Self {
+            ebpf: Some(ebpf),
+            trace: Some(RefCell::new(trace)),
+            small: true,
+        };
+        for (slot, program) in SLOT_PROGRAMS {
+            bench.slot(slot, program);
+        }
         Some(bench)
     }
 

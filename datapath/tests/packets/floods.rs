@@ -10,6 +10,7 @@ use crate::book::{
     self, ALL_NODES, ALL_NODES_MAC, API, BROADCAST, DB, DENIED, DENIED_DOMAIN, HOST_B, HOST_B_V4, HOST_C, HOST_C_V4,
     MARK, MTU, NOBODY, RED, RED_DOMAIN, UNSPECIFIED, VM, WEB, Workload, link_local, member, member_host,
 };
+use crate::ear::Ear;
 use crate::frames::{
     CE, Tunnel, arp, echo4, ethernet, icmp_error, icmp6, ip4, link_option, neighbour, solicitation, udp4, udp4_ports,
     udp6, vlan,
@@ -160,6 +161,33 @@ fn group_frames_go_to_all_others() {
             assert_eq!(inside_b(&out), frame, "{what}: as host B gets it");
         }
     }
+}
+
+#[test]
+fn copies_leave_as_they_are() {
+    let Some(mut bench) = bench() else { return };
+    bench.members(RED, book::segment(RED_DOMAIN), &members());
+    bench.peer(HOST_C, peer_b6());
+    let ear = Ear::new();
+    let mark = b"a frame of which there are copies".as_slice();
+    for (what, frame) in [
+        ("IP", udp4_ports(&WEB, &MDNS, (1, 2), mark)),
+        (
+            "not IP",
+            ethernet(WEB.mac, BROADCAST, 0x8863, &[mark, &[1; 20]].concat()),
+        ),
+    ] {
+        expect(&bench, what, &frame, Outcome::Copies(ALL | 0b1_0000));
+        let copies = ear.heard(mark);
+        assert_eq!(copies.len(), 4, "{what}");
+        assert_eq!((&copies[0], &copies[1]), (&frame, &frame), "{what}: for workloads");
+        assert_eq!(inside_b(&copies[2]), frame, "{what}: for host B");
+        assert_eq!(copies[3][70..], frame, "{what}: for host C");
+        assert_eq!(copies[3][12..14], [0x86, 0xdd], "{what}: for host C");
+    }
+    let inner = udp4_ports(&DB, &MDNS, (1, 2), mark);
+    expect_inside(&bench, "out of a tunnel", &inner, Outcome::Copies(0b111));
+    assert_eq!(ear.heard(mark), vec![inner; 3]);
 }
 
 #[test]

@@ -11,9 +11,11 @@
 mod bench;
 mod book;
 mod differential;
+mod ear;
 mod frames;
 mod state;
 
+mod chain;
 mod connections;
 mod documents;
 mod encapsulation;

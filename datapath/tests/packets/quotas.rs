@@ -132,6 +132,13 @@ fn those_that_stay_are_counted() {
     bench.put("ESTABLISHED", WEB.endpoint, most);
     let beyond = open(&bench, 1001);
     assert!(!bench.permanent(beyond), "no room, and not refused");
+    bench.forget_flows();
+    assert!(leaves(
+        &bench,
+        "decided once more",
+        &udp4_ports(&WEB, &DB, (1001, 53), b"?")
+    ));
+    assert!(!bench.permanent(beyond), "it goes on without");
     assert_eq!(
         bench.connection_in("HALF_OPEN", beyond).unwrap().state,
         State::TwoWay as u32

@@ -49,6 +49,22 @@ impl Bench {
         }
     }
 
+    /// What a hash has under a key.
+    pub(crate) fn value<K: Pod, V: Pod>(&self, map: &str, key: &K) -> Option<V> {
+        self.get(map, key)
+    }
+
+    /// The tunnel with a number.
+    pub(crate) fn peer_of(&mut self, number: u32) -> Peer {
+        let map = Array::<&mut MapData, Peer>::try_from(self.map("PEERS")).expect("peers");
+        map.get(&number, 0).expect("it is there")
+    }
+
+    /// A bucket.
+    pub(crate) fn limit(&self, key: LimitKey) -> Option<Bucket> {
+        self.get("LIMITS", &key)
+    }
+
     fn get<K: Pod, V: Pod>(&self, map: &str, key: &K) -> Option<V> {
         let map = self.loaded().map(map).expect("the map exists");
         let map = HashMap::<&MapData, K, V>::try_from(map).expect("a hash of these types");

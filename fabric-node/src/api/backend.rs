@@ -8,8 +8,8 @@ use overlay::object::Kind;
 
 use super::error::ApiError;
 use super::types::{
-    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
-    UserCertificate, UserRequest,
+    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
+    Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
 
 /// Who asks. Shown as it is recorded with what is written.
@@ -42,6 +42,13 @@ pub trait Backend: Send + Sync + 'static {
     async fn drops(&self) -> Result<Vec<Drop>, ApiError>;
     /// All that can be counted or measured, as OpenMetrics text.
     async fn metrics(&self) -> Result<String, ApiError>;
+    /// The functions on this host, in the order in which they are asked.
+    async fn functions(&self) -> Result<Vec<Function>, ApiError>;
+    /// Loads a function on this host.
+    async fn load_function(&self, author: &Author, load: FunctionLoad) -> Result<Function, ApiError>;
+    /// Removes a function from this host.
+    async fn remove_function(&self, author: &Author, domain: &Label, name: &Label)
+    -> Result<FunctionRemoved, ApiError>;
     /// Objects of a kind in a domain, or, with `None`, in all of them; by domain and name.
     async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError>;
     /// One object; with `programmed`, the hosts that have it in force as well.

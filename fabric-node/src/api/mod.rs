@@ -6,6 +6,7 @@
 pub mod backend;
 mod connections;
 pub mod error;
+mod functions;
 mod half_open;
 pub mod https;
 pub mod kinds;

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::routes;
+use super::{functions, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +16,9 @@ use super::routes;
         routes::peers,
         routes::drops,
         routes::metrics,
+        functions::list,
+        functions::load,
+        functions::remove,
         routes::list_kinds,
         routes::list_all,
         routes::list_domains,

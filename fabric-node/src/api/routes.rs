@@ -8,7 +8,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts
 use axum::http::{StatusCode, Uri, header, request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete as delete_of, get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use membership::id::Label;
@@ -23,7 +23,7 @@ use super::types::{
     Applied, Apply, Attach, Attached, DeleteQuery, Deleted, DescribeQuery, Detached, Drop, Manifest, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
-use super::{BODY_MAX, openapi};
+use super::{BODY_MAX, functions, openapi};
 
 /// Requests that are worked on at the same time.
 const CONCURRENT_MAX: usize = 64;
@@ -34,8 +34,8 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for one request.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-type Daemon = State<Arc<dyn Backend>>;
-type Answer<T> = Result<Json<T>, ApiError>;
+pub(super) type Daemon = State<Arc<dyn Backend>>;
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The whole API over a backend. Requests carry their [`Author`] as connection info.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
@@ -45,6 +45,8 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/peers", get(peers))
         .route("/v1/drops", get(drops))
         .route("/metrics", get(metrics))
+        .route("/v1/functions", get(functions::list).post(functions::load))
+        .route("/v1/functions/{domain}/{name}", delete_of(functions::remove))
         .route("/v1/kinds", get(list_kinds))
         .route("/v1/apply", post(apply))
         .route("/v1/objects/{kind}", get(list_all))
@@ -285,7 +287,7 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     Ok(found.0)
 }
 
-fn label(text: &str) -> Result<Label, ApiError> {
+pub(super) fn label(text: &str) -> Result<Label, ApiError> {
     text.parse()
         .map_err(|error: membership::id::IdError| ApiError::bad_request(error.to_string()))
 }
@@ -298,7 +300,7 @@ pub(super) struct Content {
 
 impl Content {
     /// The value; an empty body is `{}`.
-    fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let bytes: &[u8] = if self.bytes.is_empty() { b"{}" } else { &self.bytes };
         serde_json::from_slice(bytes)
             .map_err(|error| ApiError::bad_request(format!("the body is not as expected: {error}")))
@@ -333,7 +335,7 @@ impl<S: Send + Sync> FromRequest<S> for Content {
 }
 
 /// The variable parts of a path.
-pub(super) struct Parts<T>(T);
+pub(super) struct Parts<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Parts<T> {
     type Rejection = ApiError;

@@ -2,7 +2,9 @@
 //! `tests/golden/` hold them fast.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -294,6 +296,71 @@ pub struct Drop {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// `GET /v1/functions` and the answer to `POST /v1/functions`: a third-party function on this host. Provisional.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Function {
+    /// Whose packets it is asked about.
+    pub domain: String,
+    /// What it is called.
+    pub name: String,
+    /// When it is asked.
+    pub hook: FunctionHook,
+    /// How many functions of the hook are asked before it.
+    pub position: u32,
+    /// What becomes of a packet when it fails.
+    pub fail: FailMode,
+    /// How often it failed since it was loaded.
+    pub failures: u64,
+    /// The first 16 bytes of the SHA-256 of its object file, in hexadecimal.
+    pub digest: String,
+}
+
+/// When a function is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionHook {
+    /// When a flow's way is decided
+    Flow,
+    /// For each packet
+    Packet,
+}
+
+/// What becomes of a packet to which a function gives no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FailMode {
+    /// It goes on as if there were no function
+    Open,
+    /// It is dropped
+    Closed,
+}
+
+/// `POST /v1/functions`. Provisional.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionLoad {
+    /// Whose packets it is asked about.
+    pub domain: String,
+    /// What it is called: one that has this name already is replaced.
+    pub name: String,
+    /// When it is asked.
+    pub hook: FunctionHook,
+    /// What becomes of a packet when it fails.
+    pub fail: FailMode,
+    /// Its object file on this host, as an absolute path.
+    #[schema(value_type = String)]
+    pub path: PathBuf,
+}
+
+/// The answer to `DELETE /v1/functions/{domain}/{name}`. Provisional.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionRemoved {
+    /// Whose it was.
+    pub domain: String,
+    /// What it was called.
+    pub name: String,
 }
 
 /// An object with what is known of it. Without `status` it is a manifest.

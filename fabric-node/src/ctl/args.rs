@@ -11,6 +11,7 @@ use overlay::object::Kind;
 
 pub use super::place::Api;
 use crate::api::kinds;
+use crate::api::types::{FailMode, FunctionHook};
 use crate::exit;
 
 /// Hands of the operator: asks the node on this host, or another one, which speaks for the whole cluster.
@@ -102,6 +103,10 @@ A manifest is YAML or JSON with any number of documents:
     /// Shows why packets were dropped on this node
     #[command(after_help = "Examples:\n  fabricctl drops\n  fabricctl drops --watch")]
     Drops(DropsArgs),
+
+    /// Loads third-party functions into the packets' way of a domain on this host (provisional)
+    #[command(subcommand, arg_required_else_help = true)]
+    Function(FunctionCommand),
 
     /// Makes join tokens
     #[command(subcommand, arg_required_else_help = true)]
@@ -229,6 +234,51 @@ pub struct DropsArgs {
     pub watch: bool,
 }
 
+/// `function …`.
+#[derive(Debug, Subcommand)]
+pub enum FunctionCommand {
+    /// Loads a function from an object file, or swaps the one of this name without losing a packet (provisional)
+    #[command(after_help = "Examples:
+  fabricctl function load red/watch --hook packet watch.o
+  fabricctl function load red/gate --hook flow --fail closed ./gate.o
+
+It is loaded on this host only, over its unix socket, behind the domain's others of its hook, and stays until it is
+removed, over restarts. datapath/sdk/README.md says how one is written. Interface and command are provisional.")]
+    Load(FunctionArgs),
+
+    /// Lists the functions on this host in the order in which they are asked (provisional)
+    #[command(after_help = "Examples:\n  fabricctl function list\n  fabricctl function list -o json")]
+    List,
+
+    /// Removes a function from this host without losing a packet (provisional)
+    #[command(after_help = "Examples:\n  fabricctl function remove red/watch")]
+    Remove {
+        /// DOMAIN/NAME of the function
+        #[arg(value_name = "DOMAIN/NAME")]
+        function: EndpointRef,
+    },
+}
+
+/// Arguments of `function load`.
+#[derive(Debug, Args)]
+pub struct FunctionArgs {
+    /// DOMAIN/NAME of the function
+    #[arg(value_name = "DOMAIN/NAME")]
+    pub function: EndpointRef,
+
+    /// Its object file, compiled for the target bpf
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// When it is asked
+    #[arg(long, value_enum)]
+    pub hook: FunctionHook,
+
+    /// What becomes of a packet when it fails
+    #[arg(long, value_enum, default_value = "closed")]
+    pub fail: FailMode,
+}
+
 /// `token …`.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
@@ -347,6 +397,10 @@ mod tests {
             "fabricctl endpoint attach red/web-1 --interface tap0",
             "fabricctl endpoint detach red/web-1",
             "fabricctl drops --watch",
+            "fabricctl function load red/watch --hook packet watch.o",
+            "fabricctl function load red/gate --hook flow --fail open ./gate.o",
+            "fabricctl function list",
+            "fabricctl function remove red/watch",
             "fabricctl token create --uses 3 --ttl 10m",
             "fabricctl user create alice --out a.pem",
             "fabricctl user create alice --ttl 8h --out a.pem --force",

@@ -6,8 +6,8 @@ use membership::id::Label;
 use overlay::object::Kind;
 
 use super::args::{
-    ApplyArgs, AttachArgs, Cli, Command, DeleteArgs, EndpointCommand, GetArgs, NamedArgs, Output, TokenCommand,
-    UserCommand,
+    ApplyArgs, AttachArgs, Cli, Command, DeleteArgs, EndpointCommand, FunctionArgs, FunctionCommand, GetArgs,
+    NamedArgs, Output, TokenCommand, UserCommand,
 };
 use super::client::Client;
 use super::problem::Problem;
@@ -15,7 +15,8 @@ use super::show::{self, show};
 use super::user::{self, Created};
 use super::{files, pages, tables, watch};
 use crate::api::types::{
-    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
+    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
+    Status, Token, TokenRequest,
 };
 
 /// Does what the command line says. Answers go to `out`, warnings to `err`.
@@ -46,6 +47,16 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
         }
         Command::Drops(args) if args.watch => watch::drops(&session.client, session.output, session.out).await,
         Command::Drops(_) => session.drops().await,
+        Command::Function(FunctionCommand::Load(args)) => session.load_function(args).await,
+        Command::Function(FunctionCommand::List) => {
+            let answer: Vec<Function> = session.client.get("/v1/functions").await?;
+            session.show(&answer, |functions| tables::functions(functions))
+        }
+        Command::Function(FunctionCommand::Remove { function }) => {
+            let path = format!("/v1/functions/{function}");
+            let answer: FunctionRemoved = session.client.delete(&path).await?;
+            session.show(&answer, tables::function_removed)
+        }
         Command::Token(TokenCommand::Create { uses, ttl }) => {
             let answer: Token = session
                 .client
@@ -149,6 +160,19 @@ impl<O: Write, E: Write> Session<'_, O, E> {
         let answer: Attached = self.client.post(&path, &how).await?;
         self.show(&answer, tables::attached)?;
         self.warn(&answer.warnings)
+    }
+
+    async fn load_function(&mut self, args: FunctionArgs) -> Result<(), Problem> {
+        let load = FunctionLoad {
+            domain: args.function.domain.to_string(),
+            name: args.function.name.to_string(),
+            hook: args.hook,
+            fail: args.fail,
+            // The daemon stands in another directory.
+            path: std::path::absolute(args.file)?,
+        };
+        let answer: Function = self.client.post("/v1/functions", &load).await?;
+        self.show(&answer, |function| tables::functions(std::slice::from_ref(function)))
     }
 
     fn show<T: serde::Serialize>(&mut self, value: &T, table: impl FnOnce(&T) -> String) -> Result<(), Problem> {

@@ -4,8 +4,9 @@ use comfy_table::{Table, presets};
 
 use super::specs;
 use crate::api::types::{
-    Applied, Attached, Audit, Condition, Connections, Deleted, Detached, Device, Direction, Drop, Loss, LostPeer,
-    Object, ObjectStatus, Path, Peer, PeerState, Programmed, SelfTest, Status,
+    Applied, Attached, Audit, Condition, Connections, Deleted, Detached, Device, Direction, Drop, FailMode, Function,
+    FunctionHook, FunctionRemoved, Loss, LostPeer, Object, ObjectStatus, Path, Peer, PeerState, Programmed, SelfTest,
+    Status,
 };
 
 /// What stands where nothing is known.
@@ -114,6 +115,36 @@ pub(super) fn drops(drops: &[Drop]) -> String {
         &["REASON", "DOMAIN", "ENDPOINT", "PACKETS", "BYTES"],
         drops.iter().map(row),
     )
+}
+
+pub(super) fn functions(functions: &[Function]) -> String {
+    let row = |function: &Function| {
+        let hook = match function.hook {
+            FunctionHook::Flow => "flow",
+            FunctionHook::Packet => "packet",
+        };
+        let fail = match function.fail {
+            FailMode::Open => "open",
+            FailMode::Closed => "closed",
+        };
+        vec![
+            function.domain.clone(),
+            function.name.clone(),
+            hook.to_owned(),
+            function.position.to_string(),
+            fail.to_owned(),
+            function.failures.to_string(),
+            function.digest.clone(),
+        ]
+    };
+    grid(
+        &["DOMAIN", "NAME", "HOOK", "POSITION", "FAIL", "FAILURES", "DIGEST"],
+        functions.iter().map(row),
+    )
+}
+
+pub(super) fn function_removed(removed: &FunctionRemoved) -> String {
+    format!("{}/{} removed", removed.domain, removed.name)
 }
 
 pub(super) fn status(status: &Status) -> String {

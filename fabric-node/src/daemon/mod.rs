@@ -8,7 +8,7 @@
 //! | `paths` | the task that probes the paths to other hosts |
 //! | `metrics` | what is counted and measured, for Prometheus |
 //! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
-//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `report`, `users` |
+//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `functions`, `report`, `users` |
 //! | `setup` | `init`, `join`, `purge` |
 
 mod agenda;
@@ -17,6 +17,7 @@ mod attach;
 mod binding;
 mod delete;
 mod force;
+mod functions;
 mod host;
 mod logs;
 mod metrics;

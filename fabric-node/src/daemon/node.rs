@@ -15,13 +15,13 @@ use super::paths::Paths;
 use super::programmed::Waiter;
 use super::reconcile::{AskError, Handle};
 use super::seen::Sight;
-use super::{apply, attach, delete, objects, report, users};
+use super::{apply, attach, delete, functions, objects, report, users};
 use crate::api::backend::{Author, Backend};
 use crate::api::error::ApiError;
 use crate::api::refusals::Refusals;
 use crate::api::types::{
-    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Object, Peer, Status, Token, TokenRequest,
-    UserCertificate, UserRequest,
+    Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
+    Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
 use crate::config::resolve::Addresses;
 
@@ -93,6 +93,25 @@ impl Backend for Node {
         };
         said.text(&self.work)
             .map_err(|error| ApiError::internal(error.to_string()))
+    }
+
+    async fn functions(&self) -> Result<Vec<Function>, ApiError> {
+        functions::list(self).await
+    }
+
+    async fn load_function(&self, author: &Author, load: FunctionLoad) -> Result<Function, ApiError> {
+        tracing::info!(%author, domain = %load.domain, function = %load.name, path = %load.path.display(), "load");
+        functions::load(self, load).await
+    }
+
+    async fn remove_function(
+        &self,
+        author: &Author,
+        domain: &Label,
+        name: &Label,
+    ) -> Result<FunctionRemoved, ApiError> {
+        tracing::info!(%author, %domain, function = %name, "remove");
+        functions::remove(self, domain, name).await
     }
 
     async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError> {

@@ -2,12 +2,13 @@
 //! the datapath obey. Everybody else sees what is in force through [`Handle`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use datapath::Datapath;
-use membership::id::Scope;
+use datapath::{Datapath, FailMode, FunctionError, FunctionHook, LoadedFunction};
+use membership::id::{Label, Scope};
 use membership::service::{FactWrite, Membership};
 use overlay::cluster::Cluster;
 use overlay::compile::compile;
@@ -39,6 +40,19 @@ enum Question {
     Drops(oneshot::Sender<Result<Vec<datapath::DropCount>, String>>),
     Audits(oneshot::Sender<Result<Vec<datapath::AuditCount>, String>>),
     Status(oneshot::Sender<datapath::Status>),
+    Functions(oneshot::Sender<Result<Vec<LoadedFunction>, FunctionError>>),
+    LoadFunction(FunctionFile, oneshot::Sender<Result<LoadedFunction, FunctionError>>),
+    RemoveFunction(Label, Label, oneshot::Sender<Result<(), FunctionError>>),
+}
+
+/// A function to be loaded.
+#[derive(Debug)]
+pub(super) struct FunctionFile {
+    pub(super) domain: Label,
+    pub(super) name: Label,
+    pub(super) hook: FunctionHook,
+    pub(super) fail: FailMode,
+    pub(super) path: PathBuf,
 }
 
 /// The other side of the task.
@@ -84,6 +98,28 @@ impl Handle {
     /// What runs in the kernel. Answered by a task that is alive.
     pub(super) async fn status(&self) -> Result<datapath::Status, AskError> {
         self.ask(Question::Status).await
+    }
+
+    /// The functions on this host.
+    pub(super) async fn functions(&self) -> Result<Result<Vec<LoadedFunction>, FunctionError>, AskError> {
+        self.ask(Question::Functions).await
+    }
+
+    /// Loads one.
+    pub(super) async fn load_function(
+        &self,
+        file: FunctionFile,
+    ) -> Result<Result<LoadedFunction, FunctionError>, AskError> {
+        self.ask(|answer| Question::LoadFunction(file, answer)).await
+    }
+
+    /// Removes one.
+    pub(super) async fn remove_function(
+        &self,
+        domain: Label,
+        name: Label,
+    ) -> Result<Result<(), FunctionError>, AskError> {
+        self.ask(|answer| Question::RemoveFunction(domain, name, answer)).await
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, AskError> {
@@ -195,12 +231,21 @@ impl Reconciler {
         domains
     }
 
-    fn answer(&self, question: Question) {
+    fn answer(&mut self, question: Question) {
         // Who asked may have gone.
         match question {
             Question::Drops(to) => drop(to.send(self.datapath.drops().map_err(|error| error.to_string()))),
             Question::Audits(to) => drop(to.send(self.datapath.audits().map_err(|error| error.to_string()))),
             Question::Status(to) => drop(to.send(self.datapath.status())),
+            Question::Functions(to) => drop(to.send(self.datapath.functions())),
+            Question::LoadFunction(file, to) => {
+                let datapath = &mut self.datapath;
+                let loaded = datapath.load_function(&file.domain, &file.name, file.hook, &file.path, file.fail);
+                drop(to.send(loaded));
+            }
+            Question::RemoveFunction(domain, name, to) => {
+                drop(to.send(self.datapath.remove_function(&domain, &name)));
+            }
         }
     }
 

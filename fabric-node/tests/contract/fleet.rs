@@ -256,6 +256,37 @@ impl Backend for Fleet {
         Ok(text("# EOF\n"))
     }
 
+    async fn functions(&self) -> Result<Vec<Function>, ApiError> {
+        Ok(vec![
+            function("gate", FunctionHook::Flow, 0),
+            function("watch", FunctionHook::Packet, 3),
+        ])
+    }
+
+    async fn load_function(&self, author: &Author, load: FunctionLoad) -> Result<Function, ApiError> {
+        self.note(format!("load by {author} {load:?}"));
+        match load.name.as_str() {
+            "spoof" => Err(ApiError::new(
+                Code::Refused,
+                "spoof.o is refused: it calls the kernel's helper 9",
+            )),
+            name => Ok(function(name, load.hook, 0)),
+        }
+    }
+
+    async fn remove_function(
+        &self,
+        author: &Author,
+        domain: &Label,
+        name: &Label,
+    ) -> Result<FunctionRemoved, ApiError> {
+        self.note(format!("remove by {author} {domain}/{name}"));
+        Ok(FunctionRemoved {
+            domain: domain.to_string(),
+            name: name.to_string(),
+        })
+    }
+
     async fn list(&self, kind: Kind, domain: Option<&Label>) -> Result<Vec<Object>, ApiError> {
         self.note(format!("list {kind} {domain:?}"));
         match kind {
@@ -408,4 +439,16 @@ impl Backend for Fleet {
 pub(crate) fn now() -> std::time::Duration {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.expect("a clock after 1970")
+}
+
+fn function(name: &str, hook: FunctionHook, failures: u64) -> Function {
+    Function {
+        domain: text("red"),
+        name: text(name),
+        hook,
+        position: 0,
+        fail: FailMode::Closed,
+        failures,
+        digest: "0123456789abcdef".repeat(2),
+    }
 }

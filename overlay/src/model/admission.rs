@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::account::Account;
 use super::connection::{Connections, Side, Standing, State};
 use super::fragment::{Entrance, Fragments};
 use super::headers::{Fragment, Ip};
@@ -16,6 +17,8 @@ use crate::forwarding::{Direction, Forwarding};
 pub(super) struct Memory {
     pub(super) connections: Connections,
     pub(super) fragments: Fragments,
+    /// What is counted of the last packet.
+    pub(super) account: Account,
 }
 
 /// A packet that has passed tables M, F and G.
@@ -30,15 +33,15 @@ pub(super) struct Passenger<'a> {
 }
 
 impl<'a> Passenger<'a> {
-    /// Tables M, F and G.
+    /// Tables M, F and G; whether the frame is for `everybody` of its segment.
     pub(super) fn board(
         memory: &Memory,
         domain: &'a Forwarding,
         entrance: Entrance,
-        ip: &'a Ip<'a>,
+        (ip, everybody): (&'a Ip<'a>, bool),
         now: Duration,
     ) -> Result<Self, Reason> {
-        if is_martian(ip.source, ip.destination) {
+        if is_martian(ip.source, ip.destination, everybody) {
             return Err(Reason::Martian);
         }
         if matches!(ip.fragment, Fragment::First(_)) && ip.upper.len() < ip.least_first() {
@@ -64,7 +67,8 @@ impl<'a> Passenger<'a> {
             return related::check(&memory.connections, self);
         }
         let standing = self.standing(&mut memory.connections)?;
-        if !self.allowed(standing, source, destination) {
+        memory.account.length = self.ip.packet.len();
+        if !self.allowed(standing, source, destination, &mut memory.account) {
             if standing.state.is_some() {
                 memory.connections.remove(&self.domain.domain, standing.initiator);
             }
@@ -74,9 +78,20 @@ impl<'a> Passenger<'a> {
             let domain = &self.domain.domain;
             memory.connections.set(domain, standing.initiator, state, self.now);
         }
+        self.remember(memory);
+        Ok(())
+    }
+
+    /// What rules are asked about a packet that is for everybody, and makes no connection.
+    pub(super) fn spoken(&self) -> Spoken {
+        let tuple = Tuple::of(self.ip.source, self.ip.destination, self.transport);
+        Spoken::by(tuple, false, self.transport)
+    }
+
+    /// Remembers a first fragment.
+    pub(super) fn remember(&self, memory: &mut Memory) {
         let (domain, fragments) = (&self.domain.domain, &mut memory.fragments);
         fragments.remember(domain, &self.entrance, self.ip, self.transport, self.now);
-        Ok(())
     }
 
     /// C1 to C5.
@@ -105,15 +120,16 @@ impl<'a> Passenger<'a> {
     }
 
     /// C6.
-    fn allowed(&self, standing: Standing, source: End<'_>, destination: End<'_>) -> bool {
-        let (sent, received) = match standing.side {
-            Side::Initiator => (Direction::Egress, Direction::Ingress),
-            Side::Responder => (Direction::Ingress, Direction::Egress),
+    fn allowed(&self, standing: Standing, source: End<'_>, destination: End<'_>, account: &mut Account) -> bool {
+        let (initiator, responder) = match standing.side {
+            Side::Initiator => (source, destination),
+            Side::Responder => (destination, source),
         };
         let what = Spoken::by(standing.initiator, standing.state.is_some(), self.transport);
-        let says =
-            |direction, local: End<'_>, far| !local.asked || policy::allows(self.domain, direction, local, far, what);
-        says(sent, source, destination) && says(received, destination, source)
+        let mut says = |direction, ends: (End<'_>, End<'_>)| {
+            !ends.0.asked || policy::allows(self.domain, direction, ends, what, &mut account.audits)
+        };
+        says(Direction::Egress, (initiator, responder)) && says(Direction::Ingress, (responder, initiator))
     }
 
     /// The state of its connection behind it; none if it changes nothing.

@@ -152,6 +152,11 @@ impl Connections {
     pub(super) fn remove(&mut self, domain: &DomainName, initiator: Tuple) {
         self.0.remove(&(domain.clone(), initiator));
     }
+
+    /// Forgets those of domains of which that is not true.
+    pub(super) fn retain(&mut self, is_here: impl Fn(&DomainName) -> bool) {
+        self.0.retain(|(domain, _), _| is_here(domain));
+    }
 }
 
 impl Standing {

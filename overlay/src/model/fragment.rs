@@ -62,6 +62,11 @@ impl Fragments {
         }
     }
 
+    /// Forgets those of domains and entrances of which that is not true.
+    pub(super) fn retain(&mut self, is_here: impl Fn(&DomainName, &Entrance) -> bool) {
+        self.0.retain(|key, _| is_here(&key.domain, &key.entrance));
+    }
+
     /// Remembers a packet if it is a first fragment.
     pub(super) fn remember(
         &mut self,

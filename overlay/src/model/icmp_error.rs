@@ -147,17 +147,19 @@ struct Bucket {
 }
 
 impl Limits {
+    /// What an endpoint's bucket holds, as the time in which that many tokens come.
+    pub(super) fn held(&self, owner: &(DomainName, EndpointName), now: Duration) -> Duration {
+        let full = TOKEN * BURST;
+        let held = |bucket: &Bucket| (bucket.held + now.saturating_sub(bucket.filled)).min(full);
+        self.0.get(owner).map_or(full, held)
+    }
+
     /// Takes a token, if there is one.
     fn take(&mut self, owner: (DomainName, EndpointName), now: Duration) -> bool {
-        let full = TOKEN * BURST;
-        let bucket = self.0.entry(owner).or_insert(Bucket {
-            held: full,
-            filled: now,
-        });
-        bucket.held = (bucket.held + now.saturating_sub(bucket.filled)).min(full);
-        bucket.filled = now;
-        let left = bucket.held.checked_sub(TOKEN);
-        bucket.held = left.unwrap_or(bucket.held);
+        let held = self.held(&owner, now);
+        let left = held.checked_sub(TOKEN);
+        let held = left.unwrap_or(held);
+        self.0.insert(owner, Bucket { held, filled: now });
         left.is_some()
     }
 }

@@ -1,6 +1,6 @@
 //! The reference forwarding model: what the datapath must do with a packet, in plain Rust over [`Forwarding`]s. Packet
 //! tests give a packet to both and compare. It is the specification of the eBPF programs and shares no code with them. It
-//! refuses to be fast, and knows nothing of maps, caches, GSO (a super-packet counts as its segments) or next hops on the
+//! refuses to be fast, and knows nothing of maps, caches, quotas, GSO (a super-packet counts as its segments) or next hops on the
 //! link. Time comes in as `now`, since any start that is the same for all calls.
 //!
 //! Checks run in the order of these tables; the first that holds decides. Reasons are [`Reason`] names. The *owner* of an
@@ -16,21 +16,23 @@
 //! | P3 | source MAC is not the port's | `source_mac` |
 //! | P4 | destination MAC is that of the host side of the link (not asked where the host side has none: a tap) | `host_link` |
 //! | P5 | the port's VNI has no segment | `unknown_vni` |
-//! | P6 | ethertype 0x0806 (untagged) | go to A |
-//! | P7 | ethertype neither 0x0800 nor 0x86dd, or a VLAN tag (in the frame or in its metadata) | `ether_type` |
+//! | P5a | destination MAC is 01:80:c2:00:00:00 to 0f (IEEE 802.1Q section 8.6.3) | `multicast` |
+//! | P5b | a VLAN tag: ethertype 0x8100 or 0x88a8, or one in the frame's metadata | `ether_type` |
+//! | P6 | ethertype 0x0806 | go to A |
+//! | P7 | ethertype neither 0x0800 nor 0x86dd | go to L |
 //! | P8 | the IP headers, by table H | `truncated`, `malformed` |
 //! | P9 | source address is not the port's, by table S; `::` is let through if the destination MAC is a group address and the packet is ICMPv6 of type 131, 132, 133, 135 or 143 | `source_address` |
 //! | P10 | ICMPv6 type 134 (RA); IPv4 UDP to port 68; IPv6 UDP to port 546 (what DHCP servers send) | `rogue_server` |
 //! | P11 | ICMPv6 type 135 or 136 | go to N |
-//! | P12 | destination MAC is a group address | `multicast` |
-//! | P13 | tables M, F, G | `martian`, `tiny_fragment`, `fragment_state`, `tcp_flags` |
+//! | P12 | tables M, F, G | `martian`, `tiny_fragment`, `fragment_state`, `tcp_flags` |
+//! | P13 | destination MAC is a group address | go to B |
 //! | P14 | destination MAC is the router's of the segment | table R finds station and segment |
-//! | P15 | else: destination MAC is the port's own, or no station of the VNI has it | `unknown_destination` |
+//! | P15 | else: destination MAC is the port's own, or no station of the VNI has it | `unknown_destination`; in a segment that floods, go to B with one that nobody has |
 //! | P16 | an ICMP error | table E instead of P17: `unrelated` |
 //! | P17 | connection and policy, by table C | `unrelated`, `policy` |
 //! | P18 | the IP packet (IPv4 total length; IPv6 40 + payload length) is longer than the MTU of the segment it leaves in | `mtu`, and an ICMP error (I) with that MTU |
 //! | P19 | the station is on this host | deliver |
-//! | P20 | no tunnel end of the station's host in a family that this host has, IPv4 first; or no route | `no_route` |
+//! | P20 | no tunnel end of the station's host in a family that this host has, IPv4 first, or it listens on another port; or no route | `no_route` |
 //! | P21 | frame without Ethernet header (padding behind the IP packet included) + 14 + 8 + 8 + outer IP header (20, 40) is longer than the path's MTU: this host's underlay MTU | `mtu`, and an ICMP error with path's MTU − 30 − outer IP header |
 //! | P22 | — | encapsulate, as the domain says (VXLAN, Geneve), with the VNI of the segment it leaves in |
 //!
@@ -43,7 +45,30 @@
 //! | S3 | in `fe80::/64`, and among no station's and no router's exact addresses of the segment | its own |
 //! | S4 | — | not its own |
 //!
-//! # A: ARP from a workload (RFC 826, RFC 5227). Nothing of it crosses a tunnel; unicast requests are answered here too.
+//! # B: an IP packet for everybody in its segment. No connection is made, nothing is routed
+//!
+//! | nr | check | outcome |
+//! |---|---|---|
+//! | B1 | an ICMP error | `unrelated` |
+//! | B2 | egress rules of the sender, as for a packet that opens a connection to the destination address (its groups are those of its owner in the segment) | `policy` |
+//! | B3 | the IP packet is longer than the segment's MTU (a first fragment is remembered before that) | `mtu`, no ICMP error |
+//! | B4 | each other port of the segment on this host: its ingress rules, as the destination's | a copy; else `policy` counts for that endpoint |
+//! | B5 | each other host with a station in the segment and a tunnel to it: P20, P21 for the frame as it came | a copy through the tunnel; else `no_route` or `mtu` counts for the sender |
+//! | B6 | no copy was made | `multicast` |
+//!
+//! # L: a frame of which no rule speaks
+//!
+//! | nr | check | outcome |
+//! |---|---|---|
+//! | L1 | it is neither ARP nor neighbour discovery, and the domain's default is not to allow | `ether_type` |
+//! | L2 | destination MAC is the port's own | `unknown_destination` |
+//! | L3 | destination MAC is the router's of the segment | `router_port` |
+//! | L4 | destination MAC is neither a group address nor that of a station of the VNI, and the segment does not flood | `unknown_destination` |
+//! | L5 | frame without Ethernet header is longer than the segment's MTU | `mtu`, no ICMP error |
+//! | L6 | a station has the MAC address | P19 to P22, without ICMP errors |
+//! | L7 | — | B4 (no rules are asked) to B6 |
+//!
+//! # A: ARP from a workload (RFC 826, RFC 5227); unicast requests are answered here too
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
@@ -51,12 +76,12 @@
 //! | A2 | hardware type ≠ 1, protocol type ≠ 0x0800, lengths ≠ 6 and 4, or operation neither 1 nor 2 | `malformed` |
 //! | A3 | sender hardware address is not the port's MAC | `neighbour_spoof` |
 //! | A4 | sender protocol address is not the port's, by table S; 0.0.0.0 is let through in a request (a probe) | `neighbour_spoof` |
-//! | A5 | operation 2 (an answer: nobody asked), or target protocol address = sender's (an announcement) | `gratuitous` |
+//! | A5 | operation 2 (an answer: nobody asked), or target protocol address = sender's (an announcement) | `gratuitous`; L where the segment floods and nobody has exactly the sender's address |
 //! | A6 | target protocol address is exactly one of the port's own (no prefix) | `dad_probe` |
-//! | A7 | no station and no router of the VNI has exactly the target protocol address | `unknown_neighbour` |
+//! | A7 | no station and no router of the VNI has exactly the target protocol address | `unknown_neighbour`; L where the segment floods |
 //! | A8 | — | reply to the port: operation 2, sender = (owner's MAC, target), target = (port's MAC, sender) |
 //!
-//! # N: neighbour discovery from a workload (RFC 4861), after P10. Nothing of it crosses a tunnel either.
+//! # N: neighbour discovery from a workload (RFC 4861), after P10. For a target in fe80::/64, every segment floods
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
@@ -64,10 +89,10 @@
 //! | N2 | fewer than 24 bytes of ICMPv6 | `truncated` |
 //! | N3 | the target is a multicast address | `malformed` |
 //! | N4 | 136, the target is exactly one of the port's own | `gratuitous` |
-//! | N5 | 136, otherwise | `neighbour_spoof` |
+//! | N5 | 136, otherwise | `neighbour_spoof`; L where the segment floods, nobody has exactly the target, and it is the port's by table S |
 //! | N6 | 135, the target is exactly one of the port's own | `dad_probe` |
 //! | N7 | 135, the target is the link-local address of the host side's MAC (if it has one) | `host_link` |
-//! | N8 | 135, no station and no router of the VNI has exactly the target | `unknown_neighbour` |
+//! | N8 | 135, no station and no router of the VNI has exactly the target | `unknown_neighbour`; L where the segment floods |
 //! | N9 | 135 | reply to the port: NA for the target with target link-layer address option, O = 1, R = 1 if it is the router's, hop limit 255, source = target; asker's source `::`: S = 0, to ff02::1 (and 33:33:00:00:00:01), else S = 1, to the asker |
 //!
 //! # T: a packet from the underlay (`from_underlay`)
@@ -78,7 +103,7 @@
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
-//! | T1 | outer source is no tunnel end of a host that any domain on this host knows | `unknown_vtep` |
+//! | T1 | outer source is not the far end of the tunnel (P20) to a host that any domain on this host knows | `unknown_vtep` |
 //! | T2 | a first fragment (MF set) | `outer_fragment` |
 //! | T3 | UDP length or what is there of UDP is under 8 + 8 bytes | `truncated` |
 //! | T4 | VXLAN: the flag I (0x08 of the first byte) is not set; reserved bits are ignored (RFC 7348 section 5) | `vxlan_flags` |
@@ -90,13 +115,16 @@
 //! | T5 | the VNI has no segment on this host, or its domain has the other encapsulation | `unknown_vni` |
 //! | T6 | the inner frame (behind Geneve's options) has fewer than 14 bytes | `truncated` |
 //! | T7 | inner source MAC is neither the router's of the segment nor that of a station of the VNI that lives at the host the outer source is of | `wrong_vtep` |
-//! | T8 | inner ethertype neither 0x0800 nor 0x86dd (ARP and VLAN tags included) | `ether_type` |
+//! | T7a | as P5a, P5b | `multicast`, `ether_type` |
+//! | T7b | ARP from the router's MAC; else table TA | `wrong_vtep`; T13 without rules |
+//! | T8 | inner ethertype neither 0x0800 nor 0x86dd: the domain's default is not to allow; from the router's MAC | `ether_type`; `wrong_vtep`; else T13 without rules |
 //! | T9 | the inner IP headers, by table H | `truncated`, `malformed` |
-//! | T10 | from a station's MAC: inner source address is not that station's, by table S; from the router's: by table Q | `wrong_vtep` |
+//! | T10 | from a station's MAC: inner source address is not that station's, by table S (`::` as P9); from the router's: by table Q | `wrong_vtep` |
 //! | T11 | as P10 | `rogue_server` |
-//! | T12 | ICMPv6 type 135 or 136 (hosts answer for their peers: none crosses a tunnel) | `neighbour_spoof` |
-//! | T13 | inner destination MAC is a group address | `multicast` |
-//! | T14 | tables M, F, G | `martian`, `tiny_fragment`, `fragment_state`, `tcp_flags` |
+//! | T12 | ICMPv6 type 135 or 136: from the router's MAC; N1 to N3; 136 whose target is not that station's by table S | `neighbour_spoof`; N1 to N3; `neighbour_spoof`; else T13 without rules |
+//! | T12a | tables M, F, G | `martian`, `tiny_fragment`, `fragment_state`, `tcp_flags` |
+//! | T13 | inner destination MAC is a group address, or in a segment that floods nobody's: B1; T20; B4 to B6, a first fragment being remembered | `unrelated`, `ecn`, `multicast`, copies to ports of this host |
+//! | T14 | without rules: as T15 to T17, then T20 (if it is IP) and T21 | |
 //! | T15 | inner destination MAC is the router's of the segment | `not_here` |
 //! | T16 | no station of the VNI has the inner destination MAC | `unknown_destination` |
 //! | T17 | that station is not on this host | `not_here` |
@@ -104,6 +132,9 @@
 //! | T19 | connection and policy, by table C | `unrelated`, `policy` |
 //! | T20 | outer ECN is CE (3) and inner ECN is Not-ECT (0); else the inner field becomes that of RFC 6040 figure 4 | `ecn` |
 //! | T21 | — | deliver |
+//!
+//! TA: ARP as A1, A2; sender hardware address is not the inner source MAC, or sender protocol address not that station's by
+//! table S (0.0.0.0 as A4): `wrong_vtep`; A5 of an address that somebody has exactly: `gratuitous`.
 //!
 //! # Q: who may send a routed frame (its inner source MAC is the router's of the segment)
 //!
@@ -140,7 +171,7 @@
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
-//! | M1 | source = destination; destination in 0/8, 127/8, 224/4, 240/4, `::`, `::1`, ff00::/8 or `::ffff:0:0/96` | `martian` |
+//! | M1 | source = destination; destination in 0/8, 127/8, 224/4, 240/4, `::`, `::1`, ff00::/8 or `::ffff:0:0/96` (224/4, 255.255.255.255 and ff00::/8 may be in a frame to a group address) | `martian` |
 //! | F0 | a first fragment whose upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 8 | `tiny_fragment` |
 //! | F1 | a later fragment with offset × 8 < 20 whose IPv4 protocol, or next header in the IPv6 fragment header, is TCP (RFC 3128) | `tiny_fragment` |
 //! | F2 | a later fragment without an entry younger than 30 s of its first one (domain; endpoint, or VNI from a tunnel; source; destination; identification; protocol if IPv4) | `fragment_state` |
@@ -205,7 +236,7 @@
 //! Rules of one direction are walked in their order. One matches if the subject is none or among the local end's groups; the
 //! peer is any, or a group of the far end, or a prefix that contains the far end's address; and the protocol matches, with
 //! the responder's port, or with type and code of the ICMP packet (of a live echo connection: 8/0, 128/0). `Audit` only counts. Rules of one
-//! direction that follow each other and are of one policy decide together: by version the first match that is not audit; deny if any version denies; allow if as many versions
+//! direction that follow each other, are of one policy and of the same or later versions decide together: by version the first match that is not audit; deny if any version denies; allow if as many versions
 //! as it has allow; else the policy decides nothing and the next is asked. Behind the last the domain's default decides.
 //!
 //! # K: states
@@ -234,12 +265,22 @@
 //! or at least 40 + 8 bytes of IPv6, or all there is if that is less; at most 548 (IPv6 1,232) bytes. The model quotes the least.
 //! "Fragmentation needed" (3/4) has the MTU in its last two bytes, "packet too big" (2/0) in its last four; other errors have 0.
 //!
+//! # Counters
+//!
+//! A drop counts one packet, with the bytes of the frame as it came in (of a tunnelled packet all of it): from a workload for
+//! its endpoint (P1: for nobody); from a tunnel before T6 for nobody, from T6 on for the domain, behind T17 for the
+//! endpoint that it is for (none of a frame for everybody). A copy that is not made counts so, too. An audit rule counts a packet that it matches, with the bytes of the IP packet: rules are
+//! asked for the initiator first, then for the responder if the initiator may; a version that allows is not asked on, and
+//! nobody is behind a decision. The datapath asks for a packet whose decision it does not remember, so it counts fewer.
+//!
 //! What the stack itself sends to a workload's host side never gets here: `to_endpoint` drops it as `not_forwarded`.
 
+pub mod account;
 mod admission;
 mod arp;
 mod checksum;
 mod connection;
+mod flood;
 mod fragment;
 mod geneve;
 mod hash;
@@ -261,7 +302,7 @@ mod tunnel;
 pub mod verdict;
 mod vxlan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -272,15 +313,19 @@ use crate::forwarding::Forwarding;
 use crate::name::{DomainName, EndpointName, Mac, Vni};
 
 use admission::Memory;
+use fragment::Entrance;
 use icmp_error::Limits;
 use port::Sender;
 
+pub use account::{Account, Audit};
 pub use outer::Tunnelled;
 pub use reason::Reason;
 pub use verdict::Verdict;
 
 /// Length of an Ethernet header.
 const ETHERNET: usize = 14;
+/// Ethertype of ARP (RFC 826).
+const ARP: u16 = 0x0806;
 
 /// Hosts, what each has to do, and what each remembers. Memory grows with every connection and fragment: it is for tests.
 #[derive(Debug, Clone, Default)]
@@ -297,6 +342,8 @@ pub struct Host {
     pub vtep: Option<Vtep>,
     /// What it has to do, by domain.
     pub domains: BTreeMap<DomainName, Forwarding>,
+    /// Hosts to whose tunnel ends it has no route at the moment.
+    pub unrouted: BTreeSet<NodeId>,
 }
 
 /// A workload's port on a host, as its frames come in.
@@ -326,14 +373,38 @@ impl Model {
         self.hosts.get_mut(&host)
     }
 
+    /// Lets a host forget what it remembers of domains of which it has nothing, and of fragments from endpoints that are
+    /// not on it: the datapath does so when it gives their numbers to others.
+    pub fn forget_absent(&mut self, host: NodeId) {
+        let (Some(memory), Some(host)) = (self.memories.get_mut(&host), self.hosts.get(&host)) else {
+            return;
+        };
+        let domain = |name: &DomainName| host.domains.get(name).filter(|domain| !domain.networks.is_empty());
+        memory.connections.retain(|name| domain(name).is_some());
+        memory
+            .fragments
+            .retain(|name, entrance| match (domain(name), entrance) {
+                (Some(domain), Entrance::Port(endpoint)) => domain.ports.contains_key(endpoint),
+                (domain, Entrance::Tunnel(_)) => domain.is_some(),
+                (None, Entrance::Port(_)) => false,
+            });
+    }
+
     /// What becomes of a frame that a workload sends (table P) at `now`.
     #[must_use]
     pub fn from_endpoint(&mut self, ingress: &Ingress, frame: &[u8], now: Duration) -> Verdict {
         let sender = match Sender::of(self.hosts.get(&ingress.host), ingress) {
             Ok(sender) => sender,
-            Err(reason) => return Verdict::dropped(reason),
+            Err(reason) => {
+                self.memories.entry(ingress.host).or_default().account = Account::default();
+                return Verdict::dropped(reason);
+            }
         };
         let memory = self.memories.entry(ingress.host).or_default();
+        memory.account = Account {
+            owner: Some((ingress.domain.clone(), Some(ingress.endpoint.clone()))),
+            ..Account::default()
+        };
         let limits = self.limits.entry(ingress.host).or_default();
         sender
             .send(memory, frame, now)
@@ -348,7 +419,10 @@ impl Model {
         };
         match outer::ours(vtep, packet) {
             Some(tunnelled) => self.from_tunnel(host, &tunnelled, now),
-            None => Verdict::Pass,
+            None => {
+                self.memories.entry(host).or_default().account = Account::default();
+                Verdict::Pass
+            }
         }
     }
 
@@ -356,6 +430,7 @@ impl Model {
     #[must_use]
     pub fn from_tunnel(&mut self, host: NodeId, tunnelled: &Tunnelled<'_>, now: Duration) -> Verdict {
         let memory = self.memories.entry(host).or_default();
+        memory.account = Account::default();
         let Some(host) = self.hosts.get(&host) else {
             return Verdict::dropped(Reason::UnknownVtep);
         };
@@ -363,7 +438,35 @@ impl Model {
     }
 }
 
+impl Model {
+    /// What is counted of the last packet that a host had.
+    #[must_use]
+    pub fn account(&self, host: NodeId) -> Account {
+        let memory = self.memories.get(&host);
+        memory.map(|memory| memory.account.clone()).unwrap_or_default()
+    }
+
+    /// How much a workload's bucket of ICMP errors holds at `now` (table I), as the time in which that many tokens come.
+    #[must_use]
+    pub fn errors_left(&self, ingress: &Ingress, now: Duration) -> Duration {
+        let owner = (ingress.domain.clone(), ingress.endpoint.clone());
+        let limits = self.limits.get(&ingress.host);
+        limits.map_or_else(
+            || Limits::default().held(&owner, now),
+            |limits| limits.held(&owner, now),
+        )
+    }
+}
+
 impl Host {
+    /// The ends of the tunnel to another host, ours first: in the family that both have, IPv4 first, if that host listens
+    /// on our port.
+    fn tunnel_to(&self, theirs: &Vtep) -> Option<(IpAddr, IpAddr)> {
+        let ours = self.vtep.as_ref().filter(|ours| ours.port == theirs.port)?;
+        ours.path_to(theirs)
+            .filter(|(source, destination)| source != destination)
+    }
+
     /// The domain of a VNI.
     fn segment(&self, vni: Vni) -> Option<&Forwarding> {
         let mut domains = self.domains.values();
@@ -374,7 +477,7 @@ impl Host {
     fn hosts_at(&self, source: IpAddr) -> impl Iterator<Item = NodeId> {
         let known = self.domains.values().flat_map(|domain| &domain.hosts);
         known
-            .filter(move |(_, vtep)| vtep.addresses().any(|address| address == source))
+            .filter(move |(_, vtep)| self.tunnel_to(vtep).is_some_and(|(_, far)| far == source))
             .map(|(node, _)| *node)
     }
 }

@@ -1,14 +1,15 @@
-//! Table N: neighbour discovery from a workload.
+//! Table N: neighbour discovery from a workload, and what of it comes from a tunnel.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use etherparse::checksum::Sum16BitWords;
 
 use super::headers::Ip;
-use super::owner::Owner;
+use super::owner::{self, Owner};
 use super::port::Sender;
 use super::{Reason, Verdict};
-use crate::name::Mac;
+use crate::forwarding::Forwarding;
+use crate::name::{Mac, Vni};
 
 /// Type, code, checksum, reserved and target: the same in a solicitation and an advertisement.
 const LENGTH: usize = 24;
@@ -22,7 +23,8 @@ const OVERRIDE: u8 = 0x20;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
-pub(super) fn answer(sender: &Sender<'_>, ip: &Ip<'_>, message: &[u8]) -> Result<Verdict, Reason> {
+/// N1 to N3: the target of a message.
+fn target(ip: &Ip<'_>, message: &[u8]) -> Result<Ipv6Addr, Reason> {
     if ip.extended || ip.hop_limit != 255 || message[1] != 0 {
         return Err(Reason::Malformed);
     }
@@ -34,18 +36,44 @@ pub(super) fn answer(sender: &Sender<'_>, ip: &Ip<'_>, message: &[u8]) -> Result
     if target.is_multicast() {
         return Err(Reason::Malformed);
     }
-    let own = sender.has(IpAddr::V6(target));
+    Ok(target)
+}
+
+/// The answer to a workload; none if others have to see what it says.
+pub(super) fn answer(
+    sender: &Sender<'_>,
+    floods: bool,
+    ip: &Ip<'_>,
+    message: &[u8],
+) -> Result<Option<Verdict>, Reason> {
+    let target = target(ip, message)?;
+    let address = IpAddr::V6(target);
+    let floods = floods || owner::is_link_local64(address);
+    let own = sender.has(address);
     let host = sender.ingress.host_mac.is_some_and(|mac| target == mac.link_local());
-    match (message[0] == SOLICITATION, own) {
-        (false, true) => Err(Reason::Gratuitous),
-        (false, false) => Err(Reason::NeighbourSpoof),
-        (true, true) => Err(Reason::DadProbe),
-        (true, false) if host => Err(Reason::HostLink),
-        (true, false) => {
-            let owner = sender.owner(IpAddr::V6(target)).ok_or(Reason::UnknownNeighbour)?;
-            Ok(Verdict::Reply(advertisement(owner, target, sender.port.mac, ip.source)))
+    let owner = sender.owner(address);
+    match (message[0] == SOLICITATION, owner) {
+        (false, _) if own => Err(Reason::Gratuitous),
+        (false, None) if floods && sender.may_use(address) => Ok(None),
+        (false, _) => Err(Reason::NeighbourSpoof),
+        (true, _) if own => Err(Reason::DadProbe),
+        (true, _) if host => Err(Reason::HostLink),
+        (true, Some(owner)) => {
+            let frame = advertisement(owner, target, sender.port.mac, ip.source);
+            Ok(Some(Verdict::Reply(frame)))
         }
+        (true, None) if floods => Ok(None),
+        (true, None) => Err(Reason::UnknownNeighbour),
     }
+}
+
+/// T12: what another host passed on of a station.
+pub(super) fn check(domain: &Forwarding, vni: Vni, mac: Mac, ip: &Ip<'_>, message: &[u8]) -> Result<(), Reason> {
+    let target = target(ip, message)?;
+    if message[0] != SOLICITATION && !owner::may_use(domain, vni, mac, IpAddr::V6(target)) {
+        return Err(Reason::NeighbourSpoof);
+    }
+    Ok(())
 }
 
 fn advertisement(owner: Owner<'_>, target: Ipv6Addr, to_mac: Mac, asker: IpAddr) -> Vec<u8> {

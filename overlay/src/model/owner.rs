@@ -108,7 +108,8 @@ pub(super) fn is_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
-fn is_link_local64(address: IpAddr) -> bool {
+/// fe80::/64.
+pub(super) fn is_link_local64(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.segments()[..4] == [0xfe80, 0, 0, 0])
 }
 
@@ -120,13 +121,17 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// M1: whether no packet of a workload may carry these addresses.
-pub(super) fn is_martian(source: IpAddr, destination: IpAddr) -> bool {
+/// M1 and M2: whether no packet of a workload may carry these addresses, in a frame for one or for all.
+pub(super) fn is_martian(source: IpAddr, destination: IpAddr, everybody: bool) -> bool {
     let wrong = match destination {
         IpAddr::V4(v4) => matches!(v4.octets()[0], 0 | 127 | 224..),
         IpAddr::V6(v6) => v6.is_multicast() || v6 == Ipv6Addr::UNSPECIFIED || v6 == Ipv6Addr::LOCALHOST,
     };
-    wrong || source == destination || is_mapped(destination)
+    let group = match destination {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_multicast(),
+    };
+    (wrong && !(everybody && group)) || source == destination || is_mapped(destination)
 }
 
 /// The entry of the longest prefix that contains an address.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::account::Audit;
 use super::transport::{Content, Transport, Tuple};
 use crate::forwarding::{Action, Direction, Forwarding, Group, Peer, Protocol, Rule};
 use crate::object::domain::DefaultPolicy;
@@ -43,29 +44,41 @@ impl Spoken {
     }
 }
 
-/// Whether a connection may be, as one end sees it.
-pub(super) fn allows(domain: &Forwarding, direction: Direction, local: End<'_>, far: End<'_>, what: Spoken) -> bool {
+/// Whether a connection may be, as one end sees it. Audit rules that match before that is decided go to `audits`.
+pub(super) fn allows(
+    domain: &Forwarding,
+    direction: Direction,
+    (local, far): (End<'_>, End<'_>),
+    what: Spoken,
+    audits: &mut Vec<Audit>,
+) -> bool {
     let rules: Vec<&Rule> = domain.rules.iter().filter(|rule| rule.direction == direction).collect();
     let decided = rules
-        .chunk_by(|a, b| a.policy == b.policy)
-        .find_map(|policy| decide(policy, local, far, what));
+        .chunk_by(|a, b| a.policy == b.policy && a.version <= b.version)
+        .find_map(|policy| decide(policy, local, far, what, audits));
     decided.unwrap_or(domain.default_policy == DefaultPolicy::Allow)
 }
 
-/// What one policy says, if its versions agree on anything.
-fn decide(policy: &[&Rule], local: End<'_>, far: End<'_>, what: Spoken) -> Option<bool> {
+/// What one policy says, if its versions agree on anything. A version that allows says nothing more.
+fn decide(policy: &[&Rule], local: End<'_>, far: End<'_>, what: Spoken, audits: &mut Vec<Audit>) -> Option<bool> {
     let versions = policy.first()?.versions;
-    let says = |version| {
-        let mut rules = policy.iter().filter(|rule| rule.version == version);
-        let first = rules.find(|rule| rule.action != Action::Audit && matches(rule, local, far, what));
-        first.map(|rule| rule.action == Action::Allow)
-    };
-    let said: Vec<Option<bool>> = (0..versions).map(says).collect();
-    if said.contains(&Some(false)) {
-        Some(false)
-    } else {
-        said.iter().all(|allow| *allow == Some(true)).then_some(true)
+    let mut allowing = BTreeSet::new();
+    for rule in policy {
+        if allowing.contains(&rule.version) || !matches(rule, local, far, what) {
+            continue;
+        }
+        match rule.action {
+            Action::Audit => audits.push(Audit::of(rule)),
+            Action::Deny => return Some(false),
+            Action::Allow => {
+                allowing.insert(rule.version);
+                if allowing.len() == usize::from(versions) {
+                    return Some(true);
+                }
+            }
+        }
     }
+    None
 }
 
 fn matches(rule: &Rule, local: End<'_>, far: End<'_>, what: Spoken) -> bool {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use etherparse::Ethernet2HeaderSlice;
+use membership::id::NodeId;
 
 use super::admission::{Memory, Passenger};
 use super::fragment::Entrance;
@@ -12,8 +13,8 @@ use super::icmp_error::{IcmpError, Stop};
 use super::owner::{self, Owner, groups};
 use super::policy::End;
 use super::routing::{self, Onward, Routed};
-use super::{ETHERNET, Host, Ingress, Reason, Verdict, arp, is_group, neighbour};
-use crate::forwarding::{Forwarding, Place, Port, Segment};
+use super::{ARP, ETHERNET, Host, Ingress, Reason, Verdict, arp, flood, is_group, neighbour};
+use crate::forwarding::{Forwarding, Place, Port, Segment, Station};
 use crate::name::Mac;
 
 /// What a tunnel adds to a frame's IP packet, without the outer IP header: Ethernet 14, UDP 8, VXLAN or Geneve 8.
@@ -75,24 +76,37 @@ impl<'a> Sender<'a> {
             return Err(Reason::HostLink.into());
         }
         let segment = self.segment()?;
-        let packet = &frame[ETHERNET..];
-        if ethernet.ether_type().0 == 0x0806 {
-            return Ok(arp::answer(self, packet)?);
+        let (destination, ether_type) = (ethernet.destination(), ethernet.ether_type().0);
+        if flood::is_reserved(destination) {
+            return Err(Reason::Multicast.into());
         }
-        let ip = Ip::of(ethernet.ether_type().0, packet)?.ok_or(Reason::EtherType)?;
-        self.check_source(&ip, ethernet.destination())?;
+        if flood::is_tag(ether_type) {
+            return Err(Reason::EtherType.into());
+        }
+        let packet = &frame[ETHERNET..];
+        if ether_type == ARP {
+            let answer = arp::answer(self, segment.flood, packet)?;
+            return answer.map_or_else(|| self.plain(memory, segment, frame), Ok);
+        }
+        let Some(ip) = Ip::of(ether_type, packet)? else {
+            flood::carries(self.domain)?;
+            return self.plain(memory, segment, frame);
+        };
+        self.check_source(&ip, destination)?;
         if ip.transport().is_some_and(|of| of.is_server(ip.source.is_ipv4())) {
             return Err(Reason::RogueServer.into());
         }
         if let Some(message) = ip.icmpv6().filter(|message| matches!(message[0], 135 | 136)) {
-            return Ok(neighbour::answer(self, &ip, message)?);
-        }
-        if is_group(ethernet.destination()) {
-            return Err(Reason::Multicast.into());
+            let answer = neighbour::answer(self, segment.flood, &ip, message)?;
+            return answer.map_or_else(|| self.plain(memory, segment, frame), Ok);
         }
         let entrance = Entrance::Port(self.ingress.endpoint.clone());
-        let passenger = Passenger::board(memory, self.domain, entrance, &ip, now)?;
-        let onward = match self.onward(&passenger, segment, ethernet.destination(), frame)? {
+        let group = is_group(destination);
+        let passenger = Passenger::board(memory, self.domain, entrance, (&ip, group), now)?;
+        if group || (segment.flood && self.is_unknown(destination)) {
+            return self.everybody(memory, &passenger, segment, frame);
+        }
+        let onward = match self.onward(&passenger, segment, destination, frame)? {
             Routed::Answered(verdict) => return Ok(verdict),
             Routed::On(onward) => onward,
         };
@@ -102,16 +116,18 @@ impl<'a> Sender<'a> {
 
     /// P9.
     fn check_source(&self, ip: &Ip<'_>, destination: [u8; 6]) -> Result<(), Reason> {
-        let unspecified = ip.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-            && is_group(destination)
-            && ip
-                .icmpv6()
-                .is_some_and(|message| matches!(message[0], 131 | 132 | 133 | 135 | 143));
-        if unspecified || self.may_use(ip.source) {
+        if is_nameless(ip, destination) || self.may_use(ip.source) {
             Ok(())
         } else {
             Err(Reason::SourceAddress)
         }
+    }
+
+    /// Whether no station and no router of the segment has the MAC address.
+    fn is_unknown(&self, mac: [u8; 6]) -> bool {
+        let router = owner::router(self.domain, self.port.vni);
+        let routed = router.is_some_and(|router| router.mac.octets() == mac);
+        !routed && owner::station(self.domain, self.port.vni, mac).is_none() && mac != self.port.mac.octets()
     }
 
     /// P14 and P15.
@@ -164,6 +180,11 @@ impl<'a> Sender<'a> {
         if ip.packet.len() > usize::from(segment.mtu) {
             return Err(Stop::telling(Reason::Mtu, IcmpError::TooBig(segment.mtu)));
         }
+        self.carry(segment, station, frame)
+    }
+
+    /// P19 to P22.
+    pub(super) fn carry(&self, segment: &Segment, station: &Station, frame: Vec<u8>) -> Result<Verdict, Stop> {
         let Place::Host(to) = station.place else {
             return Ok(Verdict::Deliver {
                 domain: self.domain.domain.clone(),
@@ -171,15 +192,7 @@ impl<'a> Sender<'a> {
                 frame,
             });
         };
-        let ours = self.host.vtep.as_ref().ok_or(Reason::NoRoute)?;
-        let theirs = self.domain.hosts.get(&to).ok_or(Reason::NoRoute)?;
-        let (source, destination) = ours.path_to(theirs).ok_or(Reason::NoRoute)?;
-        let around = TUNNEL + if source.is_ipv4() { 20 } else { 40 };
-        let path = usize::from(ours.underlay_mtu);
-        if frame.len() - ETHERNET + around > path {
-            let fits = u16::try_from(path.saturating_sub(around)).unwrap_or(u16::MAX);
-            return Err(Stop::telling(Reason::Mtu, IcmpError::TooBig(fits)));
-        }
+        let (source, destination) = self.path(to, frame.len())?;
         Ok(Verdict::Encapsulate {
             to,
             vni: segment.vni,
@@ -189,4 +202,35 @@ impl<'a> Sender<'a> {
             frame,
         })
     }
+
+    /// Whether there is a tunnel to a host, routed or not.
+    pub(super) fn has_tunnel(&self, to: NodeId) -> bool {
+        let theirs = self.domain.hosts.get(&to);
+        theirs.is_some_and(|theirs| self.host.tunnel_to(theirs).is_some())
+    }
+
+    /// P20 and P21: the ends of the tunnel that carries so long a frame to a host.
+    pub(super) fn path(&self, to: NodeId, length: usize) -> Result<(IpAddr, IpAddr), Stop> {
+        let theirs = self.domain.hosts.get(&to).filter(|_| !self.host.unrouted.contains(&to));
+        let ends = theirs
+            .and_then(|theirs| self.host.tunnel_to(theirs))
+            .ok_or(Reason::NoRoute)?;
+        let around = TUNNEL + if ends.0.is_ipv4() { 20 } else { 40 };
+        let path = self.host.vtep.as_ref().map_or(0, |ours| ours.underlay_mtu);
+        let fits = usize::from(path).saturating_sub(around);
+        if length - ETHERNET > fits {
+            let mtu = u16::try_from(fits).unwrap_or(u16::MAX);
+            return Err(Stop::telling(Reason::Mtu, IcmpError::TooBig(mtu)));
+        }
+        Ok(ends)
+    }
+}
+
+/// Whether it is a message to a group from who has no address yet (P9).
+pub(super) fn is_nameless(ip: &Ip<'_>, destination: [u8; 6]) -> bool {
+    ip.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        && is_group(destination)
+        && ip
+            .icmpv6()
+            .is_some_and(|message| matches!(message[0], 131 | 132 | 133 | 135 | 143))
 }

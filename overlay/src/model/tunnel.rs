@@ -1,17 +1,23 @@
 //! Table T: packets from a tunnel.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use etherparse::Ethernet2HeaderSlice;
 
 use super::admission::{Memory, Passenger};
+use super::flood::{self, Asked};
 use super::fragment::Entrance;
 use super::headers::Ip;
 use super::owner::{self, Owner, groups};
 use super::policy::End;
-use super::{ETHERNET, Host, Reason, Tunnelled, Verdict, geneve, is_group, origin, rewrite, vxlan};
-use crate::forwarding::{Forwarding, Place, Station};
+use super::port::is_nameless;
+use super::transport::Message;
+use super::{
+    ARP, ETHERNET, Host, Reason, Tunnelled, Verdict, arp, geneve, is_group, neighbour, origin, rewrite, vxlan,
+};
+use crate::forwarding::{Forwarding, Place, Segment, Station};
 use crate::name::{Mac, Vni};
 use crate::object::domain::Encapsulation;
 
@@ -27,6 +33,16 @@ const CE: u8 = 3;
 enum Origin {
     Station(Mac),
     Router,
+}
+
+impl Origin {
+    /// The station's MAC address.
+    fn station(&self) -> Option<Mac> {
+        match self {
+            Self::Station(mac) => Some(*mac),
+            Self::Router => None,
+        }
+    }
 }
 
 /// Where a tunnelled packet arrives.
@@ -65,6 +81,7 @@ pub(super) fn from_tunnel(
         vni,
         tunnelled,
     };
+    memory.account.owner = Some((arrival.domain.domain.clone(), None));
     arrival.receive(memory, frame, now)
 }
 
@@ -72,37 +89,149 @@ impl Arrival<'_> {
     /// T6 to T21.
     fn receive(&self, memory: &mut Memory, frame: &[u8], now: Duration) -> Result<Verdict, Reason> {
         let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| Reason::Truncated)?;
+        let (destination, ether_type) = (ethernet.destination(), ethernet.ether_type().0);
         let origin = self.origin(ethernet.source())?;
-        let ip = Ip::of(ethernet.ether_type().0, &frame[ETHERNET..])?.ok_or(Reason::EtherType)?;
-        self.check_source(&origin, ip.source)?;
+        if flood::is_reserved(destination) {
+            return Err(Reason::Multicast);
+        }
+        if flood::is_tag(ether_type) {
+            return Err(Reason::EtherType);
+        }
+        let packet = &frame[ETHERNET..];
+        if ether_type == ARP {
+            arp::check(
+                self.domain,
+                self.vni,
+                origin.station().ok_or(Reason::WrongVtep)?,
+                packet,
+            )?;
+            return self.plain(memory, destination, frame, None);
+        }
+        let Some(ip) = Ip::of(ether_type, packet)? else {
+            flood::carries(self.domain)?;
+            origin.station().ok_or(Reason::WrongVtep)?;
+            return self.plain(memory, destination, frame, None);
+        };
+        self.check_source(&origin, &ip, destination)?;
         if ip.transport().is_some_and(|of| of.is_server(ip.source.is_ipv4())) {
             return Err(Reason::RogueServer);
         }
-        if ip.icmpv6().is_some_and(|message| matches!(message[0], 135 | 136)) {
-            return Err(Reason::NeighbourSpoof);
+        if let Some(message) = ip.icmpv6().filter(|message| matches!(message[0], 135 | 136)) {
+            let mac = origin.station().ok_or(Reason::NeighbourSpoof)?;
+            neighbour::check(self.domain, self.vni, mac, &ip, message)?;
+            return self.plain(memory, destination, frame, Some(&ip));
         }
-        if is_group(ethernet.destination()) {
-            return Err(Reason::Multicast);
-        }
-        let passenger = Passenger::board(memory, self.domain, Entrance::Tunnel(self.vni), &ip, now)?;
-        let station = self.destination(ethernet.destination())?;
+        let group = is_group(destination);
+        let entrance = Entrance::Tunnel(self.vni);
+        let passenger = Passenger::board(memory, self.domain, entrance, (&ip, group), now)?;
+        let Some(station) = self.receiver(memory, destination)? else {
+            return self.everybody(memory, &origin, &passenger, frame);
+        };
         let end = |address, asked| End {
             address,
             groups: groups(self.owner(&origin, address, asked)),
             asked,
         };
         passenger.admit(memory, end(ip.source, false), end(ip.destination, true))?;
-        let ecn = decapsulated(ip.ecn, self.tunnelled.ecn).ok_or(Reason::Ecn)?;
-        let frame = if ecn == ip.ecn {
-            frame.to_vec()
-        } else {
-            rewrite::marked(frame, ip.source.is_ipv4(), ecn)
+        self.deliver(station, frame, Some(&ip))
+    }
+
+    /// T13: to everybody here whose rules let it in.
+    fn everybody(
+        &self,
+        memory: &mut Memory,
+        origin: &Origin,
+        passenger: &Passenger<'_>,
+        frame: &[u8],
+    ) -> Result<Verdict, Reason> {
+        if passenger.transport.message() == Some(Message::Error) {
+            return Err(Reason::Unrelated);
+        }
+        passenger.remember(memory);
+        let ip = passenger.ip;
+        let source = End {
+            address: ip.source,
+            groups: groups(self.owner(origin, ip.source, false)),
+            asked: false,
         };
+        memory.account.length = ip.packet.len();
+        self.spread(memory, frame, Some(ip), Some((source, passenger.spoken())))
+    }
+
+    /// A frame of which no rule speaks: to the one who has its address, or to everybody here.
+    fn plain(
+        &self,
+        memory: &mut Memory,
+        destination: [u8; 6],
+        frame: &[u8],
+        ip: Option<&Ip<'_>>,
+    ) -> Result<Verdict, Reason> {
+        match self.receiver(memory, destination)? {
+            Some(station) => self.deliver(station, frame, ip),
+            None => self.spread(memory, frame, ip, None),
+        }
+    }
+
+    fn spread(
+        &self,
+        memory: &mut Memory,
+        frame: &[u8],
+        ip: Option<&Ip<'_>>,
+        asked: Asked<'_>,
+    ) -> Result<Verdict, Reason> {
+        let segment = self.segment().ok_or(Reason::UnknownVni)?;
+        let frame = self.opened(frame, ip)?;
+        let endpoints = flood::receivers(self.domain, segment, None, asked, &mut memory.account);
+        if endpoints.is_empty() {
+            return Err(Reason::Multicast);
+        }
+        Ok(Verdict::Flood {
+            vni: self.vni,
+            domain: self.domain.domain.clone(),
+            endpoints,
+            hosts: BTreeMap::new(),
+            encapsulation: self.domain.encapsulation,
+            frame,
+        })
+    }
+
+    fn deliver(&self, station: &Station, frame: &[u8], ip: Option<&Ip<'_>>) -> Result<Verdict, Reason> {
         Ok(Verdict::Deliver {
             domain: self.domain.domain.clone(),
             endpoint: station.endpoint.clone(),
-            frame,
+            frame: self.opened(frame, ip)?,
         })
+    }
+
+    /// T20: the frame as it comes out of the tunnel.
+    fn opened(&self, frame: &[u8], ip: Option<&Ip<'_>>) -> Result<Vec<u8>, Reason> {
+        let Some(ip) = ip else { return Ok(frame.to_vec()) };
+        let ecn = decapsulated(ip.ecn, self.tunnelled.ecn).ok_or(Reason::Ecn)?;
+        Ok(if ecn == ip.ecn {
+            frame.to_vec()
+        } else {
+            rewrite::marked(frame, ip.source.is_ipv4(), ecn)
+        })
+    }
+
+    /// Who gets a frame for this MAC address; none if everybody does.
+    fn receiver(&self, memory: &mut Memory, mac: [u8; 6]) -> Result<Option<&Station>, Reason> {
+        if is_group(mac) {
+            return Ok(None);
+        }
+        let floods = self.segment().is_some_and(|segment| segment.flood);
+        match self.destination(mac) {
+            Err(Reason::UnknownDestination) if floods => Ok(None),
+            Err(reason) => Err(reason),
+            Ok(station) => {
+                memory.account.owner = Some((self.domain.domain.clone(), Some(station.endpoint.clone())));
+                Ok(Some(station))
+            }
+        }
+    }
+
+    fn segment(&self) -> Option<&Segment> {
+        self.domain.networks.values().find(|segment| segment.vni == self.vni)
     }
 
     /// T7.
@@ -116,10 +245,12 @@ impl Arrival<'_> {
     }
 
     /// T10.
-    fn check_source(&self, origin: &Origin, source: IpAddr) -> Result<(), Reason> {
+    fn check_source(&self, origin: &Origin, ip: &Ip<'_>, destination: [u8; 6]) -> Result<(), Reason> {
         let may = match origin {
-            Origin::Station(mac) => owner::may_use(self.domain, self.vni, *mac, source),
-            Origin::Router => self.routed_sender(source).is_some(),
+            Origin::Station(mac) => {
+                owner::may_use(self.domain, self.vni, *mac, ip.source) || is_nameless(ip, destination)
+            }
+            Origin::Router => self.routed_sender(ip.source).is_some(),
         };
         if may { Ok(()) } else { Err(Reason::WrongVtep) }
     }

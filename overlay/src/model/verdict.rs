@@ -1,5 +1,6 @@
 //! What becomes of a packet.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use membership::id::NodeId;
@@ -35,6 +36,21 @@ pub enum Verdict {
         /// Of the domain.
         encapsulation: Encapsulation,
         /// The inner frame.
+        frame: Vec<u8>,
+    },
+    /// To many of a segment.
+    Flood {
+        /// Segment.
+        vni: Vni,
+        /// Its domain.
+        domain: DomainName,
+        /// Endpoints of this host that get a copy.
+        endpoints: BTreeSet<EndpointName>,
+        /// Hosts that get a copy through the tunnel, with its ends, ours first.
+        hosts: BTreeMap<NodeId, (IpAddr, IpAddr)>,
+        /// Of the domain.
+        encapsulation: Encapsulation,
+        /// What they get.
         frame: Vec<u8>,
     },
     /// Back to the port it came from.

@@ -55,7 +55,12 @@ pub(crate) fn campus(change: Change<'_>) -> Model {
     let mut model = Model::of(["alpha", "beta"].map(|host| {
         let domains = [(label("red"), forwarding(host))].into();
         let vtep = Some(vtep(host));
-        (node(host), Host { vtep, domains })
+        let host_of = Host {
+            vtep,
+            domains,
+            ..Host::default()
+        };
+        (node(host), host_of)
     }));
     alter(&mut model, change);
     model
@@ -219,6 +224,10 @@ pub(crate) fn outcome(verdict: &Verdict) -> String {
         Verdict::Pass => "pass".to_owned(),
         Verdict::Deliver { endpoint, .. } => format!("to {endpoint}"),
         Verdict::Encapsulate { to, vni, .. } => format!("by {} in {vni}", to.to_string().trim_end_matches('2')),
+        Verdict::Flood { endpoints, hosts, .. } => {
+            let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+            format!("to {:?} and {} hosts", endpoints, hosts.len())
+        }
         Verdict::Reply(_) => "reply".to_owned(),
         Verdict::Drop { reason, error } => {
             let told = if error.is_some() { " and told" } else { "" };

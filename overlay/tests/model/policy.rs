@@ -211,6 +211,11 @@ fn versions_of_a_policy_agree_or_decide_nothing() {
             true,
         ),
         (
+            "a version that stands before another run",
+            vec![of(1, Allow), of(0, Allow), of(1, Deny)],
+            false,
+        ),
+        (
             "the next policy is not asked",
             vec![of(0, Allow), of(1, Allow), next(Deny)],
             true,

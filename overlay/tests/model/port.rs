@@ -49,11 +49,11 @@ fn frames_from_a_workload() {
             drop(Reason::HostLink),
         ),
         (
-            "P7 IPX",
-            with(&good, &[(12, 0x81), (13, 0x37)]),
+            "P5b a service tag",
+            with(&good, &[(12, 0x88), (13, 0xa8)]),
             drop(Reason::EtherType),
         ),
-        ("P7 a VLAN tag", vlan, drop(Reason::EtherType)),
+        ("P5b a VLAN tag", vlan, drop(Reason::EtherType)),
         (
             "P9 another address",
             udp4(db, WEB, four(6), 2000, 8),
@@ -89,11 +89,6 @@ fn frames_from_a_workload() {
             icmp6(SOLICITED_NODE, "::", 128, &[0; 4]),
             drop(Reason::SourceAddress),
         ),
-        (
-            "P9 :: in an MLD report",
-            icmp6(SOLICITED_NODE, "::", 143, &[0; 4]),
-            drop(Reason::Multicast),
-        ),
         ("P10 RA", ra.clone(), drop(Reason::RogueServer)),
         ("P10 RA behind options", extended(&ra, 60, 2), drop(Reason::RogueServer)),
         (
@@ -115,13 +110,8 @@ fn frames_from_a_workload() {
         ("P10 DHCPv6", dhcp6, drop(Reason::RogueServer)),
         ("P10 546 in IPv4 is nothing", udp4(db, WEB, four(5), 546, 8), to_beta(7)),
         (
-            "P12 broadcast",
-            udp4(BROADCAST, WEB, four(5), 2000, 8),
-            drop(Reason::Multicast),
-        ),
-        (
-            "P12 router solicitation",
-            icmp6(SOLICITED_NODE, LINK_LOCAL, 133, &[]),
+            "P5a what no bridge passes on",
+            udp4([1, 0x80, 0xc2, 0, 0, 14], WEB, four(5), 2000, 8),
             drop(Reason::Multicast),
         ),
         (

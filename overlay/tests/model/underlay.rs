@@ -15,9 +15,15 @@ fn packets_from_the_underlay() {
     let inner = udp4(to_web, DB, four(6), 2000, 8);
     let from_beta = |inner: &[u8]| tunnelled(BETA, ALPHA, 8, 7, inner);
     let good = from_beta(&inner);
+    // It goes to db, whose address web does not have: only the MAC address counts.
+    let inner_of_cache = udp4(to_web, CACHE, four(7), 2000, 8);
     let ra = with(&icmp6(to_web, "fd00::6", 134, &[0; 8]), &[(11, 6)]);
     let na = with(
         &advertisement("fd00::6", "fd00::6"),
+        &[(0, 2), (1, 0), (2, 0), (5, 5), (11, 6)],
+    );
+    let spoof = with(
+        &advertisement("fd00::6", "fd00::7"),
         &[(0, 2), (1, 0), (2, 0), (5, 5), (11, 6)],
     );
     let inner6 = udp6(to_web, DB, "fd00::6", 2000, 8);
@@ -94,9 +100,13 @@ fn packets_from_the_underlay() {
             tunnelled(BETA, ALPHA, 8, 8, &inner),
             drop(Reason::WrongVtep),
         ),
-        ("T8 ARP", from_beta(&arp_inner), drop(Reason::EtherType)),
         (
-            "T8 VLAN",
+            "T7b ARP that tells what is known",
+            from_beta(&arp_inner),
+            drop(Reason::Gratuitous),
+        ),
+        (
+            "T7a VLAN",
             from_beta(&with(&inner, &[(12, 0x81), (13, 0)])),
             drop(Reason::EtherType),
         ),
@@ -122,12 +132,8 @@ fn packets_from_the_underlay() {
             from_beta(&udp4(to_web, DB, four(6), 68, 8)),
             drop(Reason::RogueServer),
         ),
-        ("T12", from_beta(&na), drop(Reason::NeighbourSpoof)),
-        (
-            "T13",
-            from_beta(&udp4(BROADCAST, DB, four(6), 2000, 8)),
-            drop(Reason::Multicast),
-        ),
+        ("T12 for one", from_beta(&na), deliver("red", "web", &na)),
+        ("T12 of another's", from_beta(&spoof), drop(Reason::NeighbourSpoof)),
         (
             "T16",
             from_beta(&udp4(mac(NOBODY).octets(), DB, four(6), 2000, 8)),
@@ -148,9 +154,14 @@ fn packets_from_the_underlay() {
         ("T21", good.clone(), deliver("red", "web", &inner)),
         ("T21 IPv6", from_beta(&inner6), deliver("red", "web", &inner6)),
         (
-            "T21 over IPv6",
+            "T1 the family that the tunnel to the host is not in",
             tunnelled("2001:db8::2", "2001:db8::1", 8, 7, &inner),
-            deliver("red", "web", &inner),
+            drop(Reason::UnknownVtep),
+        ),
+        (
+            "T21 over IPv6",
+            tunnelled("2001:db8::3", "2001:db8::1", 8, 7, &inner_of_cache),
+            deliver("red", "web", &inner_of_cache),
         ),
         ("not to us", tunnelled(BETA, "192.0.2.3", 8, 7, &inner), Verdict::Pass),
         ("another port", with(&good, &[(37, 0)]), Verdict::Pass),

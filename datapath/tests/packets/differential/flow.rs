@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::dice::Dice;
 use super::draft::{Draft, Piece, Upper};
-use super::hosts::{C, D, HERE, STRANGER, tunnel_ends};
-use super::plan::{addresses, behind, router_mac};
+use super::hosts::{D, HERE, STRANGER};
+use super::plan::{addresses, behind};
 use super::routes::OUTSIDE;
 use super::rules::PORTS;
 use super::tunnel::Tunnel;
@@ -58,28 +58,23 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
     let flow = Flow::random(dice, world);
     let mut sent = Vec::new();
     for _ in 0..dice.below(3) {
-        let here = local(dice, world, flow.domain, true).endpoint;
-        let any = dice.below(world.plans[flow.domain].endpoints.len());
-        let (domain, endpoint) = (flow.domain, if dice.percent(90) { here.unwrap_or(any) } else { any });
-        let packet = neighbours::random(dice, world, domain, endpoint);
-        sent.push(Sent {
-            entrance: Entrance::Port(domain, endpoint),
-            packet,
-            odd: "neighbours",
-            again: 0,
-        });
+        sent.extend(flow.neighbour(dice));
+    }
+    for _ in 0..dice.below(3) {
+        sent.extend(flow.to_everybody(dice));
     }
     for (reply, flags) in flow.script(dice) {
         let draft = flow.draft(dice, reply, flags);
         let again = if flags == ACK && flow.is_steady() {
-            dice.between(3, 13)
+            dice.between(6, 18)
         } else {
             dice.below(2)
         };
         sent.extend(flow.send(dice, reply, &draft, "").map(|sent| Sent { again, ..sent }));
         for _ in 0..dice.below(3) {
             let mut draft = draft.clone();
-            let odd = odd::field(dice, &mut draft, &flow.ends.map(|end| end.address));
+            let router = world.plans[flow.domain].router_mac();
+            let odd = odd::field(dice, &mut draft, &flow.ends.map(|end| end.address), router);
             sent.extend(flow.send_odd(dice, reply, &draft, odd));
         }
         for _ in 0..dice.between(1, 2) {
@@ -189,7 +184,7 @@ impl<'a> Flow<'a> {
 
     /// Source and destination MAC address between two ends, as the sender sees it, or behind the tunnel.
     fn macs(&self, from: End, to: End) -> ([u8; 6], [u8; 6]) {
-        let router = router_mac().octets();
+        let router = self.world.plans[self.domain].router_mac();
         let mac = |end: End| end.endpoint.map(|number| self.world.endpoint(self.domain, number));
         match (mac(from), mac(to)) {
             (Some(from), Some(to)) if from.network == to.network => (from.mac().octets(), to.mac().octets()),
@@ -198,6 +193,51 @@ impl<'a> Flow<'a> {
             (None, Some(to)) => (router, to.mac().octets()),
             (None, None) => (router, router),
         }
+    }
+
+    /// ARP or neighbour discovery of somebody.
+    fn neighbour(&self, dice: &mut Dice) -> Option<Sent> {
+        let here = local(dice, self.world, self.domain, true).endpoint;
+        let any = dice.below(self.world.plans[self.domain].endpoints.len());
+        let endpoint = if dice.percent(85) { here.unwrap_or(any) } else { any };
+        let frame = neighbours::random(dice, self.world, self.domain, endpoint);
+        self.carried(endpoint, &frame, "neighbours")
+    }
+
+    /// A frame that one does not get, or not only one.
+    fn to_everybody(&self, dice: &mut Dice) -> Option<Sent> {
+        let reply = dice.percent(50);
+        let sender = self.ends[usize::from(reply)].endpoint?;
+        let mut draft = self.draft(dice, reply, SYN);
+        draft.from = self.world.endpoint(self.domain, sender).mac().octets();
+        let odd = odd::everybody(dice, &mut draft);
+        if dice.percent(10) {
+            let router = self.world.plans[self.domain].router_mac();
+            odd::field(dice, &mut draft, &self.ends.map(|end| end.address), router);
+        }
+        self.carried(sender, &draft.bytes(), odd)
+    }
+
+    /// A frame as its sender's host sends it in its segment.
+    fn carried(&self, sender: usize, frame: &[u8], odd: &'static str) -> Option<Sent> {
+        let plan = &self.world.plans[self.domain];
+        let endpoint = &plan.endpoints[sender];
+        let (entrance, packet) = match endpoint.host.filter(|_| !plan.gone) {
+            Some(HERE) | None => (Entrance::Port(self.domain, sender), frame.to_vec()),
+            Some(D) => return None,
+            Some(host) => {
+                let (ours, theirs) = self.world.tunnel(host);
+                let vni = plan.networks[endpoint.network].vni;
+                let tunnel = Tunnel::between(theirs, ours, plan.encapsulation, vni);
+                (Entrance::Underlay, tunnel.around(frame))
+            }
+        };
+        Some(Sent {
+            entrance,
+            packet,
+            odd,
+            again: 0,
+        })
     }
 
     fn send(&self, dice: &mut Dice, reply: bool, draft: &Draft, odd: &'static str) -> Option<Sent> {
@@ -247,7 +287,8 @@ impl<'a> Flow<'a> {
     fn way(&self, dice: &mut Dice, reply: bool) -> Option<(Entrance, Option<Tunnel>)> {
         let [from, to] = if reply { [self.ends[1], self.ends[0]] } else { self.ends };
         let plan = &self.world.plans[self.domain];
-        let sender = from.endpoint.map(|number| (number, plan.endpoints[number].host));
+        let host_of = |number: usize| plan.endpoints[number].host.filter(|_| !plan.gone);
+        let sender = from.endpoint.map(|number| (number, host_of(number)));
         let host = match sender {
             Some((number, Some(HERE) | None)) => return Some((Entrance::Port(self.domain, number), None)),
             // A host without a tunnel end sends nothing; a stranger may.
@@ -257,11 +298,10 @@ impl<'a> Flow<'a> {
             None if dice.percent(8) => STRANGER,
             None => return None,
         };
-        let [ours, theirs] = [tunnel_ends(HERE), tunnel_ends(host)];
-        let family = usize::from(host == C);
+        let (ours, theirs) = self.world.tunnel(host);
         let network = to.endpoint.map_or(0, |number| plan.endpoints[number].network);
-        let vni = plan.vni(network).get();
-        let tunnel = Tunnel::between(theirs[family], ours[family], plan.encapsulation, vni);
+        let vni = plan.networks[network].vni;
+        let tunnel = Tunnel::between(theirs, ours, plan.encapsulation, vni);
         Some((Entrance::Underlay, Some(tunnel)))
     }
 
@@ -325,7 +365,7 @@ fn remote(dice: &mut Dice, world: &World, domain: usize, v4: bool, here: End) ->
     match dice.below(40) {
         0 => nobody(addresses(network, 1)[usize::from(!v4)]),
         1 => nobody(addresses(network, 99)[usize::from(!v4)]),
-        2..8 => {
+        2..9 => {
             let outside: Vec<&&str> = OUTSIDE.iter().filter(|text| text.contains(':') != v4).collect();
             let prefix: IpNet = dice.pick(&outside).parse().unwrap();
             nobody(next(prefix.addr(), dice.below(9)))
@@ -344,7 +384,7 @@ fn address_of(dice: &mut Dice, world: &World, domain: usize, endpoint: usize, v4
         .into_iter()
         .filter(|prefix| prefix.addr().is_ipv4() == v4 && prefix.prefix_len() > 0)
         .collect();
-    if dice.percent(if endpoint.prefixes.is_empty() { 2 } else { 30 }) && !prefixes.is_empty() {
+    if dice.percent(if endpoint.leads { 30 } else { 2 }) && !prefixes.is_empty() {
         let prefix = dice.pick(&prefixes);
         let more = if prefix.prefix_len() == prefix.max_prefix_len() {
             0
@@ -356,7 +396,7 @@ fn address_of(dice: &mut Dice, world: &World, domain: usize, endpoint: usize, v4
     if !v4 && dice.percent(4) {
         return endpoint.mac().link_local().into();
     }
-    addresses(endpoint.network, endpoint.last())[usize::from(!v4)]
+    addresses(endpoint.network, endpoint.last)[usize::from(!v4)]
 }
 
 /// The address so many further.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::dice::Dice;
 use super::draft::{Draft, Piece, Upper};
 use super::hosts::{B, C, STRANGER, tunnel_ends};
-use super::plan::router_mac;
 use super::tunnel::Tunnel;
 
 /// Addresses that no packet should carry, IPv4 and IPv6.
@@ -29,14 +28,14 @@ const MARTIANS: [[&str; 6]; 2] = [
 ];
 
 /// Changes a field of a frame; what was changed.
-pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &'static str {
+pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], router: [u8; 6]) -> &'static str {
     let v4 = draft.source.is_ipv4();
-    match dice.below(42) {
-        0 | 27 | 28 | 32..35 => {
+    match dice.below(47) {
+        0 | 27 | 28 | 32..35 | 42..44 => {
             draft.hops = dice.below(3) as u8;
             "TTL"
         }
-        1 | 29..=31 => {
+        1 | 29..=31 | 44..47 => {
             draft.payload = dice.between(1200, 1500);
             "length"
         }
@@ -57,7 +56,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &
             "the host's MAC"
         }
         6 | 37..40 => {
-            draft.to = router_mac().octets();
+            draft.to = router;
             "the router's MAC"
         }
         7 => {
@@ -149,11 +148,62 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2]) -> &
         }
         _ => {
             draft.destination = gateway(draft.destination);
-            draft.to = router_mac().octets();
+            draft.to = router;
             if dice.percent(70) {
                 draft.upper = icmp(if v4 { 8 } else { 128 }, 0);
             }
             "to the gateway"
+        }
+    }
+}
+
+/// Makes it a frame that one does not get, or not only one; what it is.
+pub(crate) fn everybody(dice: &mut Dice, draft: &mut Draft) -> &'static str {
+    let v4 = draft.source.is_ipv4();
+    let groups: [([u8; 6], &str); 4] = if v4 {
+        [
+            ([0xff; 6], "255.255.255.255"),
+            ([0xff; 6], "10.0.0.255"),
+            ([1, 0, 0x5e, 0, 0, 0xfb], "224.0.0.251"),
+            ([1, 0, 0x5e, 1, 2, 3], "239.1.2.3"),
+        ]
+    } else {
+        [
+            ([0x33, 0x33, 0, 0, 0, 1], "ff02::1"),
+            ([0x33, 0x33, 0, 0, 0, 0xfb], "ff02::fb"),
+            ([0x33, 0x33, 0, 0, 0, 0xfb], "ff05::fb"),
+            ([0x33, 0x33, 0, 0, 0, 0x16], "ff02::16"),
+        ]
+    };
+    let (mac, group) = *dice.pick(&groups);
+    let unknown = [2, 0xaa, 0, 0, 9, dice.byte()];
+    match dice.below(11) {
+        0..4 => {
+            (draft.to, draft.destination) = (mac, group.parse().unwrap());
+            "a group"
+        }
+        4 => {
+            draft.to = mac;
+            "one by a group's MAC"
+        }
+        5 | 6 => {
+            draft.to = unknown;
+            "an unknown MAC"
+        }
+        7 if !v4 => {
+            (draft.to, draft.destination) = (mac, group.parse().unwrap());
+            draft.source = "::".parse().unwrap();
+            draft.upper = icmp(*dice.pick(&[131, 132, 133, 143, 128]), 0);
+            "somebody without an address"
+        }
+        7 => {
+            draft.to = [1, 0x80, 0xc2, 0, 0, *dice.pick(&[0, 3, 14, 15, 16])];
+            "what no bridge passes on"
+        }
+        _ => {
+            draft.ether_type = Some(*dice.pick(&[0x88cc, 0x1234, 0x0026, 0x8863, 0x88a8]));
+            draft.to = *dice.pick(&[mac, mac, unknown, draft.to, draft.from]);
+            "no IP packet"
         }
     }
 }
@@ -210,10 +260,10 @@ pub(crate) fn tunnel(dice: &mut Dice, tunnel: &mut Tunnel) -> &'static str {
     let family = usize::from(!tunnel.source.is_ipv4());
     let arms: &[u8] = if tunnel.is_geneve() {
         &[
-            0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 8, 8, 8, 9, 9, 9,
+            0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 8, 8, 8, 9, 9, 9,
         ]
     } else {
-        &[0, 1, 2, 3, 4, 4, 4, 5, 5, 5, 5, 6]
+        &[0, 1, 2, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5, 6]
     };
     match *dice.pick(arms) {
         0 => {

@@ -1,24 +1,33 @@
-//! A random domain, as one host has to do it: networks, a router, endpoints here and elsewhere. Every domain has the same
-//! MAC and IP addresses.
+//! A random domain as operators and hosts write it: networks, a router, policies, endpoints here and elsewhere. Every
+//! domain has the same MAC and IP addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use membership::hlc::Stamp;
 use membership::id::NodeId;
-use overlay::fact::{Binding, Vtep};
-use overlay::forwarding::{Forwarding, Group, Place, Port, Route, Router, Rule, Segment, Station};
-use overlay::name::{EndpointName, Mac, NetworkName, Vni};
-use overlay::object::domain::{DefaultPolicy, Encapsulation};
+use overlay::address;
+use overlay::fact::{Attachment, Binding, Vtep};
+use overlay::forwarding::Forwarding;
+use overlay::name::{DomainName, EndpointName, Mac, Mtu, NetworkName, PolicyName, RouterName, Vni};
+use overlay::object::domain::{DefaultPolicy, Description, Encapsulation};
+use overlay::object::endpoint::{AllowedAddresses, AllowedHosts, Labels, Source};
+use overlay::object::network::UnknownUnicast;
+use overlay::object::router::StaticRoute;
+use overlay::object::{DomainSpec, EndpointSpec, NetworkSpec, RouterSpec};
+use overlay::prefix::Prefix;
+use overlay::subnet::Subnet;
+use overlay::view::{PolicyVersion, SeenEndpoint, SeenNetwork, SeenRouter, View};
 
 use super::dice::Dice;
 use super::hosts::{B, C, D, HERE, node};
 use super::{routes, rules};
 
-/// Groups of endpoints.
-pub(crate) const GROUPS: usize = 4;
+/// Labels of endpoints, from 0; nobody has the next one.
+pub(crate) const LABELS: usize = 4;
 
-/// A domain before it is a [`Forwarding`], so that it can be changed.
+/// A domain as objects and facts say it, in short.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) number: usize,
@@ -28,16 +37,21 @@ pub(crate) struct Plan {
     pub(crate) router: bool,
     pub(crate) endpoints: Vec<Endpoint>,
     /// Besides the subnets.
-    pub(crate) routes: BTreeMap<IpNet, Route>,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) routes: Vec<StaticRoute>,
+    pub(crate) policies: BTreeMap<PolicyName, Vec<PolicyVersion>>,
+    /// Nobody is attached, whatever endpoints say.
+    pub(crate) gone: bool,
 }
 
 /// A network.
 #[derive(Debug, Clone)]
 pub(crate) struct Net {
+    pub(crate) vni: u32,
     pub(crate) mtu: u16,
     /// With the router.
     pub(crate) joined: bool,
+    /// Unknown unicast.
+    pub(crate) flood: bool,
 }
 
 /// An endpoint of a network.
@@ -45,18 +59,24 @@ pub(crate) struct Net {
 pub(crate) struct Endpoint {
     pub(crate) network: usize,
     pub(crate) number: u8,
+    /// Last part of its MAC address, and of its addresses.
+    pub(crate) mac: u8,
+    pub(crate) last: u8,
     /// On which host, if it is attached.
     pub(crate) host: Option<u8>,
-    pub(crate) groups: BTreeSet<Group>,
-    pub(crate) prefixes: BTreeSet<IpNet>,
+    pub(crate) labels: BTreeSet<usize>,
+    /// Whether it may send from the prefixes behind it.
+    pub(crate) leads: bool,
 }
 
 impl Plan {
     pub(crate) fn random(dice: &mut Dice, number: usize) -> Self {
         let networks: Vec<Net> = (0..dice.between(1, 3))
-            .map(|_| Net {
-                mtu: *dice.pick(&[1280, 1400, 1430, 1500]),
+            .map(|network| Net {
+                vni: (100 * (number + 1) + network) as u32,
+                mtu: *dice.pick(&MTUS),
                 joined: dice.percent(85),
+                flood: dice.percent(40),
             })
             .collect();
         let mut endpoints = Vec::new();
@@ -78,132 +98,134 @@ impl Plan {
             networks,
             router: dice.percent(85),
             endpoints,
-            routes: BTreeMap::new(),
-            rules: rules::random(dice),
+            routes: Vec::new(),
+            policies: rules::random(dice),
+            gone: false,
         };
         if dice.percent(20) {
-            plan.rules = rules::one_way();
+            plan.policies = rules::one_way();
             plan.default_policy = DefaultPolicy::Deny;
         }
         plan.routes = routes::random(dice, &plan);
         plan
     }
 
-    pub(crate) fn forwarding(&self, hosts: &BTreeMap<NodeId, Vtep>) -> Forwarding {
-        let mut forwarding = Forwarding {
-            domain: format!("domain-{}", self.number).parse().unwrap(),
-            default_policy: self.default_policy,
-            encapsulation: self.encapsulation,
-            networks: self.segments(),
-            routers: self.routers(),
-            rules: self.rules.clone(),
-            ports: BTreeMap::new(),
-            stations: BTreeMap::new(),
-            hosts: BTreeMap::new(),
-            conditions: BTreeMap::new(),
-        };
-        for endpoint in &self.endpoints {
-            self.place(&mut forwarding, endpoint, hosts);
-        }
-        forwarding
+    pub(crate) fn domain(&self) -> DomainName {
+        format!("domain-{}", self.number).parse().unwrap()
     }
 
-    fn joined(&self) -> impl Iterator<Item = usize> {
+    /// What this host has to do for it.
+    pub(crate) fn forwarding(&self, hosts: &BTreeMap<NodeId, Vtep>) -> Forwarding {
+        overlay::compile(&self.view(hosts), node(HERE))
+    }
+
+    fn view(&self, hosts: &BTreeMap<NodeId, Vtep>) -> View {
+        let stamp = Stamp::default();
+        let networks = self.networks.iter().enumerate();
+        let endpoints = self.endpoints.iter();
+        let joined: Vec<NetworkName> = self.joined().map(name).collect();
+        let router = (!joined.is_empty()).then(|| SeenRouter {
+            spec: RouterSpec {
+                networks: joined.try_into().unwrap(),
+                routes: self.routes.clone().try_into().unwrap(),
+            },
+            stamp,
+            versions: 1,
+        });
+        View {
+            domain: self.domain(),
+            spec: DomainSpec {
+                description: Description::default(),
+                default_policy: self.default_policy,
+                encapsulation: self.encapsulation,
+            },
+            stamp,
+            networks: networks.map(|(number, net)| (name(number), net.seen(number))).collect(),
+            endpoints: endpoints
+                .map(|endpoint| (endpoint.name(), endpoint.seen(self.gone)))
+                .collect(),
+            routers: router.map(|router| (router_name(), router)).into_iter().collect(),
+            policies: self.policies.clone(),
+            hosts: hosts.clone(),
+            unreadable: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn joined(&self) -> impl Iterator<Item = usize> {
         (0..self.networks.len()).filter(|network| self.router && self.networks[*network].joined)
     }
 
-    pub(crate) fn vni(&self, network: usize) -> Vni {
-        Vni::try_from((100 * (self.number + 1) + network) as u64).unwrap()
-    }
-
-    fn segments(&self) -> BTreeMap<NetworkName, Segment> {
-        let segment = |(number, network): (usize, &Net)| Segment {
-            vni: self.vni(number),
-            mtu: network.mtu,
-            router: (self.router && network.joined).then(|| "router".parse().unwrap()),
-            flood: false,
-            members: [].into(),
-        };
-        let networks = self.networks.iter().enumerate();
-        networks
-            .map(|(number, network)| (name(number), segment((number, network))))
-            .collect()
-    }
-
-    fn routers(&self) -> BTreeMap<overlay::name::RouterName, Router> {
-        if self.joined().next().is_none() {
-            return BTreeMap::new();
-        }
-        let connected = self
-            .joined()
-            .flat_map(|network| subnets(network).map(|subnet| (subnet, Route::Connected(name(network)))));
-        let gateways = |network| {
-            let [v4, v6] = addresses(network, 1);
-            BTreeMap::from([(v4, 24), (v6, 64), (router_mac().link_local().into(), 128)])
-        };
-        let router = Router {
-            mac: router_mac(),
-            addresses: self
-                .joined()
-                .map(|network| (name(network), gateways(network)))
-                .collect(),
-            routes: self.routes.clone().into_iter().chain(connected).collect(),
-        };
-        [("router".parse().unwrap(), router)].into()
-    }
-
-    fn place(&self, forwarding: &mut Forwarding, endpoint: &Endpoint, hosts: &BTreeMap<NodeId, Vtep>) {
-        let Some(host) = endpoint.host else { return };
-        let (mac, vni) = (endpoint.mac(), self.vni(endpoint.network));
-        let addresses = addresses(endpoint.network, endpoint.last());
-        let station = Station {
-            endpoint: endpoint.name(),
-            place: if host == HERE {
-                Place::Here
-            } else {
-                Place::Host(node(host))
-            },
-            addresses: addresses.into_iter().chain([mac.link_local().into()]).collect(),
-            prefixes: endpoint.prefixes.clone(),
-            groups: endpoint.groups.clone(),
-        };
-        forwarding.stations.insert((vni, mac), station);
-        if host != HERE {
-            let vtep = hosts.get(&node(host)).map(|vtep| (node(host), vtep.clone()));
-            forwarding.hosts.extend(vtep);
-            return;
-        }
-        let port = Port {
-            network: name(endpoint.network),
-            vni,
-            mac,
-            addresses: [(addresses[0], 24), (addresses[1], 64)].into(),
-            gateways: BTreeSet::new(),
-            binding: Binding::Interface {
-                name: format!("tap{}", endpoint.last()),
-            },
-        };
-        forwarding.ports.insert(endpoint.name(), port);
+    /// Of its router, if it has one.
+    pub(crate) fn router_mac(&self) -> [u8; 6] {
+        address::router_mac(&self.domain(), &router_name()).octets()
     }
 }
+
+impl Net {
+    fn seen(&self, number: usize) -> SeenNetwork {
+        let subnets: Vec<Subnet> = subnets(number).map(|net| net.try_into().unwrap()).into();
+        SeenNetwork {
+            spec: NetworkSpec {
+                subnets: subnets.try_into().unwrap(),
+                vni: Some(Vni::try_from(u64::from(self.vni)).unwrap()),
+                mtu: Some(Mtu::try_from(u64::from(self.mtu)).unwrap()),
+                unknown_unicast: if self.flood {
+                    UnknownUnicast::Flood
+                } else {
+                    UnknownUnicast::Drop
+                },
+            },
+            stamp: Stamp::default(),
+            vni_taken_by: None,
+        }
+    }
+}
+
+/// MTUs of networks.
+pub(crate) const MTUS: [u16; 4] = [1280, 1400, 1430, 1500];
 
 impl Endpoint {
     fn random(dice: &mut Dice, network: usize, number: u8) -> Self {
         Self {
             network,
             number,
+            mac: 10 + number,
+            last: 10 + number,
             host: Some(*dice.pick(&[HERE, HERE, HERE, HERE, HERE, B, B, B, B, C, C, C, D])),
-            groups: (0..GROUPS as Group).filter(|_| dice.percent(40)).collect(),
-            prefixes: if dice.percent(30) {
-                behind(network, number)
-            } else {
-                BTreeSet::new()
-            },
+            labels: (0..LABELS).filter(|_| dice.percent(40)).collect(),
+            leads: dice.percent(30),
         }
     }
 
-    pub(crate) fn last(&self) -> u8 {
-        10 + self.number
+    fn seen(&self, gone: bool) -> SeenEndpoint {
+        let addresses: Vec<IpAddr> = addresses(self.network, self.last).into();
+        let behind = behind(self.network, self.number).into_iter().filter(|_| self.leads);
+        let sources: Vec<Source> = behind.map(|net| Source(Prefix::try_from(net).unwrap())).collect();
+        let labels = self
+            .labels
+            .iter()
+            .map(|label| (format!("label-{label}"), "yes".to_owned()));
+        let attachment = Attachment {
+            counter: 1,
+            moves: vec![],
+            binding: Binding::Interface {
+                name: format!("tap{}", self.number),
+            },
+        };
+        SeenEndpoint {
+            spec: EndpointSpec {
+                network: name(self.network),
+                mac: Some(self.mac()),
+                addresses: addresses.try_into().unwrap(),
+                labels: Labels::try_from(labels.collect::<BTreeMap<_, _>>()).unwrap(),
+                allowed_addresses: AllowedAddresses::try_from(sources).unwrap(),
+                allowed_hosts: AllowedHosts::default(),
+            },
+            stamp: Stamp::default(),
+            claimed: vec![],
+            attachment: self.host.filter(|_| !gone).map(|host| (node(host), attachment)),
+            refused: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn name(&self) -> EndpointName {
@@ -211,12 +233,12 @@ impl Endpoint {
     }
 
     pub(crate) fn mac(&self) -> Mac {
-        Mac::try_from([2, 0xaa, 0, 0, self.network as u8, self.last()]).unwrap()
+        Mac::try_from([2, 0xaa, 0, 0, self.network as u8, self.mac]).unwrap()
     }
 
     /// MAC of the host side of its link; every other one is a tap.
     pub(crate) fn host_mac(&self) -> Option<Mac> {
-        let mac = Mac::try_from([2, 0xfa, 0, 0, self.network as u8, self.last()]).unwrap();
+        let mac = Mac::try_from([2, 0xfa, 0, 0, self.network as u8, 10 + self.number]).unwrap();
         self.number.is_multiple_of(2).then_some(mac)
     }
 }
@@ -240,8 +262,8 @@ pub(crate) fn name(network: usize) -> NetworkName {
     format!("network-{network}").parse().unwrap()
 }
 
-pub(crate) fn router_mac() -> Mac {
-    Mac::try_from([2, 0xcc, 0, 0, 0, 1]).unwrap()
+fn router_name() -> RouterName {
+    "router".parse().unwrap()
 }
 
 /// The IPv4 and the IPv6 address with this last part in a network.

@@ -1,187 +1,174 @@
-//! The programs in the kernel, compared with the model.
+//! The programs in the kernel, compared with the model. Their maps are filled by the datapath's own lowering, difference
+//! and operations; interfaces and routes are made up.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aya::Pod;
-use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{HashMap, MapData};
+use datapath::{Config, Interface, Rehearsal};
 use datapath_common::{
-    Bucket, Connection, ConnectionKey, Flow, FlowKey, FragmentKey, FragmentState, LimitKey, PEER_RESOLVED, Peer, Port,
-    Settings, slot,
+    Address, Bucket, Connection, ConnectionKey, FLOOD_PORT, FLOW_FLOOD, FloodTarget, Flow, FlowKey, FragmentKey,
+    FragmentState, LIMIT_ICMP, LimitKey, MemberKey, PEER_RESOLVED, Peer, Port, Segment, Settings, Trace,
 };
-use overlay::model::Verdict;
+use overlay::name::{DomainName, EndpointName};
 
 use crate::bench::{Bench, Context};
 use crate::book;
 
+use super::change::Changed;
+use super::counts::Counts;
 use super::flow::Sent;
-use super::hosts::{B, C, HERE, UNDERLAY_MTU, tunnel_ends};
-use super::lowered::{Lowered, address, domain_number, endpoint_number, interface, key, port_flags};
-use super::run::Programs;
-use super::seen::Seen;
+use super::hosts::{GENEVE, HERE, UNDERLAY_MTU, VXLAN, node, tunnel_ends};
+use super::run::{Expected, Programs};
+use super::seen::{Copies, Place, Seen};
 use super::world::{Entrance, World};
 
 /// What the programs return.
 const PASSED: u32 = u32::MAX;
 const DROPPED: u32 = 2;
-/// Interface of the underlay.
-const UNDERLAY: u32 = 77;
-/// Packets between two times that all buckets of ICMP errors are filled.
-const REFILL: usize = 40;
+/// Interface of the underlay. It exists: copies are sent there.
+const UNDERLAY: u32 = book::LOOPBACK;
+/// Buckets filled then get no more until something is taken.
+const NEVER: u64 = u64::MAX / 2;
+/// Nanoseconds in which a thousandth of a token of `LIMIT_ICMP` comes.
+const FILL: u128 = 10_000;
 
 /// The programs and what is in their maps.
 pub(crate) struct Kernel {
     bench: Bench,
-    installed: Lowered,
-    packets: usize,
+    maps: Rehearsal,
+    counts: Counts,
+    /// Of which domain and endpoint the packets of the facility's interface are.
+    port: Option<(usize, usize)>,
+    /// Counters are compared after each packet, not only now and then: it takes long.
+    careful: bool,
 }
 
 impl Kernel {
     /// All programs, if they can be loaded.
-    pub(crate) fn new() -> Option<Self> {
-        let mut bench = Bench::new()?;
-        bench.clear();
-        let [v4, v6] = tunnel_ends(HERE).map(address);
+    pub(crate) fn new(careful: bool) -> Option<Self> {
+        let mut bench = Bench::small()?;
+        let [v4, v6] = tunnel_ends(HERE);
+        let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (v4, v6) else {
+            panic!("an IPv4 and an IPv6 address")
+        };
         bench.settings(Settings {
-            ipv4: v4,
-            ipv6: v6,
+            ipv4: address(v4),
+            ipv6: address(v6),
             kernel: bench.kernel(),
             ..book::settings()
         });
-        // D stays absent.
-        for (number, family) in [(B, 0), (C, 1)] {
-            let peer = Peer {
-                local: [v4, v6][family],
-                remote: address(tunnel_ends(number)[family]),
-                next_hop: address(tunnel_ends(number)[family]),
-                ifindex: UNDERLAY,
-                mtu: UNDERLAY_MTU.into(),
-                flags: PEER_RESOLVED,
-                source_mac: book::HERE_MAC,
-                next_hop_mac: book::NEXT_HOP_MAC,
-            };
-            bench.set_peer(number.into(), peer);
-        }
+        let config = Config {
+            bpffs: "/".into(),
+            node: node(HERE),
+            ipv4: Some(ipv4),
+            ipv6: Some(ipv6),
+            port: VXLAN,
+            geneve_port: GENEVE,
+        };
+        let maps = Rehearsal::on(bench.loaded(), &config).expect("the maps are those of this build");
         Some(Self {
             bench,
-            installed: Lowered::default(),
-            packets: 0,
+            maps,
+            counts: Counts::default(),
+            port: None,
+            careful,
         })
     }
 
-    /// Makes the maps what the world is.
-    fn install(&mut self, world: &World) {
-        let wanted = Lowered::of(world);
-        let old = std::mem::replace(&mut self.installed, wanted);
-        let (new, bench) = (&self.installed, &mut self.bench);
-        hash(bench, "SEGMENTS", &old.segments, &new.segments);
-        hash(bench, "STATIONS", &old.stations, &new.stations);
-        hash(bench, "NEIGHBOURS", &old.neighbours, &new.neighbours);
-        hash(bench, "DOMAINS", &old.domains, &new.domains);
-        hash(bench, "RULES", &old.rules, &new.rules);
-        hash(bench, "HOPS", &old.hops, &new.hops);
-        hash(bench, "VTEPS", &old.vteps, &new.vteps);
-        trie(bench, "PREFIXES", &old.prefixes, &new.prefixes);
-        trie(bench, "ROUTES", &old.routes, &new.routes);
-        self.bump(&old);
+    /// Makes the maps what a domain is.
+    fn apply(&mut self, world: &World, domain: usize) {
+        let interfaces = interfaces(world, domain);
+        let route = |local, remote| peer(world, local, remote);
+        let applied = self.maps.apply(&world.domains[domain], &interfaces, route);
+        applied.expect("the maps have room");
+        self.port = None;
     }
 
-    /// Counts up the generations of what changed: of each station whose entries did, of each domain whose others did.
-    fn bump(&mut self, old: &Lowered) {
-        let (new, bench) = (&self.installed, &mut self.bench);
-        let stations = changed(&old.stations, &new.stations);
-        let mut slots: Vec<u32> = stations.map(|key| slot::station(key.vni, key.mac)).collect();
-        for key in changed(&old.neighbours, &new.neighbours) {
-            let owners = [old.neighbours.get(key), new.neighbours.get(key)];
-            slots.extend(
-                owners
-                    .into_iter()
-                    .flatten()
-                    .map(|owner| slot::station(key.vni, owner.mac)),
-            );
-            // Who owned it by a prefix before, or does from now on.
-            slots.extend(covering(old, new, key.vni));
-        }
-        for key in changed(&old.prefixes, &new.prefixes) {
-            slots.extend(covering(old, new, u32::from_be_bytes(key.1.vni)));
-        }
-        let other = changed(&old.domains, &new.domains).next().is_some()
-            || changed(&old.rules, &new.rules).next().is_some()
-            || changed(&old.routes, &new.routes).next().is_some()
-            || changed(&old.hops, &new.hops).next().is_some()
-            || changed(&old.vteps, &new.vteps).next().is_some()
-            || changed(&old.segments, &new.segments).next().is_some();
-        if other {
-            slots.extend(
-                old.domains
-                    .keys()
-                    .chain(new.domains.keys())
-                    .map(|number| slot::domain(*number)),
-            );
-        }
-        slots.sort_unstable();
-        slots.dedup();
-        for slot in slots {
-            bench.bump(slot);
-        }
-    }
-
+    /// Lets the facility's interface be that of an endpoint.
     fn set_port(&mut self, world: &World, domain: usize, endpoint: usize) {
-        let place = world.endpoint(domain, endpoint);
-        let number = endpoint_number(domain, endpoint);
-        let (vni, mac) = (world.plans[domain].vni(place.network).get(), place.mac().octets());
-        let port = (place.host == Some(HERE)).then_some(Port {
-            domain: domain_number(domain),
-            endpoint: number,
-            vni,
-            flags: port_flags(number),
-            slot: slot::station(vni, mac),
-            mac,
-            host_mac: place.host_mac().map_or([0; 6], |mac| mac.octets()),
-        });
-        let bench = &mut self.bench;
-        let mut ports = HashMap::<&mut MapData, u32, Port>::try_from(bench.map("PORTS")).unwrap();
-        match port {
-            Some(port) => ports.insert(book::LOOPBACK, port, 0).unwrap(),
+        if self.port.replace((domain, endpoint)) == Some((domain, endpoint)) {
+            return;
+        }
+        let mut ports = HashMap::<&mut MapData, u32, Port>::try_from(self.bench.map("PORTS")).unwrap();
+        match ports.get(&ifindex(world, domain, endpoint), 0) {
+            Ok(port) => ports.insert(book::LOOPBACK, port, 0).unwrap(),
             // It may not have been there.
-            None => drop(ports.remove(&book::LOOPBACK)),
+            Err(_) => drop(ports.remove(&book::LOOPBACK)),
+        }
+    }
+
+    /// The bucket of ICMP errors of who sends from a port.
+    fn bucket(&self, world: &World, sent: &Sent) -> Option<LimitKey> {
+        let Entrance::Port(domain, endpoint) = sent.entrance else {
+            return None;
+        };
+        let plan = &world.plans[domain];
+        let endpoint = self
+            .maps
+            .number(&plan.domain(), Some(&plan.endpoints[endpoint].name()))?;
+        Some(LimitKey {
+            endpoint,
+            kind: LIMIT_ICMP,
+        })
+    }
+
+    fn check_bucket(&mut self, key: Option<LimitKey>, expected: &Expected) -> Result<(), String> {
+        let Some(key) = key else { return Ok(()) };
+        let held = tokens(expected.errors_left[1]);
+        match self.bench.limit(key) {
+            Some(bucket) if bucket.tokens == held => Ok(()),
+            other => Err(format!("the model leaves {held} of {key:?}, the programs {other:?}")),
         }
     }
 }
 
 impl Programs for Kernel {
     fn begin(&mut self, world: &World) {
+        for number in 0..3 {
+            let nothing = World::nothing(number);
+            let applied = self
+                .maps
+                .apply(&nothing, &BTreeMap::new(), |local, remote| peer(world, local, remote));
+            applied.expect("removing needs no room");
+        }
+        self.maps.release_numbers().expect("removing needs no room");
         let bench = &mut self.bench;
         bench.empty::<ConnectionKey, Connection>("CONNECTIONS");
         bench.empty::<ConnectionKey, Connection>("HALF_OPEN");
+        bench.empty::<ConnectionKey, Connection>("CROWDED");
+        bench.empty::<u32, u64>("ESTABLISHED");
         bench.empty::<FragmentKey, FragmentState>("FRAGMENTS");
         bench.empty::<LimitKey, Bucket>("LIMITS");
         bench.forget_flows();
-        self.install(world);
+        for domain in 0..world.plans.len() {
+            self.apply(world, domain);
+        }
+        self.counts.begin(&self.maps);
     }
 
-    fn change(&mut self, world: &World) {
-        self.install(world);
+    fn change(&mut self, world: &World, changed: &Changed) -> Result<(), String> {
+        self.counts.settle(&self.maps)?;
+        for domain in &changed.domains {
+            self.apply(world, *domain);
+        }
+        if changed.release {
+            self.maps.release_numbers().expect("removing needs no room");
+        }
+        self.counts.begin(&self.maps);
+        Ok(())
     }
 
     fn age(&mut self, by: Duration) {
         let by = by.as_secs() as u32;
         let bench = &mut self.bench;
-        let connection = |mut value: Connection| {
-            value.seen = value.seen.wrapping_sub(by);
-            Some(value)
-        };
-        each::<ConnectionKey, Connection>(bench, "CONNECTIONS", connection);
-        each::<ConnectionKey, Connection>(bench, "HALF_OPEN", connection);
-        each::<FragmentKey, FragmentState>(bench, "FRAGMENTS", |mut value| {
-            value.seen = value.seen.wrapping_sub(by);
-            Some(value)
-        });
-        each::<FlowKey, Flow>(bench, "FLOWS", |mut value| {
-            value.told = value.told.wrapping_sub(by);
-            Some(value)
-        });
+        for name in ["CONNECTIONS", "HALF_OPEN", "CROWDED"] {
+            each::<ConnectionKey, Connection>(bench, name, |value| value.seen = value.seen.wrapping_sub(by));
+        }
+        each::<FragmentKey, FragmentState>(bench, "FRAGMENTS", |value| value.seen = value.seen.wrapping_sub(by));
+        each::<FlowKey, Flow>(bench, "FLOWS", |value| value.told = value.told.wrapping_sub(by));
     }
 
     fn takes(&self, packet: &[u8]) -> bool {
@@ -194,11 +181,7 @@ impl Programs for Kernel {
         (least..=3712).contains(&packet.len())
     }
 
-    fn packet(&mut self, world: &World, sent: &Sent, verdict: &Verdict) -> Result<bool, String> {
-        self.packets += 1;
-        if self.packets.is_multiple_of(REFILL) {
-            self.bench.empty::<LimitKey, Bucket>("LIMITS");
-        }
+    fn packet(&mut self, world: &World, sent: &Sent, expected: &Expected) -> Result<bool, String> {
         let program = match sent.entrance {
             Entrance::Port(domain, endpoint) => {
                 self.set_port(world, domain, endpoint);
@@ -206,30 +189,85 @@ impl Programs for Kernel {
             }
             Entrance::Underlay => "from_underlay",
         };
+        let key = self.bucket(world, sent);
+        if let Some(key) = key {
+            let tokens = tokens(expected.errors_left[0]);
+            self.bench.put("LIMITS", key, Bucket { tokens, filled: NEVER });
+        }
         let bench = &mut self.bench;
         bench.forget_trace();
         let (returned, out, _) = bench
             .run(program, &sent.packet, Context::default())
             .map_err(|error| format!("not run: {error}"))?;
+        let trace = bench.trace();
         let seen = Seen {
+            copies: copies(bench, &trace),
             returned,
             passed: returned == PASSED,
             dropped: returned == DROPPED,
             out,
-            trace: bench.trace(),
+            trace,
         };
-        match seen.agrees(world, sent, verdict) {
-            Ok(()) => Ok(seen.trace.fast == 1),
-            Err(why) => Err(format!("{why}\nconnections: {:#?}", connections(bench, &sent.packet))),
+        let fast = seen.trace.fast == 1;
+        self.counts.add(&self.maps, sent, expected, fast);
+        let place = Place {
+            world,
+            maps: &self.maps,
+        };
+        let agreed = seen.agrees(place, sent, &expected.verdict);
+        let agreed = agreed.and_then(|()| self.check_bucket(key, expected));
+        match agreed.and_then(|()| {
+            if self.careful {
+                self.counts.settle(&self.maps)
+            } else {
+                Ok(())
+            }
+        }) {
+            Ok(()) => Ok(fast),
+            Err(why) => {
+                let near = connections(&mut self.bench, &sent.packet);
+                Err(format!("{why}\nconnections: {near:#?}"))
+            }
         }
     }
+
+    fn end(&mut self) -> Result<(), String> {
+        self.counts.settle(&self.maps)
+    }
+}
+
+/// Numbers of the endpoints, and addresses of the hosts, that got copies.
+fn copies(bench: &mut Bench, trace: &Trace) -> Copies {
+    let mut copies = Copies::default();
+    if trace.flags & FLOW_FLOOD == 0 {
+        return copies;
+    }
+    let segment = bench.value::<u32, Segment>("SEGMENTS", &trace.vni).unwrap();
+    for index in (0..segment.flood_targets).filter(|index| trace.copies >> index & 1 == 1) {
+        let key = MemberKey {
+            set: segment.flood,
+            index,
+        };
+        let member = bench.value::<MemberKey, FloodTarget>("FLOODS", &key).unwrap();
+        if member.kind == FLOOD_PORT {
+            copies.endpoints.insert(member.endpoint);
+        } else {
+            copies.hosts.insert(bench.peer_of(member.target).remote);
+        }
+    }
+    copies
+}
+
+/// Thousandths of tokens that come in a time.
+fn tokens(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / FILL).unwrap()
 }
 
 /// The connections between addresses that a packet carries.
 fn connections(bench: &mut Bench, packet: &[u8]) -> Vec<(&'static str, ConnectionKey, Connection)> {
     let carries = |address: &[u8; 16]| packet.windows(4).any(|bytes| bytes == &address[12..]);
     let mut found = Vec::new();
-    for name in ["CONNECTIONS", "HALF_OPEN"] {
+    for name in ["CONNECTIONS", "HALF_OPEN", "CROWDED"] {
         let map = HashMap::<&mut MapData, ConnectionKey, Connection>::try_from(bench.map(name)).unwrap();
         let entries = map.iter().map(Result::unwrap);
         let near = entries.filter(|(key, _)| carries(&key.source) && carries(&key.destination));
@@ -238,65 +276,62 @@ fn connections(bench: &mut Bench, packet: &[u8]) -> Vec<(&'static str, Connectio
     found
 }
 
-/// Keys whose values are not the same.
-fn changed<'a, K: Ord, V: PartialEq>(old: &'a BTreeMap<K, V>, new: &'a BTreeMap<K, V>) -> impl Iterator<Item = &'a K> {
-    let gone = old.keys().filter(|key| !new.contains_key(key));
-    let other = new.iter().filter(|(key, value)| old.get(key) != Some(value));
-    gone.chain(other.map(|(key, _)| key))
+/// Changes every value.
+fn each<K: Pod, V: Pod>(bench: &mut Bench, name: &str, change: impl Fn(&mut V)) {
+    let mut map = HashMap::<&mut MapData, K, V>::try_from(bench.map(name)).unwrap();
+    let entries: Vec<(K, V)> = map.iter().map(Result::unwrap).collect();
+    for (key, mut value) in entries {
+        change(&mut value);
+        map.insert(key, value, 0).unwrap();
+    }
 }
 
-/// Slots of all who have prefixes in a segment.
-fn covering(old: &Lowered, new: &Lowered, vni: u32) -> Vec<u32> {
-    let owners = old.prefixes.iter().chain(&new.prefixes);
-    owners
-        .filter(|((_, key), _)| key.vni == vni.to_be_bytes())
-        .map(|(_, owner)| slot::station(vni, owner.mac))
+/// An address as it stands in maps.
+pub(crate) fn address(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The interface of an endpoint, if it is here.
+fn ifindex(world: &World, domain: usize, endpoint: usize) -> u32 {
+    (10_000 + 100 * world.plans[domain].number + endpoint) as u32
+}
+
+fn interfaces(world: &World, domain: usize) -> BTreeMap<EndpointName, Interface> {
+    let endpoints = world.plans[domain].endpoints.iter().enumerate();
+    let interface = |number, mac: Option<overlay::name::Mac>| Interface {
+        ifindex: ifindex(world, domain, number),
+        mac: mac.map_or([0; 6], |mac| mac.octets()),
+        namespace: number % 3 == 0,
+    };
+    endpoints
+        .map(|(number, endpoint)| (endpoint.name(), interface(number, endpoint.host_mac())))
         .collect()
 }
 
-fn hash<K: Pod + Ord, V: Pod + PartialEq>(bench: &mut Bench, name: &str, old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) {
-    let mut map = HashMap::<&mut MapData, K, V>::try_from(bench.map(name)).unwrap();
-    for key in changed(old, new) {
-        match new.get(key) {
-            Some(value) => map.insert(key, value, 0).unwrap(),
-            None => map.remove(key).unwrap(),
-        }
-    }
+/// The interface of an endpoint by its name.
+pub(crate) fn interface(world: &World, domain: &DomainName, name: &EndpointName) -> Option<u32> {
+    let number = world.plans.iter().position(|plan| plan.domain() == *domain)?;
+    let endpoints = &world.plans[number].endpoints;
+    let endpoint = endpoints.iter().position(|endpoint| endpoint.name() == *name)?;
+    Some(ifindex(world, number, endpoint))
 }
 
-fn trie<K: Pod + Ord, V: Pod + PartialEq>(
-    bench: &mut Bench,
-    name: &str,
-    old: &BTreeMap<(u32, K), V>,
-    new: &BTreeMap<(u32, K), V>,
-) {
-    let mut map = LpmTrie::<&mut MapData, K, V>::try_from(bench.map(name)).unwrap();
-    for of in changed(old, new) {
-        match new.get(of) {
-            Some(value) => map.insert(&key(*of), value, 0).unwrap(),
-            None => map.remove(&key(*of)).unwrap(),
-        }
+/// The tunnel between two addresses, as the kernel's routes have it.
+fn peer(world: &World, local: IpAddr, remote: IpAddr) -> Peer {
+    let mut hosts = world.hosts.iter();
+    let host = hosts.find(|(_, vtep)| vtep.addresses().any(|address| address == remote));
+    let is_routed = host.is_some_and(|(host, _)| !world.unrouted.contains(host));
+    Peer {
+        local: address(local),
+        remote: address(remote),
+        next_hop: address(remote),
+        ifindex: if is_routed { UNDERLAY } else { 0 },
+        mtu: if is_routed { UNDERLAY_MTU.into() } else { 0 },
+        flags: PEER_RESOLVED,
+        source_mac: book::HERE_MAC,
+        next_hop_mac: book::NEXT_HOP_MAC,
     }
-}
-
-/// Changes every value; without one, the entry goes.
-fn each<K: Pod, V: Pod>(bench: &mut Bench, name: &str, change: impl Fn(V) -> Option<V>) {
-    let mut map = HashMap::<&mut MapData, K, V>::try_from(bench.map(name)).unwrap();
-    let entries: Vec<(K, V)> = map.iter().map(Result::unwrap).collect();
-    for (key, value) in entries {
-        match change(value) {
-            Some(value) => map.insert(key, value, 0).unwrap(),
-            None => map.remove(&key).unwrap(),
-        }
-    }
-}
-
-/// The interface of an endpoint of a domain that is here.
-pub(crate) fn interface_of(world: &World, domain: usize, name: &str) -> Option<(u32, u32)> {
-    let endpoints = &world.plans[domain].endpoints;
-    let index = endpoints
-        .iter()
-        .position(|endpoint| endpoint.name().to_string() == name)?;
-    let number = endpoint_number(domain, index);
-    Some((number, interface(number)))
 }

@@ -1,14 +1,13 @@
 //! Random static routes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use overlay::forwarding::Route;
-use overlay::name::NetworkName;
+use overlay::object::router::{StaticRoute, Target};
+use overlay::prefix::Prefix;
 
 use super::dice::Dice;
-use super::plan::{Plan, addresses, behind, name};
+use super::plan::{Plan, addresses, behind};
 
 /// Destinations outside of all subnets, for static routes and for packets.
 pub(crate) const OUTSIDE: [&str; 6] = [
@@ -20,51 +19,59 @@ pub(crate) const OUTSIDE: [&str; 6] = [
     "2001:db8:5::/48",
 ];
 
-pub(crate) fn random(dice: &mut Dice, plan: &Plan) -> BTreeMap<IpNet, Route> {
-    let mut routes = BTreeMap::new();
-    for endpoint in plan.endpoints.iter().filter(|endpoint| !endpoint.prefixes.is_empty()) {
+pub(crate) fn random(dice: &mut Dice, plan: &Plan) -> Vec<StaticRoute> {
+    let mut routes = Vec::new();
+    for endpoint in plan.endpoints.iter().filter(|endpoint| endpoint.leads) {
         for prefix in behind(endpoint.network, endpoint.number) {
             let outside = prefix.prefix_len() > 0 && prefix.prefix_len() < prefix.max_prefix_len();
             if outside && dice.percent(80) {
-                let hop = hop(endpoint.network, endpoint.last(), prefix.addr().is_ipv4());
-                routes.insert(prefix, Route::Via([hop].into()));
+                let hop = addresses(endpoint.network, endpoint.last)[usize::from(!prefix.addr().is_ipv4())];
+                routes.push(route(prefix, via(vec![hop])));
             }
         }
     }
     for destination in OUTSIDE {
         let destination: IpNet = destination.parse().unwrap();
         if dice.percent(70) {
-            routes.insert(destination, one(dice, plan, destination.addr().is_ipv4()));
+            routes.push(route(destination, one(dice, plan, destination.addr().is_ipv4())));
         }
     }
     if dice.percent(30) {
-        routes.insert("0.0.0.0/0".parse().unwrap(), one(dice, plan, true));
+        routes.push(route("0.0.0.0/0".parse().unwrap(), one(dice, plan, true)));
     }
     routes
 }
 
-fn one(dice: &mut Dice, plan: &Plan, v4: bool) -> Route {
-    match dice.below(10) {
-        0..3 => Route::Blackhole,
-        3 => Route::Via(BTreeSet::new()),
-        _ => {
-            let attached: Vec<_> = plan
-                .endpoints
-                .iter()
-                .filter(|endpoint| endpoint.host.is_some() && plan.networks[endpoint.network].joined)
-                .collect();
-            if attached.is_empty() {
-                return Route::Blackhole;
-            }
-            let mut hops = || {
-                let endpoint = *dice.pick(&attached);
-                hop(endpoint.network, endpoint.last(), v4)
-            };
-            Route::Via([hops(), hops(), hops()].into())
-        }
-    }
+fn route(prefix: IpNet, target: Target) -> StaticRoute {
+    StaticRoute::new(Prefix::try_from(prefix).unwrap(), target).unwrap()
 }
 
-fn hop(network: usize, last: u8, v4: bool) -> (NetworkName, IpAddr) {
-    (name(network), addresses(network, last)[usize::from(!v4)])
+fn via(hops: Vec<IpAddr>) -> Target {
+    Target::Via(hops.try_into().unwrap())
+}
+
+fn one(dice: &mut Dice, plan: &Plan, v4: bool) -> Target {
+    let of_family = |network, last| addresses(network, last)[usize::from(!v4)];
+    match dice.below(10) {
+        0..4 => Target::Blackhole,
+        // Nobody has it.
+        4 => via(vec![of_family(0, 99)]),
+        _ => {
+            let joined = plan
+                .endpoints
+                .iter()
+                .filter(|endpoint| plan.networks[endpoint.network].joined);
+            let attached: Vec<_> = joined.filter(|endpoint| endpoint.host.is_some()).collect();
+            if attached.is_empty() {
+                return Target::Blackhole;
+            }
+            let mut hops: Vec<IpAddr> = (0..3)
+                .map(|_| dice.pick(&attached))
+                .map(|endpoint| of_family(endpoint.network, endpoint.last))
+                .collect();
+            hops.sort_unstable();
+            hops.dedup();
+            via(hops)
+        }
+    }
 }

@@ -1,52 +1,102 @@
-//! Random rules.
+//! Random policies.
+
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use overlay::forwarding::{Action, Direction, Group, Peer, Protocol, Rule};
+use overlay::name::PolicyName;
+use overlay::object::SecurityPolicySpec;
+use overlay::object::domain::Description;
+use overlay::object::endpoint::Labels;
+use overlay::object::policy::{Action, Peer, PortRange, Ports, Rule, Rules, Selector, Traffic};
+use overlay::prefix::Prefix;
+use overlay::view::PolicyVersion;
 
 use super::dice::Dice;
-use super::plan::GROUPS;
+use super::plan::LABELS;
 
 /// Ports that packets and rules like.
 pub(crate) const PORTS: [u16; 5] = [53, 80, 443, 8080, 40_000];
 
-/// Up to four policies, of one or two versions.
-pub(crate) fn random(dice: &mut Dice) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    for policy in 0..*dice.pick(&[0, 1, 2, 3]) {
-        let versions = if dice.percent(25) { 2 } else { 1 };
-        for version in 0..versions {
-            for number in 0..dice.between(1, 3) {
-                rules.push(Rule {
-                    policy: format!("policy-{policy}").parse().unwrap(),
-                    number: number as u16,
-                    version,
-                    versions,
-                    direction: *dice.pick(&[Direction::Ingress, Direction::Egress]),
-                    subject: dice.percent(50).then(|| group(dice)),
-                    peer: peer(dice),
-                    protocol: protocol(dice),
-                    action: action(dice),
-                });
-            }
-        }
-    }
-    rules
+type Policies = BTreeMap<PolicyName, Vec<PolicyVersion>>;
+
+/// Up to three policies, of one or two versions.
+pub(crate) fn random(dice: &mut Dice) -> Policies {
+    let policies = 0..*dice.pick(&[0, 1, 2, 3]);
+    let policy = |number| {
+        let versions = 0..if dice.percent(25) { 2 } else { 1 };
+        let versions = versions.map(|_| version(dice)).collect();
+        (format!("policy-{number}").parse().unwrap(), versions)
+    };
+    policies.map(policy).collect()
 }
 
-/// Group 0 may open connections to group 1, and nobody else any: all else passes as an answer or not at all.
-pub(crate) fn one_way() -> Vec<Rule> {
-    let rule = |direction, subject, peer| Rule {
-        policy: "one-way".parse().unwrap(),
-        number: 0,
-        version: 0,
-        versions: 1,
-        direction,
-        subject: Some(subject),
-        peer: Peer::Group(peer),
-        protocol: Protocol::Any,
-        action: Action::Allow,
+fn version(dice: &mut Dice) -> PolicyVersion {
+    let all = Selector::default();
+    let applies_to = if dice.percent(50) { all } else { label(dice) };
+    let mut rules = [Vec::new(), Vec::new()];
+    for _ in 0..dice.between(1, 4) {
+        let rule = rule(action(dice), peer(dice), traffic(dice));
+        rules[dice.below(2)].push(rule);
+    }
+    let [ingress, egress] = rules;
+    match dice.below(60) {
+        0 => PolicyVersion::Deleted,
+        1 => PolicyVersion::Unreadable,
+        _ => PolicyVersion::Says(SecurityPolicySpec {
+            priority: *dice.pick(&[1000, 1000, 1000, 7, 2000]),
+            applies_to,
+            rules: Rules::new(ingress, egress).unwrap(),
+        }),
+    }
+}
+
+/// Label 0 may open connections to label 1, and nobody else any: all else passes as an answer or not at all.
+pub(crate) fn one_way() -> Policies {
+    let [zero, one] = [0, 1].map(selector);
+    let allow = |peer: &Selector| vec![rule(Action::Allow, Some(Peer::Selector(peer.clone())), Traffic::Any)];
+    let policy = |applies_to: &Selector, ingress, egress| {
+        vec![PolicyVersion::Says(SecurityPolicySpec {
+            priority: 1000,
+            applies_to: applies_to.clone(),
+            rules: Rules::new(ingress, egress).unwrap(),
+        })]
     };
-    vec![rule(Direction::Egress, 0, 1), rule(Direction::Ingress, 1, 0)]
+    [
+        ("out".parse().unwrap(), policy(&zero, vec![], allow(&one))),
+        ("in".parse().unwrap(), policy(&one, allow(&zero), vec![])),
+    ]
+    .into()
+}
+
+/// One policy for all of the domain, of one rule in each direction.
+pub(crate) fn only(action: Action, traffic: Traffic) -> Policies {
+    [("only".parse().unwrap(), vec![everywhere(1000, action, traffic)])].into()
+}
+
+/// One policy of several versions, which speak of everything.
+pub(crate) fn versions(said: &[(u16, Action)]) -> Policies {
+    let versions = said
+        .iter()
+        .map(|(priority, action)| everywhere(*priority, *action, Traffic::Any));
+    [("versions".parse().unwrap(), versions.collect())].into()
+}
+
+fn everywhere(priority: u16, action: Action, traffic: Traffic) -> PolicyVersion {
+    let rules = vec![rule(action, None, traffic)];
+    PolicyVersion::Says(SecurityPolicySpec {
+        priority,
+        applies_to: Selector::default(),
+        rules: Rules::new(rules.clone(), rules).unwrap(),
+    })
+}
+
+fn rule(action: Action, peer: Option<Peer>, traffic: Traffic) -> Rule {
+    Rule {
+        action,
+        peer,
+        traffic,
+        description: Description::default(),
+    }
 }
 
 fn action(dice: &mut Dice) -> Action {
@@ -57,12 +107,19 @@ fn action(dice: &mut Dice) -> Action {
     }
 }
 
-fn group(dice: &mut Dice) -> Group {
-    // The last one is empty.
-    dice.below(GROUPS + 1) as Group
+fn label(dice: &mut Dice) -> Selector {
+    // Nobody has the last one.
+    selector(dice.below(LABELS + 1))
 }
 
-fn peer(dice: &mut Dice) -> Peer {
+fn selector(label: usize) -> Selector {
+    Selector {
+        match_labels: Labels::try_from(BTreeMap::from([(format!("label-{label}"), "yes".to_owned())])).unwrap(),
+        ..Selector::default()
+    }
+}
+
+fn peer(dice: &mut Dice) -> Option<Peer> {
     let prefixes = [
         "10.0.0.0/24",
         "10.1.0.8/29",
@@ -72,22 +129,24 @@ fn peer(dice: &mut Dice) -> Peer {
         "::/0",
         "10.0.0.11/32",
     ];
+    let prefix = Prefix::try_from(dice.pick(&prefixes).parse::<IpNet>().unwrap()).unwrap();
     match dice.below(3) {
-        0 => Peer::Any,
-        1 => Peer::Group(group(dice)),
-        _ => Peer::Prefix(dice.pick(&prefixes).parse::<IpNet>().unwrap()),
+        0 => None,
+        1 => Some(Peer::Selector(label(dice))),
+        _ => Some(Peer::Cidrs(vec![prefix].try_into().unwrap())),
     }
 }
 
-fn protocol(dice: &mut Dice) -> Protocol {
+fn traffic(dice: &mut Dice) -> Traffic {
     let port = *dice.pick(&PORTS);
-    let ports = if dice.percent(50) { port..=port } else { 0..=port };
+    let low = if dice.percent(50) { port } else { 1 };
+    let ports = Ports::of(vec![PortRange::new(low, port).unwrap()]).unwrap();
     match dice.below(8) {
-        0..3 => Protocol::Any,
-        3 => Protocol::Tcp(ports),
-        4 => Protocol::Udp(ports),
-        5 => Protocol::Sctp(ports),
-        6 => Protocol::Icmp(dice.percent(60).then(|| *dice.pick(&[8, 128, 13])), None),
-        _ => Protocol::Number(*dice.pick(&[6, 17, 47])),
+        0..3 => Traffic::Any,
+        3 => Traffic::Tcp(ports),
+        4 => Traffic::Udp(ports),
+        5 => Traffic::Sctp(ports),
+        6 => Traffic::Icmp(dice.percent(60).then(|| (*dice.pick(&[8, 128, 13]), None))),
+        _ => Traffic::Number(*dice.pick(&[6, 17, 47])),
     }
 }

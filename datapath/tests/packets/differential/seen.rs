@@ -1,18 +1,19 @@
 //! Whether what the programs did with a packet is what the model says.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use datapath_common::{FLOW_ENCAPSULATE, Reason, Trace};
+use datapath::Rehearsal;
+use datapath_common::{Address, FLOW_ENCAPSULATE, Reason, Trace};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
-use overlay::forwarding::Place;
 use overlay::model::Verdict;
+use overlay::name::{DomainName, EndpointName};
 use overlay::object::domain::Encapsulation;
 
 use super::flow::Sent;
-use super::hosts::VXLAN;
-use super::lowered::{domain_number, endpoint_number, peer_number};
-use super::programs::interface_of;
+use super::hosts::{GENEVE, VXLAN};
+use super::programs::{address, interface};
 use super::world::{Entrance, World};
 
 /// The shortest frame on a wire: shorter ones may be filled up.
@@ -28,26 +29,64 @@ pub(crate) struct Seen {
     pub(crate) dropped: bool,
     pub(crate) out: Vec<u8>,
     pub(crate) trace: Trace,
+    pub(crate) copies: Copies,
+}
+
+/// Who got copies: numbers of endpoints, addresses of hosts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Copies {
+    pub(crate) endpoints: BTreeSet<u32>,
+    pub(crate) hosts: BTreeSet<Address>,
+}
+
+/// Where it happened: what there is, and by which numbers the programs know it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) maps: &'a Rehearsal,
+}
+
+impl Place<'_> {
+    /// Numbers of a domain and of an endpoint of it.
+    fn numbers(&self, domain: &DomainName, endpoint: &EndpointName) -> Option<(u32, u32)> {
+        let domain_number = self.maps.number(domain, None)?;
+        Some((domain_number, self.maps.number(domain, Some(endpoint))?))
+    }
 }
 
 impl Seen {
     /// Nothing, or what is different.
-    pub(crate) fn agrees(&self, world: &World, sent: &Sent, verdict: &Verdict) -> Result<(), String> {
+    pub(crate) fn agrees(&self, place: Place<'_>, sent: &Sent, verdict: &Verdict) -> Result<(), String> {
         let right = match verdict {
             Verdict::Pass => self.passed && self.out == sent.packet,
             Verdict::Deliver {
                 domain,
                 endpoint,
                 frame,
-            } => self.delivered(world, &domain.to_string(), &endpoint.to_string(), frame),
-            Verdict::Encapsulate { .. } => return self.encapsulated(verdict),
-            Verdict::Reply(frame) => self.sent_on() && self.out.starts_with(frame) && self.is_of(sent),
-            Verdict::Drop { reason, error: None } => self.dropped && self.reason(reason.name()) && self.is_of(sent),
+            } => self.delivered(place, domain, endpoint, frame),
+            Verdict::Encapsulate {
+                vni,
+                source,
+                destination,
+                encapsulation,
+                frame,
+                ..
+            } => {
+                self.sent_on()
+                    && self.trace.flags & FLOW_ENCAPSULATE != 0
+                    && self.trace.vni == vni.get()
+                    && self.tunnelled(*encapsulation, vni.get(), frame) == Some((*source, *destination))
+            }
+            Verdict::Flood { .. } => self.flooded(place, sent, verdict),
+            Verdict::Reply(frame) => self.sent_on() && self.out.starts_with(frame) && self.is_of(place, sent),
+            Verdict::Drop { reason, error: None } => {
+                self.dropped && self.reason(reason.name()) && self.is_of(place, sent)
+            }
             Verdict::Drop {
                 reason,
                 error: Some(error),
             } => {
-                let told = !self.passed && !self.dropped && self.reason(reason.name()) && self.is_of(sent);
+                let told = !self.passed && !self.dropped && self.reason(reason.name()) && self.is_of(place, sent);
                 told && tells(error, &self.out, &sent.packet)
             }
         };
@@ -70,66 +109,72 @@ impl Seen {
         Reason::from_number(self.trace.reason).is_some_and(|reason| reason.name() == name)
     }
 
-    /// Whether domain and endpoint are those of who sent it; of a tunnel only the model's reason is known.
-    fn is_of(&self, sent: &Sent) -> bool {
+    /// Whether domain and endpoint are those of who sent it; of a tunnel the counters say it.
+    fn is_of(&self, place: Place<'_>, sent: &Sent) -> bool {
+        let named = (self.trace.domain, self.trace.endpoint);
         match sent.entrance {
-            _ if self.reason("unknown_port") => (self.trace.domain, self.trace.endpoint) == (0, 0),
+            _ if self.reason("unknown_port") => named == (0, 0),
             Entrance::Port(domain, endpoint) => {
-                (self.trace.domain, self.trace.endpoint) == (domain_number(domain), endpoint_number(domain, endpoint))
+                let plan = &place.world.plans[domain];
+                place.numbers(&plan.domain(), &plan.endpoints[endpoint].name()) == Some(named)
             }
             Entrance::Underlay => true,
         }
     }
 
-    fn delivered(&self, world: &World, domain: &str, endpoint: &str, frame: &[u8]) -> bool {
-        let domain = (0..world.plans.len()).find(|number| format!("domain-{number}") == domain);
-        let Some((domain, (endpoint, interface))) =
-            domain.and_then(|domain| Some((domain, interface_of(world, domain, endpoint)?)))
-        else {
-            return false;
-        };
+    fn delivered(&self, place: Place<'_>, domain: &DomainName, endpoint: &EndpointName, frame: &[u8]) -> bool {
         let trace = &self.trace;
         self.sent_on()
             && trace.flags & FLOW_ENCAPSULATE == 0
-            && (trace.domain, trace.endpoint, trace.target) == (domain_number(domain), endpoint, interface)
+            && place.numbers(domain, endpoint) == Some((trace.domain, trace.endpoint))
+            && interface(place.world, domain, endpoint) == Some(trace.target)
             && same(frame, &self.out)
     }
 
-    fn encapsulated(&self, verdict: &Verdict) -> Result<(), String> {
-        let Verdict::Encapsulate {
-            to,
+    fn flooded(&self, place: Place<'_>, sent: &Sent, verdict: &Verdict) -> bool {
+        let Verdict::Flood {
             vni,
-            source,
-            destination,
+            domain,
+            endpoints,
+            hosts,
             encapsulation,
             frame,
         } = verdict
         else {
-            return Err(self.describe(verdict));
+            return false;
         };
-        let trace = &self.trace;
-        let target = (trace.target, trace.vni) == (peer_number(Place::Host(*to)), vni.get());
-        if !self.sent_on() || trace.flags & FLOW_ENCAPSULATE == 0 || !target {
-            return Err(self.describe(verdict));
-        }
-        let class = if frame[12..14] == [0x08, 0] {
-            frame[15]
+        let numbers = endpoints
+            .iter()
+            .map(|endpoint| place.maps.number(domain, Some(endpoint)));
+        let copies = Copies {
+            endpoints: numbers.map(Option::unwrap_or_default).collect(),
+            hosts: hosts.values().map(|(_, remote)| address(*remote)).collect(),
+        };
+        // What is left behind is the last copy.
+        let bytes = if hosts.is_empty() {
+            same(frame, &self.out)
         } else {
-            frame[15] >> 4
+            let ends = self.tunnelled(*encapsulation, vni.get(), frame);
+            ends.is_some_and(|ends| hosts.values().any(|host| *host == ends))
         };
-        let outer = outer(&self.out).ok_or_else(|| format!("no tunnel: {}", self.describe(verdict)))?;
-        let (ends, ecn, port, header, inner) = outer;
-        let [_, a, b, c] = vni.get().to_be_bytes();
-        let (expected_port, expected) = match encapsulation {
+        self.dropped && self.trace.reason == 0 && self.is_of(place, sent) && self.copies == copies && bytes
+    }
+
+    /// The ends of the tunnel that the frame is in, if all else is right.
+    fn tunnelled(&self, encapsulation: Encapsulation, vni: u32, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        let class = match frame[12..14] {
+            [0x08, 0] => frame[15],
+            [0x86, 0xdd] => frame[15] >> 4,
+            _ => 0,
+        };
+        let (ends, ecn, port, header, inner) = outer(&self.out)?;
+        let [_, a, b, c] = vni.to_be_bytes();
+        let expected = match encapsulation {
             Encapsulation::Vxlan => (VXLAN, [8, 0, 0, 0, a, b, c, 0]),
-            Encapsulation::Geneve => (6081, [0, 0, 0x65, 0x58, a, b, c, 0]),
+            Encapsulation::Geneve => (GENEVE, [0, 0, 0x65, 0x58, a, b, c, 0]),
         };
-        let right = ends == (*source, *destination) && ecn == class & 3 && port == expected_port && header == expected;
-        if right && same(frame, inner) {
-            Ok(())
-        } else {
-            Err(self.describe(verdict))
-        }
+        let right = ecn == class & 3 && (port, header) == expected && same(frame, inner);
+        right.then_some(ends)
     }
 }
 

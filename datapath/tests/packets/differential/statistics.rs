@@ -16,15 +16,17 @@ pub(crate) struct Statistics {
 }
 
 /// All verdicts, and drops that the workload is told of.
-const VERDICTS: [&str; 6] = ["pass", "deliver", "encapsulate", "reply", "drop", "told"];
+const VERDICTS: [&str; 7] = ["pass", "deliver", "encapsulate", "flood", "reply", "drop", "told"];
 
 impl Statistics {
-    pub(crate) fn count(&mut self, verdict: &Verdict) {
+    pub(crate) fn count(&mut self, verdict: &Verdict, fast: bool) {
         self.packets += 1;
+        self.fast += usize::from(fast);
         let name = match verdict {
             Verdict::Pass => "pass",
             Verdict::Deliver { .. } => "deliver",
             Verdict::Encapsulate { .. } => "encapsulate",
+            Verdict::Flood { .. } => "flood",
             Verdict::Reply(_) => "reply",
             Verdict::Drop { error: None, .. } => "drop",
             Verdict::Drop { error: Some(_), .. } => "told",
@@ -33,6 +35,22 @@ impl Statistics {
         if let Verdict::Drop { reason, .. } = verdict {
             *self.reasons.entry(reason.name()).or_default() += 1;
         }
+    }
+
+    /// With what another one counted.
+    pub(crate) fn with(mut self, other: &Self) -> Self {
+        self.packets += other.packets;
+        self.fast += other.fast;
+        let maps = [
+            (&mut self.verdicts, &other.verdicts),
+            (&mut self.reasons, &other.reasons),
+        ];
+        for (map, more) in maps {
+            for (name, count) in more {
+                *map.entry(name).or_default() += count;
+            }
+        }
+        self
     }
 
     /// What happened less often than so many times in 50,000 packets.

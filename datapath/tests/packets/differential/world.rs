@@ -1,19 +1,28 @@
 //! Some domains on this host, and who is where in them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use membership::id::NodeId;
+use overlay::fact::Vtep;
 use overlay::forwarding::Forwarding;
 use overlay::model::{Host, Ingress, Model};
 
-use super::change;
+use super::change::{self, Changed};
 use super::dice::Dice;
-use super::hosts::{HERE, node, vteps};
+use super::hosts::{self, HERE, node, tunnel_ends};
 use super::plan::{Endpoint, Plan};
 
 /// The domains.
 #[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) plans: Vec<Plan>,
+    /// Tunnel ends of all hosts.
+    pub(crate) hosts: BTreeMap<NodeId, Vtep>,
+    /// Hosts to which there is no route.
+    pub(crate) unrouted: BTreeSet<NodeId>,
+    /// The plans as they are compiled.
+    pub(crate) domains: Vec<Forwarding>,
 }
 
 /// Where a packet comes in.
@@ -35,22 +44,26 @@ pub(crate) struct End {
 
 impl World {
     pub(crate) fn random(dice: &mut Dice) -> Self {
-        let plans = (0..dice.between(1, 3))
-            .map(|number| Plan::random(dice, number))
-            .collect();
-        Self { plans }
+        let plans = (0..dice.between(1, 3)).map(|number| Plan::random(dice, number));
+        Self::of(plans.collect())
     }
 
-    pub(crate) fn domains(&self) -> Vec<Forwarding> {
-        let hosts = vteps();
-        self.plans.iter().map(|plan| plan.forwarding(&hosts)).collect()
+    pub(crate) fn of(plans: Vec<Plan>) -> Self {
+        let hosts = hosts::all();
+        Self {
+            domains: plans.iter().map(|plan| plan.forwarding(&hosts)).collect(),
+            plans,
+            hosts,
+            unrouted: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn host(&self) -> Host {
-        let domains = self.domains().into_iter();
+        let domains = self.domains.iter().cloned();
         Host {
-            vtep: vteps().remove(&node(HERE)),
+            vtep: self.hosts.get(&node(HERE)).cloned(),
             domains: domains.map(|domain| (domain.domain.clone(), domain)).collect(),
+            unrouted: self.unrouted.clone(),
         }
     }
 
@@ -58,10 +71,27 @@ impl World {
         Model::of([(node(HERE), self.host())])
     }
 
-    /// Changes one domain; which, and how.
-    pub(crate) fn change(&mut self, dice: &mut Dice) -> (usize, &'static str) {
-        let number = dice.below(self.plans.len());
-        (number, change::one(dice, &mut self.plans[number]))
+    /// Changes something.
+    pub(crate) fn change(&mut self, dice: &mut Dice) -> Changed {
+        let changed = change::one(dice, self);
+        self.compile(&changed.domains);
+        changed
+    }
+
+    /// A domain of which nothing is here.
+    pub(crate) fn nothing(number: usize) -> Forwarding {
+        let plan = Plan {
+            gone: true,
+            ..Plan::random(&mut Dice::of(0), number)
+        };
+        plan.forwarding(&hosts::all())
+    }
+
+    /// Compiles these domains, as their plans are by then.
+    pub(crate) fn compile(&mut self, domains: &[usize]) {
+        for number in domains {
+            self.domains[*number] = self.plans[*number].forwarding(&self.hosts);
+        }
     }
 
     pub(crate) fn endpoint(&self, domain: usize, endpoint: usize) -> &Endpoint {
@@ -72,9 +102,16 @@ impl World {
         let endpoint = self.endpoint(domain, endpoint);
         Ingress {
             host: node(HERE),
-            domain: format!("domain-{domain}").parse().unwrap(),
+            domain: self.plans[domain].domain(),
             endpoint: endpoint.name(),
             host_mac: endpoint.host_mac(),
         }
+    }
+
+    /// The tunnel to a host, whether it exists or not: our address, and its own.
+    pub(crate) fn tunnel(&self, host: u8) -> (IpAddr, IpAddr) {
+        let ours = &self.hosts[&node(HERE)];
+        let path = self.hosts.get(&node(host)).and_then(|theirs| ours.path_to(theirs));
+        path.unwrap_or((tunnel_ends(HERE)[0], tunnel_ends(host)[0]))
     }
 }

@@ -1,0 +1,279 @@
+//! Third-party functions: where they stand in a domain's packets' way on this host. A function is loaded from a local
+//! object file, stands behind those that were loaded before it, and is swapped by one map update. What stands where is in
+//! the kernel (`FUNCTIONS`), so a daemon that starts finds it again.
+
+mod check;
+mod error;
+mod grace;
+mod instructions;
+mod slots;
+mod verifier;
+
+use std::path::Path;
+
+use datapath_common::{Domain, FUNCTION_OPEN, FUNCTION_PACKET, Function, slot};
+use membership::id::Label;
+use overlay::name::DomainName;
+
+pub use error::FunctionError;
+pub(crate) use slots::Chains;
+
+use crate::datapath::Datapath;
+use crate::diff::{Entry, Operation};
+use crate::error::Error;
+use crate::numbers::Name;
+use crate::tables::Tables;
+
+/// When a function is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FunctionHook {
+    /// When a flow's way is decided.
+    Flow,
+    /// For each packet.
+    Packet,
+}
+
+/// What becomes of a packet to which a function gives no answer, or one that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailMode {
+    /// It goes on as if there were no such function.
+    Open,
+    /// It is dropped (`function_failed`).
+    Closed,
+}
+
+/// A function that is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedFunction {
+    /// Whose packets it sees.
+    pub domain: DomainName,
+    /// What it is called.
+    pub name: Label,
+    /// When it is asked.
+    pub hook: FunctionHook,
+    /// How many functions of the hook are asked before it.
+    pub position: u32,
+    /// What a failure means.
+    pub fail: FailMode,
+    /// How often it failed.
+    pub failures: u64,
+    /// The first 16 bytes of the SHA-256 of its object file.
+    pub digest: [u8; 16],
+}
+
+impl Datapath {
+    /// The functions of all domains, by domain and hook, in the order in which they are asked.
+    pub fn functions(&self) -> Result<Vec<LoadedFunction>, FunctionError> {
+        let entries = self.maps.functions.read()?;
+        let mut found = Vec::new();
+        for (slot, position) in self.chains.slots() {
+            let Some(function) = entries.get(&slot) else { continue };
+            let domain = self.numbers.name(function.domain).map(|name| name.domain.clone());
+            if let (Some(domain), Some(name)) = (domain, name_of(function)) {
+                found.push(LoadedFunction {
+                    domain,
+                    name,
+                    hook: hook_of(function),
+                    position,
+                    fail: if function.flags & FUNCTION_OPEN != 0 {
+                        FailMode::Open
+                    } else {
+                        FailMode::Closed
+                    },
+                    failures: function.failures,
+                    digest: function.digest,
+                });
+            }
+        }
+        found.sort_by(|a, b| (&a.domain, a.hook, a.position).cmp(&(&b.domain, b.hook, b.position)));
+        Ok(found)
+    }
+
+    /// Loads the function in an object file for a domain that has something on this host, behind the domain's others of
+    /// that hook; or swaps the one of this name for it. Whatever fails, what was asked before is asked on.
+    pub fn load_function(
+        &mut self,
+        domain: &DomainName,
+        name: &Label,
+        hook: FunctionHook,
+        path: &Path,
+        fail: FailMode,
+    ) -> Result<LoadedFunction, FunctionError> {
+        self.recover()?;
+        let number = self.domain_number(domain)?;
+        let program = check::load(path)?;
+        let entry = Function {
+            domain: number,
+            flags: flags(hook, fail),
+            failures: 0,
+            digest: program.digest,
+            name: encoded(name),
+        };
+        let before = self.functions()?;
+        let same = before.iter().find(|f| f.domain == *domain && f.name == *name);
+        let position = match same {
+            Some(old) if old.hook != hook => return Err(FunctionError::OtherHook(name.clone())),
+            Some(old) => {
+                let at = self.chains.slot(number, hook, old.position);
+                self.place(at, &program, entry)?;
+                old.position
+            }
+            None => self.append(number, hook, &program, entry)?,
+        };
+        self.decide_again(number)?;
+        Ok(LoadedFunction {
+            domain: domain.clone(),
+            name: name.clone(),
+            hook,
+            position,
+            fail,
+            failures: 0,
+            digest: program.digest,
+        })
+    }
+
+    /// Removes a function; packets that are on their way through the chain pass it as it was.
+    pub fn remove_function(&mut self, domain: &DomainName, name: &Label) -> Result<(), FunctionError> {
+        self.recover()?;
+        let all = self.functions()?;
+        let Some(gone) = all.iter().find(|f| f.domain == *domain && f.name == *name) else {
+            return Err(FunctionError::NoFunction {
+                domain: domain.clone(),
+                name: name.clone(),
+            });
+        };
+        let (number, hook) = (self.domain_number(domain)?, gone.hook);
+        let old = self.chains.get(number, hook);
+        let left: Vec<u32> = old
+            .slots()
+            .filter(|slot| *slot != old.first() + gone.position)
+            .collect();
+        let fresh = if left.is_empty() {
+            slots::Chain::NONE
+        } else {
+            self.chains.free().ok_or(FunctionError::NoRoom)?
+        };
+        for (from, to) in left.iter().zip(fresh.first()..) {
+            let Some(entry) = self.maps.functions.get(from)? else {
+                continue;
+            };
+            let program = verifier::program_of(&self.maps.chain, *from)?;
+            self.place(to, &program, entry)?;
+        }
+        let count = u32::try_from(left.len()).unwrap_or(0);
+        self.chains.set(number, hook, fresh.with(count));
+        self.decide_again(number)?;
+        grace::wait();
+        Ok(self.clear(old.slots())?)
+    }
+
+    /// Behind the others.
+    fn append(
+        &mut self,
+        number: u32,
+        hook: FunctionHook,
+        program: &verifier::Program,
+        entry: Function,
+    ) -> Result<u32, FunctionError> {
+        let mut chain = self.chains.get(number, hook);
+        if chain.is_full() {
+            return Err(FunctionError::TooMany);
+        }
+        if chain.is_empty() {
+            chain = self.chains.free().ok_or(FunctionError::NoRoom)?;
+        }
+        let position = chain.count();
+        self.place(chain.first() + position, program, entry)?;
+        self.chains.set(number, hook, chain.with(position + 1));
+        Ok(position)
+    }
+
+    /// One update puts a program into its slot, or in the place of another one.
+    fn place(&self, slot: u32, program: &verifier::Program, entry: Function) -> Result<(), Error> {
+        let put = |stopped: crate::batch::Stopped| stopped.error;
+        self.maps.functions.put(&[(slot, entry)]).map_err(put)?;
+        self.maps.chain.put(&[(slot, program.number())]).map_err(put)
+    }
+
+    fn clear(&self, slots: impl Iterator<Item = u32>) -> Result<(), Error> {
+        let slots: Vec<u32> = slots.collect();
+        let stopped = |stopped: crate::batch::Stopped| stopped.error;
+        self.maps.chain.remove(&slots).map_err(stopped)?;
+        self.maps.functions.remove(&slots).map_err(stopped)
+    }
+
+    /// Writes the domain's chains where it is installed, and voids what was decided without them.
+    fn decide_again(&mut self, number: u32) -> Result<(), Error> {
+        let Some(domain) = self.installed.tables().domains.get(&number) else {
+            return Ok(());
+        };
+        let domain = self.chains.written(number, *domain);
+        self.obey(&[
+            Operation::Put(Entry::Domain(number, domain)),
+            Operation::Bump(slot::domain(number)),
+        ])
+    }
+
+    fn domain_number(&self, domain: &DomainName) -> Result<u32, FunctionError> {
+        let name = Name {
+            domain: domain.clone(),
+            endpoint: None,
+        };
+        let number = self.numbers.number(&name);
+        number.ok_or_else(|| FunctionError::NoDomain(domain.clone()))
+    }
+
+    /// Finds the functions again that are in the kernel, and clears what a daemon that died left half done.
+    pub(crate) fn find_functions(&mut self) -> Result<(), Error> {
+        let entries = self.maps.functions.read()?;
+        let (chains, stale) = Chains::of(&entries, &self.installed.tables().domains);
+        self.chains = chains;
+        self.clear(stale.into_iter())
+    }
+
+    /// Gives a domain's tables its chains.
+    pub(crate) fn with_functions(&self, number: u32, tables: &mut Tables) {
+        if let Some(domain) = tables.domains.get_mut(&number) {
+            *domain = self.chains.written(number, *domain);
+        }
+    }
+}
+
+fn flags(hook: FunctionHook, fail: FailMode) -> u32 {
+    let packet = if hook == FunctionHook::Packet {
+        FUNCTION_PACKET
+    } else {
+        0
+    };
+    packet | if fail == FailMode::Open { FUNCTION_OPEN } else { 0 }
+}
+
+fn hook_of(function: &Function) -> FunctionHook {
+    if function.flags & FUNCTION_PACKET != 0 {
+        FunctionHook::Packet
+    } else {
+        FunctionHook::Flow
+    }
+}
+
+fn encoded(name: &Label) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    bytes
+        .iter_mut()
+        .zip(name.as_str().bytes())
+        .for_each(|(to, byte)| *to = byte);
+    bytes
+}
+
+fn name_of(function: &Function) -> Option<Label> {
+    let end = function.name.iter().position(|byte| *byte == 0)?;
+    std::str::from_utf8(function.name.get(..end)?).ok()?.parse().ok()
+}
+
+/// Of a domain's entry, the word for a hook.
+fn word(domain: &Domain, hook: FunctionHook) -> u32 {
+    match hook {
+        FunctionHook::Flow => domain.chain_flow,
+        FunctionHook::Packet => domain.chain_packet,
+    }
+}
