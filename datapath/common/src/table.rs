@@ -536,7 +536,8 @@ pub const SLOT_CHAIN_UNDERLAY: u32 = 13;
 pub const SLOT_FROM_DEVICE: u32 = 14;
 /// First packets of flows from the kernel's tunnel devices.
 pub const SLOT_SLOW_DEVICE: u32 = 15;
-/// How many slots there are.
+/// How many slots a bank has. The first bank's are those that the stubs call; all other programs of a load stand in the
+/// bank that the load before did not use, so that no program ever calls one of another load.
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
