@@ -52,6 +52,7 @@ impl Datapath {
         let mut tables = lower(wanted, ground);
         self.with_functions(numbers.domain, &mut tables);
         let operations = change(&self.installed, &mine, &mut tables);
+        self.here.remove(&wanted.domain);
         let done = self.obey(&operations);
         self.shut(wanted, &operations).await?;
         self.links = self.netlink.links().await?;
@@ -64,6 +65,7 @@ impl Datapath {
         self.watch.set(self.node, wanted, waits, &self.links);
         done?;
         self.audited.set(wanted);
+        self.remember(wanted);
         debug!(domain = %wanted.domain, operations = operations.len(), "applied");
         Ok(Applied {
             operations: operations.len(),
@@ -90,8 +92,9 @@ impl Datapath {
     }
 
     /// Numbers for all names of a domain; written before anything uses them.
-    fn assign(&mut self, wanted: &Forwarding) -> Result<DomainNumbers, Error> {
-        if self.numbers.len() + wanted.ports.len() >= NUMBERS_MAX as usize {
+    pub(crate) fn assign(&mut self, wanted: &Forwarding) -> Result<DomainNumbers, Error> {
+        // While another build's tables are in force, it is not known which numbers they use.
+        if self.numbers.len() + wanted.ports.len() >= NUMBERS_MAX as usize && !self.succession.is_pending() {
             self.release_numbers()?;
         }
         let (numbers, fresh) = self.numbers.assign(wanted);
@@ -113,7 +116,7 @@ impl Datapath {
 
     /// Makes the interfaces of all ports ready, as far as they can be. What other domains have is taken; what ports
     /// of this one had is not: the tables will say who has it from here on.
-    async fn ready_ports(
+    pub(crate) async fn ready_ports(
         &mut self,
         wanted: &Forwarding,
         domain: u32,
@@ -165,7 +168,7 @@ impl Datapath {
 
     /// The tunnels to the hosts of a domain, numbered and routed. Those that are installed are routed as long as
     /// somebody follows the kernel's routes.
-    async fn tunnels(&mut self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
+    pub(crate) async fn tunnels(&mut self, wanted: &Forwarding, installed: &Tables) -> Result<Tunnels, Error> {
         let ends: BTreeMap<NodeId, Ends> = wanted
             .hosts
             .iter()
@@ -197,7 +200,7 @@ impl Datapath {
 
     /// What becomes of interfaces that are no port of the domain any more: a veth of ours is removed, another's
     /// interface stays, down and with its stubs, which deny.
-    async fn shut(&mut self, wanted: &Forwarding, operations: &[Operation]) -> Result<(), Error> {
+    pub(crate) async fn shut(&mut self, wanted: &Forwarding, operations: &[Operation]) -> Result<(), Error> {
         let is_port = |endpoint: &EndpointName| {
             let port = wanted.ports.get(endpoint);
             port.is_some_and(|port| matches!(port.binding, Binding::Namespace { .. }))

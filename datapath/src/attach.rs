@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TcAttachType};
 use membership::id::NodeId;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::bpffs::{Pins, entries, parse_hook};
 use crate::error::Error;
@@ -164,25 +164,6 @@ impl Stubs {
         }
         Ok(())
     }
-
-    /// Puts our stubs in the place of those that a build with another layout attached, then removes its pins: an
-    /// interface of a workload is never without a stub. Until its domain is applied again it denies.
-    pub(crate) fn replace_other_layouts(&mut self, links: &BTreeMap<u32, Link>) -> Result<(), Error> {
-        for layout in self.pins.other_layouts()? {
-            for pin in entries(&layout.join("hooks"))? {
-                // A filter of clsact is replaced by this one, which has its priority and handle.
-                if let Some((ifindex, hook, _)) = parse_hook(&pin)
-                    && let Some(link) = links.get(&ifindex)
-                {
-                    self.attach(link, hook)?;
-                }
-            }
-            self.pins.adopt_qdiscs(&layout)?;
-            fs::remove_dir_all(&layout).map_err(Error::file("remove the pins", &layout))?;
-            info!(layout = %layout.display(), "replaced a datapath of another layout");
-        }
-        Ok(())
-    }
 }
 
 fn stub(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
@@ -219,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::Kernel;
-    use crate::load::load;
+    use crate::load::{Loaded, load};
     use crate::lower::Local;
     use crate::privileged::privileged;
 
@@ -248,7 +229,7 @@ mod tests {
             port: 4789,
             geneve_port: 6081,
         };
-        let (maps, ebpf) = load(pins, &kernel, local).expect("it loads");
+        let Loaded { maps, ebpf, .. } = load(pins, &kernel, local).expect("it loads");
         let mut stubs = Stubs {
             ebpf,
             node,
@@ -308,13 +289,11 @@ mod tests {
             let netlink = Netlink::connect().expect("netlink");
             let links = netlink.links().await.expect("links");
             run("ip link del up0");
-            crate::purge::purge_layouts(&netlink, node, &pins, &links, &mut Vec::new())
+            crate::purge::purge_pins(&netlink, node, &pins, &links, &mut Vec::new())
                 .await
                 .expect("an interface that goes meanwhile is fine");
         });
-        let left = pins.layouts().expect("the node's folder");
-        assert!(left.is_empty(), "{left:?}");
-        runtime.block_on(crate::purge(Path::new(BPFFS), node)).expect("purge");
+        assert!(!pins.node().exists());
     }
 
     #[test]

@@ -23,23 +23,23 @@ const ROOM_MAX: usize = 1 << 20;
 const NO_BATCHES: i32 = 524;
 
 /// Commands of bpf(2) (`enum bpf_cmd`).
-const LOOKUP: libc::c_long = 1;
-const UPDATE: libc::c_long = 2;
+pub(crate) const LOOKUP: libc::c_long = 1;
+pub(crate) const UPDATE: libc::c_long = 2;
 const DELETE: libc::c_long = 3;
-const NEXT_KEY: libc::c_long = 4;
+pub(crate) const NEXT_KEY: libc::c_long = 4;
 const LOOKUP_BATCH: libc::c_long = 24;
 const UPDATE_BATCH: libc::c_long = 26;
 const DELETE_BATCH: libc::c_long = 27;
 
 /// `union bpf_attr` of the commands for one element.
 #[repr(C)]
-struct Element {
-    map: u32,
-    zero: u32,
-    key: u64,
+pub(crate) struct Element {
+    pub(crate) map: u32,
+    pub(crate) zero: u32,
+    pub(crate) key: u64,
     /// Or the next key.
-    value: u64,
-    flags: u64,
+    pub(crate) value: u64,
+    pub(crate) flags: u64,
 }
 
 /// `union bpf_attr` of the commands for many.
@@ -345,7 +345,7 @@ fn lacks_batches(error: &io::Error) -> bool {
 
 /// # Safety
 /// `attributes` are those of the command, and what they point to has the sizes of the map's keys and values.
-unsafe fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<()> {
+pub(crate) unsafe fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<()> {
     // SAFETY: said by the caller.
     let done = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<A>()) };
     if done < 0 {

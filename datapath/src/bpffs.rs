@@ -1,12 +1,15 @@
 //! Where things are pinned. Pins keep maps, programs and attachments alive without a process.
 //!
 //! ```text
-//!  <bpffs>/fabric/<node id>/v<layout>/maps/PORTS …          the maps
-//!                                    /hooks/<ifindex>-<program>-<mechanism>     an attachment: a tcx link, or the
-//!                                                                    program where the kernel has only clsact
-//!                                    /qdiscs/<ifindex>/     a clsact qdisc of ours is on this interface
+//!  <bpffs>/fabric/<node id>/v<layout>/PORTS …      the tables, and what can be made anew
+//!                          /state/CONNECTIONS …    what outlives a build: what stubs call, connections, counters, names
+//!                          /former/CONNECTIONS …   the same of a build that gave it other sizes, while it is carried over
+//!                          /hooks/<ifindex>-<program>-<mechanism>     an attachment: a tcx link, or the program where
+//!                                                  the kernel has only clsact
+//!                          /qdiscs/<ifindex>/      a clsact qdisc of ours is on this interface
 //! ```
-//! Another layout of the maps gets another `v…`, so that a build never reads bytes it would misunderstand.
+//! Another layout of the tables gets another `v…`, so that a build never reads bytes it would misunderstand. While there
+//! is a `v…` of another build, its tables are in force.
 
 use std::fs;
 use std::io;
@@ -19,8 +22,24 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use crate::attach::{Hook, Mechanism};
 use crate::error::Error;
 
-/// Version of the layouts in `datapath_common`; raised with any change of a key, a value or a meaning.
-pub(crate) const LAYOUT: u32 = 2;
+/// Version of the tables' layouts in `datapath_common`; raised with any change of a key, a value or a meaning.
+pub(crate) const LAYOUT: u32 = 3;
+/// First letter of the folders of tables.
+const TABLES: char = 'v';
+
+/// The maps that outlive layouts. What their values begin with never changes: they grow at the end, where zero means what
+/// was before.
+const STATE: [&str; 9] = [
+    "CONNECTIONS",
+    "HALF_OPEN",
+    "CROWDED",
+    "ESTABLISHED",
+    "FRAGMENTS",
+    "DROPS",
+    "PROGRAMS",
+    "NUMBERS",
+    "LOADS",
+];
 
 /// The pins of one node, of this build's layout.
 #[derive(Debug, Clone)]
@@ -35,21 +54,31 @@ impl Pins {
         }
     }
 
-    /// The folder of all layouts.
+    /// The folder of all.
     pub(crate) fn node(&self) -> &Path {
         &self.node
     }
 
-    fn layout(&self) -> PathBuf {
-        self.node.join(format!("v{LAYOUT}"))
+    fn tables(&self) -> PathBuf {
+        self.node.join(format!("{TABLES}{LAYOUT}"))
     }
 
+    /// The pin of a map.
     pub(crate) fn map(&self, name: &str) -> PathBuf {
-        self.layout().join("maps").join(name)
+        let folder = if outlives(name) { self.state() } else { self.tables() };
+        folder.join(name)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.node.join("state")
+    }
+
+    fn former(&self) -> PathBuf {
+        self.node.join("former")
     }
 
     pub(crate) fn hooks(&self) -> PathBuf {
-        self.layout().join("hooks")
+        self.node.join("hooks")
     }
 
     pub(crate) fn hook(&self, ifindex: u32, hook: Hook, mechanism: Mechanism) -> PathBuf {
@@ -57,48 +86,72 @@ impl Pins {
             .join(format!("{ifindex}-{}-{}", hook.program(), mechanism.name()))
     }
 
+    pub(crate) fn qdiscs(&self) -> PathBuf {
+        self.node.join("qdiscs")
+    }
+
     pub(crate) fn qdisc(&self, ifindex: u32) -> PathBuf {
-        self.layout().join("qdiscs").join(ifindex.to_string())
+        self.qdiscs().join(ifindex.to_string())
     }
 
     /// Makes the folders.
     pub(crate) fn create(&self) -> Result<(), Error> {
-        for folder in ["maps", "hooks", "qdiscs"] {
-            let path = self.layout().join(folder);
+        for path in [self.tables(), self.state(), self.hooks(), self.qdiscs()] {
             fs::create_dir_all(&path).map_err(Error::file("make the folder", path))?;
         }
         Ok(())
     }
 
-    /// Folders of this node that another layout made.
-    pub(crate) fn other_layouts(&self) -> Result<Vec<PathBuf>, Error> {
-        Ok(entries(&self.node)?
-            .into_iter()
-            .filter(|path| *path != self.layout())
-            .collect())
+    /// Whether the tables of another build are in force, or connections of one are not carried over.
+    pub(crate) fn has_others(&self) -> Result<bool, Error> {
+        Ok(!self.others()?.is_empty())
     }
 
-    /// Folders of this node of every layout.
-    pub(crate) fn layouts(&self) -> Result<Vec<PathBuf>, Error> {
-        entries(&self.node)
-    }
-
-    /// Makes room for this build's layout where an incompatible one lies under its version.
-    pub(crate) fn set_aside(&self) -> Result<(), Error> {
-        let layout = self.layout();
-        fs::rename(&layout, self.node.join(format!("v{LAYOUT}-other"))).map_err(Error::file("set aside", layout))
-    }
-
-    /// Takes over the memory of clsact qdiscs that another layout added.
-    pub(crate) fn adopt_qdiscs(&self, layout: &Path) -> Result<(), Error> {
-        for marker in entries(&layout.join("qdiscs"))? {
-            if let Some(name) = marker.file_name() {
-                let path = self.layout().join("qdiscs").join(name);
-                fs::create_dir_all(&path).map_err(Error::file("make the folder", path))?;
-            }
+    /// Forgets all of other builds.
+    pub(crate) fn forget_others(&self) -> Result<(), Error> {
+        for folder in self.others()? {
+            fs::remove_dir_all(&folder).map_err(Error::file("remove the pins", &folder))?;
         }
         Ok(())
     }
+
+    fn others(&self) -> Result<Vec<PathBuf>, Error> {
+        let is_other = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            *path == self.former() || name.starts_with(TABLES) && *path != self.tables()
+        };
+        Ok(entries(&self.node)?.into_iter().filter(is_other).collect())
+    }
+
+    /// Makes room for this build's tables where incompatible ones lie under their version.
+    pub(crate) fn set_tables_aside(&self) -> Result<(), Error> {
+        let (tables, aside) = (self.tables(), self.node.join(format!("{TABLES}{LAYOUT}-other")));
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(Error::file("remove the pins", &aside))?;
+        }
+        fs::rename(&tables, aside).map_err(Error::file("set aside", tables))
+    }
+
+    /// Makes room for a map that outlives layouts where one with other sizes is. Where one was set aside before, that is
+    /// the one in force.
+    pub(crate) fn set_state_aside(&self, name: &str) -> Result<(), Error> {
+        let (path, aside) = (self.state().join(name), self.former().join(name));
+        if aside.exists() {
+            return fs::remove_file(&path).map_err(Error::file("remove the pin", path));
+        }
+        fs::create_dir_all(self.former()).map_err(Error::file("make the folder", self.former()))?;
+        fs::rename(&path, aside).map_err(Error::file("set aside", path))
+    }
+
+    /// Maps that were set aside, by name.
+    pub(crate) fn set_aside(&self) -> Result<Vec<PathBuf>, Error> {
+        entries(&self.former())
+    }
+}
+
+/// Whether a map outlives layouts.
+pub(crate) fn outlives(map: &str) -> bool {
+    STATE.contains(&map)
 }
 
 /// What is in a folder, sorted; nothing if there is no such folder.

@@ -18,6 +18,7 @@ use crate::audits::{AuditCount, Audited};
 use crate::binding::{Surroundings, Waiting};
 use crate::bpffs::{self, Pins};
 use crate::chain::Chains;
+use crate::change::Here;
 use crate::device::Devices;
 use crate::diff::diff;
 use crate::drops::{self, DropCount};
@@ -27,17 +28,18 @@ use crate::follow::looks;
 use crate::fresh::Fresh;
 use crate::installed::Installed;
 use crate::kernel::Kernel;
-use crate::links::Owner;
-use crate::load::load;
+use crate::links::{Owner, owner_of};
+use crate::load::{Loaded, load};
 use crate::lost::Lost;
 use crate::lower::Local;
-use crate::maps::{Maps, compatible};
+use crate::maps::{Maps, set_others_aside};
 use crate::netlink::{Link, Netlink};
 use crate::numbers::{Name, Numbers};
 use crate::port::KeptPorts;
 use crate::punt::Punts;
 use crate::selftest::Tests;
 use crate::status::{self, Counted, Status};
+use crate::succession::Succession;
 use crate::sweep::Sweep;
 use crate::uplink::Uplinks;
 use crate::watch::Watch;
@@ -54,11 +56,15 @@ pub struct Datapath {
     pub(crate) installed: Installed,
     /// An operation failed: what is installed has to be read again.
     pub(crate) unknown: bool,
+    /// From what another build left in force to what this one applied.
+    pub(crate) succession: Succession,
     pub(crate) numbers: Numbers,
     pub(crate) fresh: Fresh,
     pub(crate) audited: Audited,
     pub(crate) chains: Chains,
     pub(crate) kept: BTreeMap<DomainName, KeptPorts>,
+    /// The stations of this host, of every domain that is as it was applied last.
+    pub(crate) here: BTreeMap<DomainName, Here>,
     pub(crate) netlink: Netlink,
     pub(crate) events: Events,
     /// Every interface, as it was seen last.
@@ -85,23 +91,23 @@ pub struct Datapath {
 impl Datapath {
     /// Loads the programs (or takes over what is pinned), reads back what is installed, ends all decisions that were made
     /// from it before, and attaches to the underlay interfaces. Call it, and all else, from a tokio runtime in the host's
-    /// network namespace.
+    /// network namespace. What a build with other layouts left stays in force: apply every domain, then
+    /// [`Datapath::take_over`].
     pub async fn open(config: Config) -> Result<Self, Error> {
         let kernel = Kernel::probe()?;
         if bpffs::ensure_mounted(&config.bpffs)? {
             info!(path = %config.bpffs.display(), "mounted a bpf file system");
         }
         let pins = Pins::new(&config.bpffs, config.node);
-        if !compatible(&pins) {
-            pins.set_aside()?;
-        }
+        set_others_aside(&pins)?;
         let local = Local {
             ipv4: config.ipv4,
             ipv6: config.ipv6,
             port: config.port,
             geneve_port: config.geneve_port,
         };
-        let (maps, ebpf) = load(&pins, &kernel, local)?;
+        let Loaded { maps, ebpf, bank } = load(&pins, &kernel, local)?;
+        let succession = Succession::begin(&pins, bank)?;
         let installed = Installed::new(maps.read()?);
         let mut datapath = Self {
             node: config.node,
@@ -120,9 +126,11 @@ impl Datapath {
             maps,
             installed,
             unknown: false,
+            succession,
             audited: Audited::default(),
             chains: Chains::default(),
             kept: BTreeMap::new(),
+            here: BTreeMap::new(),
             netlink: Netlink::connect()?,
             events: Events::subscribe()?,
             links: BTreeMap::new(),
@@ -141,7 +149,7 @@ impl Datapath {
         };
         datapath.tidy()?;
         datapath.links = datapath.netlink.links().await?;
-        datapath.stubs.replace_other_layouts(&datapath.links)?;
+        datapath.succeed()?;
         datapath.keep_devices(true).await?;
         datapath.follow(LINKS | ROUTES | NEIGHBOURS).await?;
         Ok(datapath)
@@ -198,16 +206,19 @@ impl Datapath {
         Ok(checked.err().map(|Waiting(text)| text))
     }
 
-    /// Domains of which something is installed.
+    /// Domains of which something is installed, or has an interface; by name.
     #[must_use]
     pub fn domains(&self) -> Vec<DomainName> {
         let tables = self.installed.tables();
         let segments = tables.segments.values().map(|segment| segment.domain);
         let numbers: BTreeSet<u32> = segments.chain(tables.ports.values().map(|port| port.domain)).collect();
-        numbers
-            .iter()
-            .filter_map(|number| self.numbers.name(*number))
-            .map(|name| name.domain.clone())
+        let installed = numbers.iter().filter_map(|number| self.numbers.name(*number));
+        let owners = self.links.values().filter_map(|link| owner_of(link, self.node));
+        let domains = installed.map(|name| name.domain.clone());
+        domains
+            .chain(owners.map(|(domain, _)| domain))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect()
     }
 

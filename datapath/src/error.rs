@@ -50,6 +50,9 @@ pub enum Error {
         /// Why not.
         source: Box<MapError>,
     },
+    /// A change of some stations reaches further than that.
+    #[error("the domain {0} has to be applied as a whole")]
+    Whole(overlay::name::DomainName),
     /// A map has no room left.
     #[error("the eBPF map {table} is full: this host has more entries than the datapath can hold")]
     Full {

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datapath_common::{HERE, ROUTER};
+use datapath_common::{Address, HERE, Neighbour, NeighbourKey, ROUTER};
 
 use crate::diff::{Entry, Key, Operation};
 use crate::lower::NOWHERE;
 use crate::tables::Tables;
+
+/// A station: its segment and its MAC address.
+pub(crate) type StationOf = (u32, [u8; 6]);
 
 /// All tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,12 +17,30 @@ pub(crate) struct Installed {
     tables: Tables,
     /// How many stations each tunnel leads to.
     stations: BTreeMap<u32, usize>,
+    /// Whose which address is: the keys of `NEIGHBOURS` by station.
+    addresses: BTreeSet<(StationOf, Address)>,
 }
 
 impl Installed {
     pub(crate) fn new(tables: Tables) -> Self {
-        let stations = tunnels_in_use(&tables);
-        Self { tables, stations }
+        let addresses = tables
+            .neighbours
+            .iter()
+            .map(|(key, owner)| ((key.vni, owner.mac), key.address));
+        Self {
+            stations: tunnels_in_use(&tables),
+            addresses: addresses.collect(),
+            tables,
+        }
+    }
+
+    /// The addresses of a station.
+    pub(crate) fn addresses_of(&self, station: StationOf) -> impl Iterator<Item = NeighbourKey> {
+        let all = self.addresses.range((station, [0; 16])..=(station, [0xff; 16]));
+        all.map(|((vni, _), address)| NeighbourKey {
+            vni: *vni,
+            address: *address,
+        })
     }
 
     pub(crate) fn tables(&self) -> &Tables {
@@ -46,7 +67,10 @@ impl Installed {
                     let before = tables.stations.insert(k, v);
                     self.count(before.map(|station| station.peer), Some(v.peer));
                 }
-                Entry::Neighbour(k, v) => drop(tables.neighbours.insert(k, v)),
+                Entry::Neighbour(k, v) => {
+                    let before = tables.neighbours.insert(k, v);
+                    self.own_address(k, before, Some(v));
+                }
                 Entry::Prefix(k, v) => drop(tables.prefixes.insert(k, v)),
                 Entry::Domain(k, v) => drop(tables.domains.insert(k, v)),
                 Entry::Rule(k, v) => drop(tables.rules.insert(k, v)),
@@ -63,7 +87,10 @@ impl Installed {
                     let before = tables.stations.remove(&k);
                     self.count(before.map(|station| station.peer), None);
                 }
-                Key::Neighbour(k) => drop(tables.neighbours.remove(&k)),
+                Key::Neighbour(k) => {
+                    let before = tables.neighbours.remove(&k);
+                    self.own_address(k, before, None);
+                }
                 Key::Prefix(k) => drop(tables.prefixes.remove(&k)),
                 Key::Domain(k) => drop(tables.domains.remove(&k)),
                 Key::Rule(k) => drop(tables.rules.remove(&k)),
@@ -73,6 +100,12 @@ impl Installed {
                 Key::Peer(k) => drop(tables.peers.remove(&k)),
             },
         }
+    }
+
+    fn own_address(&mut self, key: NeighbourKey, before: Option<Neighbour>, after: Option<Neighbour>) {
+        let entry = |owner: Neighbour| ((key.vni, owner.mac), key.address);
+        before.map(|owner| self.addresses.remove(&entry(owner)));
+        after.map(|owner| self.addresses.insert(entry(owner)));
     }
 
     fn count(&mut self, before: Option<u32>, after: Option<u32>) {
@@ -119,6 +152,35 @@ mod tests {
             slot: 0,
         };
         (key, station)
+    }
+
+    #[test]
+    fn addresses_are_known_by_their_station() {
+        let key = |last| NeighbourKey {
+            vni: 1,
+            address: [last; 16],
+        };
+        let owner = |last| Neighbour {
+            mac: [2, 0, 0, 0, 0, last],
+            flags: 0,
+            groups: [0; 4],
+        };
+        let put = |address, mac| Operation::Put(Entry::Neighbour(key(address), owner(mac)));
+        let mut installed = Installed::default();
+        let operations = [
+            put(1, 1),
+            put(2, 1),
+            put(0xff, 1),
+            put(3, 2),
+            put(2, 2),
+            Operation::Remove(Key::Neighbour(key(1))),
+        ];
+        for operation in &operations {
+            installed.note(operation);
+            assert_eq!(installed, Installed::new(installed.tables().clone()), "{operation:?}");
+        }
+        let of = |mac| installed.addresses_of((1, owner(mac).mac)).collect::<Vec<_>>();
+        assert_eq!((of(1), of(2)), (vec![key(0xff)], vec![key(2), key(3)]));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | `datapath`, `apply`, `follow` | what `open`, `apply` and `changed` do, step by step |
+//! | `datapath`, `apply`, `change`, `follow` | what `open`, `apply`, `apply_change` and `changed` do, step by step |
 //! | `numbers`, `fresh` | the numbers of domains and endpoints, and their names; of sets and routers |
 //! | `binding`, `port`, `readiness` | a port's binding becomes an interface: attached, quiet, up, and the kernel sends by it |
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
@@ -14,6 +14,7 @@
 //! | `lower`, `tables` | `Forwarding` becomes the bytes of the maps |
 //! | `part`, `covering`, `diff` | what of the installed tables it may touch; installed and wanted become operations, in a safe order |
 //! | `installed`, `maps`, `batch`, `bpffs` | what is installed, and the pinned maps: read back, operations applied |
+//! | `succession` | from the tables and connections of another build to this one's, under traffic |
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `chain` | third-party functions: checked, loaded, swapped, found again |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
@@ -33,6 +34,7 @@ mod batch;
 mod binding;
 mod bpffs;
 mod chain;
+mod change;
 mod clsact;
 mod covering;
 mod datapath;
@@ -68,6 +70,7 @@ mod readiness;
 mod rehearsal;
 mod selftest;
 mod status;
+mod succession;
 mod sweep;
 mod tables;
 mod tcx;

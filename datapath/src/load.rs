@@ -16,15 +16,25 @@ use crate::maps::{self, Maps};
 use crate::object::OBJECT;
 use crate::tables::address;
 
-/// Loads the object onto the pinned maps (which it makes if they are not there), writes the settings, and then puts
-/// the programs into their slots: stubs that are attached run the loaded programs from one map update on. Returns
-/// the maps and the object, whose stubs are ready to be attached.
-pub(crate) fn load(pins: &Pins, kernel: &Kernel, local: Local) -> Result<(Maps, Ebpf), Error> {
+/// What was loaded: the maps, and the object, whose stubs are ready to be attached.
+pub(crate) struct Loaded {
+    pub(crate) maps: Maps,
+    pub(crate) ebpf: Ebpf,
+    /// First slot of the bank in which the programs call each other.
+    pub(crate) bank: u32,
+}
+
+/// Loads the object onto the pinned maps (which it makes if they are not there), writes the settings, and puts the
+/// programs that others call into the bank that is not in force. No packet meets them before [`enter`].
+pub(crate) fn load(pins: &Pins, kernel: &Kernel, local: Local) -> Result<Loaded, Error> {
     pins.create()?;
+    let bank = maps::spare_bank(pins)?;
     let mut loader = EbpfLoader::new();
-    for name in maps::of_object() {
-        loader.map_pin_path(name, pins.map(name));
+    let pinned: Vec<_> = maps::of_object(pins).collect();
+    for (name, path) in &pinned {
+        loader.map_pin_path(name, path);
     }
+    loader.override_global("BANK", &bank, true);
     let mut ebpf = loader.load(OBJECT)?;
     for hook in Hook::ALL {
         load_program(&mut ebpf, hook.stub())?;
@@ -34,10 +44,23 @@ pub(crate) fn load(pins: &Pins, kernel: &Kernel, local: Local) -> Result<(Maps, 
     }
     let mut maps = Maps::of(&ebpf, pins)?;
     write_settings(&mut maps, kernel, local)?;
-    for (slot, program) in SLOT_PROGRAMS {
-        fill_slot(&ebpf, &mut maps, slot, program)?;
+    for (slot, program) in SLOT_PROGRAMS.into_iter().filter(|(_, name)| !is_entry(name)) {
+        fill_slot(&ebpf, &mut maps, bank + slot, program)?;
     }
-    Ok((maps, ebpf))
+    Ok(Loaded { maps, ebpf, bank })
+}
+
+/// Lets all stubs, attached by whatever load, run the programs of this one from one map update a hook on.
+pub(crate) fn enter(ebpf: &Ebpf, maps: &mut Maps, bank: u32) -> Result<(), Error> {
+    for (slot, program) in SLOT_PROGRAMS.into_iter().filter(|(_, name)| is_entry(name)) {
+        fill_slot(ebpf, maps, slot, program)?;
+    }
+    maps.set_bank(bank)
+}
+
+/// Whether a stub calls it.
+fn is_entry(program: &str) -> bool {
+    Hook::ALL.into_iter().any(|hook| hook.program() == program)
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
@@ -57,10 +80,7 @@ fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, slot: u32, name: &'static str) -> Res
 /// until they are looked at.
 fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), Error> {
     let before = maps.settings()?;
-    let mark = match before.map(|settings| settings.mark) {
-        None | Some(0) => random_mark()?,
-        Some(mark) => mark,
-    };
+    let mark = maps.mark(random_mark)?;
     maps.set_settings(Settings {
         ipv4: local.ipv4.map_or([0; 16], |v4| address(v4.into())),
         ipv6: local.ipv6.map_or([0; 16], |v6| address(v6.into())),

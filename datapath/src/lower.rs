@@ -64,9 +64,20 @@ impl Ground<'_> {
     }
 }
 
+/// As [`lower`], of those stations only that `wanted` has; none if what they have cannot be said without the others.
+pub(crate) fn lower_some(wanted: &Forwarding, ground: Ground<'_>) -> Option<Tables> {
+    let bits = groups::choose_for_some(wanted, &ground)?;
+    Some(lower_with(wanted, ground, &bits))
+}
+
 /// The tables of one domain. A port without an interface is left out: nothing can reach it, and its own frames are
 /// denied. A station whose host has no tunnel is [`NOWHERE`].
-pub(crate) fn lower(wanted: &Forwarding, mut ground: Ground<'_>) -> Tables {
+pub(crate) fn lower(wanted: &Forwarding, ground: Ground<'_>) -> Tables {
+    let bits = groups::choose(wanted, &ground);
+    lower_with(wanted, ground, &bits)
+}
+
+fn lower_with(wanted: &Forwarding, mut ground: Ground<'_>, bits: &groups::Bits) -> Tables {
     let vteps = ground.tunnels.peers.iter().map(|(number, peer)| (peer.remote, *number));
     let mut tables = Tables {
         peers: ground.tunnels.peers.clone(),
@@ -76,16 +87,15 @@ pub(crate) fn lower(wanted: &Forwarding, mut ground: Ground<'_>) -> Tables {
     if wanted.networks.is_empty() {
         return tables;
     }
-    let bits = groups::choose(wanted, &ground);
-    rules::lower(wanted, &mut ground, &bits, &mut tables);
+    rules::lower(wanted, &mut ground, bits, &mut tables);
     let routers = routes::lower(wanted, &mut ground, &mut tables);
     for (network, segment) in &wanted.networks {
         let mut value = lower_segment(wanted, network, segment, ground.numbers.domain, &routers);
-        (value.flood, value.flood_targets) = floods::lower(wanted, segment, &mut ground, &bits, &mut tables);
+        (value.flood, value.flood_targets) = floods::lower(wanted, segment, &mut ground, bits, &mut tables);
         tables.segments.insert(segment.vni.get(), value);
     }
     lower_ports(wanted, &ground, &mut tables);
-    stations::lower(wanted, &ground, &bits, &mut tables);
+    stations::lower(wanted, &ground, bits, &mut tables);
     tables
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 
 use aya::maps::lpm_trie::Key as TrieKey;
 use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerCpuHashMap, ProgramArray};
@@ -11,11 +12,11 @@ use datapath_common::probe::Probed;
 use datapath_common::{
     ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, FloodTarget, Flow, FlowKey,
     FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
-    Route, RouteKey, Rule, Segment, Settings, Station, StationKey,
+    Route, RouteKey, Rule, SLOTS, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
-use crate::bpffs::Pins;
+use crate::bpffs::{Pins, outlives};
 use crate::error::Error;
 use crate::numbers::{Encoded, Name, Numbers};
 use crate::tables::{Prefix, Tables};
@@ -27,13 +28,19 @@ mod traffic;
 pub(crate) const PROBES: &str = "PROBES";
 /// The map of names; only user space knows it.
 const NUMBERS: &str = "NUMBERS";
+/// The map of what one load leaves to the next; only user space knows it.
+const LOADS: &str = "LOADS";
+/// Keys of `LOADS`: the mark of packets that we redirect, and the first slot of the bank of programs in force.
+const MARK: u32 = 0;
+const BANK: u32 = 1;
+const LOADS_MAX: u32 = 2;
 /// How many names it holds.
 pub(crate) const NUMBERS_MAX: u32 = 65_536;
 /// `BPF_F_NO_PREALLOC`.
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 28] = [
+const LAYOUTS: [(&str, usize, usize); 29] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -62,23 +69,28 @@ const LAYOUTS: [(&str, usize, usize); 28] = [
     ("FUNCTIONS", 4, size_of::<Function>()),
     (PROBES, size_of::<Address>(), size_of::<Probed>()),
     (NUMBERS, 4, size_of::<Encoded>()),
+    (LOADS, 4, 4),
 ];
 
-/// Names of the maps that the object defines and that are pinned.
-pub(crate) fn of_object() -> impl Iterator<Item = &'static str> {
-    LAYOUTS
-        .into_iter()
-        .map(|(name, ..)| name)
-        .filter(|name| *name != NUMBERS)
+/// Names of the maps that the object defines and that are pinned, each with its pin.
+pub(crate) fn of_object(pins: &Pins) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let names = LAYOUTS.into_iter().map(|(name, ..)| name);
+    names
+        .filter(|name| ![NUMBERS, LOADS].contains(name))
+        .map(|name| (name, pins.map(name)))
 }
 
-/// Whether the maps that are pinned have the layout that this build knows.
-pub(crate) fn compatible(pins: &Pins) -> bool {
-    LAYOUTS.into_iter().all(|(name, key, value)| {
-        MapInfo::from_pin(pins.map(name)).map_or(true, |info| {
-            info.key_size() as usize == key && info.value_size() as usize == value
-        })
-    })
+/// Sets aside what is pinned and has not the sizes that this build knows.
+pub(crate) fn set_others_aside(pins: &Pins) -> Result<(), Error> {
+    let other = LAYOUTS.into_iter().filter(|(name, key, value)| {
+        MapInfo::from_pin(pins.map(name))
+            .is_ok_and(|info| info.key_size() as usize != *key || info.value_size() as usize != *value)
+    });
+    let (state, tables): (Vec<_>, Vec<_>) = other.map(|(name, ..)| name).partition(|name| outlives(name));
+    if !tables.is_empty() {
+        pins.set_tables_aside()?;
+    }
+    state.into_iter().try_for_each(|name| pins.set_state_aside(name))
 }
 
 /// The maps.
@@ -108,6 +120,7 @@ pub(crate) struct Maps {
     drops: PerCpuHashMap<MapData, DropKey, Count>,
     settings: Elements<u32, Settings>,
     numbers: Elements<u32, Encoded>,
+    loads: Elements<u32, u32>,
     pub(crate) functions: Elements<u32, Function>,
     pub(crate) chain: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
@@ -124,16 +137,21 @@ impl fmt::Debug for Maps {
 impl Maps {
     /// The maps of a loaded object, and the map of names: opened, or made where there is none.
     pub(crate) fn of(ebpf: &Ebpf, pins: &Pins) -> Result<Self, Error> {
-        Self::with(ebpf, open_numbers(pins)?)
+        Self::with(ebpf, open_numbers(pins)?, open_loads(pins)?)
     }
 
     /// The maps of a loaded object, and a map of names that goes with them.
     pub(crate) fn unpinned(ebpf: &Ebpf) -> Result<Self, Error> {
-        let numbers: HashMap<MapData, u32, Encoded> = make_numbers()?;
-        Self::with(ebpf, Elements::new(NUMBERS, numbers.map())?)
+        let numbers = make_hash::<Encoded>(NUMBERS, NUMBERS_MAX)?;
+        let loads = make_hash::<u32>(LOADS, LOADS_MAX)?;
+        Self::with(
+            ebpf,
+            Elements::new(NUMBERS, numbers.map())?,
+            Elements::new(LOADS, loads.map())?,
+        )
     }
 
-    fn with(ebpf: &Ebpf, numbers: Elements<u32, Encoded>) -> Result<Self, Error> {
+    fn with(ebpf: &Ebpf, numbers: Elements<u32, Encoded>, loads: Elements<u32, u32>) -> Result<Self, Error> {
         let generations: Elements<u32, u32> = elements(ebpf, "GENERATIONS")?;
         Ok(Self {
             ports: elements(ebpf, "PORTS")?,
@@ -164,6 +182,7 @@ impl Maps {
             programs_id: id(ebpf, "PROGRAMS")?,
             programs: shared(ebpf, "PROGRAMS")?,
             numbers,
+            loads,
         })
     }
 
@@ -197,6 +216,23 @@ impl Maps {
     /// The settings; all zero before the first run.
     pub(crate) fn settings(&self) -> Result<Option<Settings>, Error> {
         self.settings.get(&0)
+    }
+
+    /// The mark of packets that we redirect, from the first load on.
+    pub(crate) fn mark(&self, first: impl FnOnce() -> Result<u32, Error>) -> Result<u32, Error> {
+        match self.loads.get(&MARK)? {
+            Some(mark) => Ok(mark),
+            None => {
+                let mark = first()?;
+                self.loads.put(&[(MARK, mark)]).map_err(|stopped| stopped.error)?;
+                Ok(mark)
+            }
+        }
+    }
+
+    /// Says which bank of programs is in force.
+    pub(crate) fn set_bank(&self, bank: u32) -> Result<(), Error> {
+        self.loads.put(&[(BANK, bank)]).map_err(|stopped| stopped.error)
     }
 
     pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), Error> {
@@ -288,17 +324,34 @@ fn id(ebpf: &Ebpf, name: &'static str) -> Result<u32, Error> {
     }
 }
 
-fn open_numbers(pins: &Pins) -> Result<Elements<u32, Encoded>, Error> {
-    let path = pins.map(NUMBERS);
-    if !path.exists() {
-        make_numbers()?.pin(&path).map_err(Error::pin(&path))?;
+/// The bank of programs that is not in force.
+pub(crate) fn spare_bank(pins: &Pins) -> Result<u32, Error> {
+    match open_loads(pins)?.get(&BANK)? {
+        Some(0) => Ok(SLOTS),
+        Some(_) | None => Ok(0),
     }
-    let map = MapData::from_pin(&path).and_then(Map::from_map_data);
-    Elements::of(NUMBERS, &map.map_err(Error::map("open", NUMBERS))?)
 }
 
-fn make_numbers() -> Result<HashMap<MapData, u32, Encoded>, Error> {
-    HashMap::create(NUMBERS_MAX, NO_PREALLOC).map_err(Error::map("make", NUMBERS))
+fn open_numbers(pins: &Pins) -> Result<Elements<u32, Encoded>, Error> {
+    open_hash(NUMBERS, NUMBERS_MAX, pins)
+}
+
+fn open_loads(pins: &Pins) -> Result<Elements<u32, u32>, Error> {
+    open_hash(LOADS, LOADS_MAX, pins)
+}
+
+/// Opens or makes a map that no program knows.
+fn open_hash<V: Pod>(name: &'static str, most: u32, pins: &Pins) -> Result<Elements<u32, V>, Error> {
+    let path = pins.map(name);
+    if !path.exists() {
+        make_hash::<V>(name, most)?.pin(&path).map_err(Error::pin(&path))?;
+    }
+    let map = MapData::from_pin(&path).and_then(Map::from_map_data);
+    Elements::of(name, &map.map_err(Error::map("open", name))?)
+}
+
+fn make_hash<V: Pod>(name: &'static str, most: u32) -> Result<HashMap<MapData, u32, V>, Error> {
+    HashMap::create(most, NO_PREALLOC).map_err(Error::map("make", name))
 }
 
 fn read_trie<K: Pod + Ord, V: Pod>(trie: &Elements<TrieKey<K>, V>) -> Result<BTreeMap<Prefix<K>, V>, Error> {

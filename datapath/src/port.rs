@@ -36,6 +36,17 @@ pub(crate) struct Kept {
 /// Ports that were made ready, of one domain.
 pub(crate) type KeptPorts = BTreeMap<EndpointName, Kept>;
 
+impl Kept {
+    /// Its interface and what is said of it, if nothing was asked of it since that it does not do.
+    pub(crate) fn as_it_was(&self, port: &Port, mtu: u32) -> Option<(Interface, PortState)> {
+        let state = PortState::Programmed {
+            ifindex: self.ready.interface.ifindex,
+            name: self.ready.name.clone(),
+        };
+        (self.port == *port && self.mtu == mtu).then_some((self.ready.interface, state))
+    }
+}
+
 /// In each change, so many ports of the domain are made ready again though nothing of them seems to have changed: what
 /// was taken from inside a namespace comes back. Those of longest ago come first.
 const AGAIN: usize = 4;

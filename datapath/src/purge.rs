@@ -25,9 +25,8 @@ pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
     purge_veths(&netlink, node, &mut lines).await?;
     device::purge(&netlink, node, &mut lines).await?;
     let links = netlink.links().await?;
-    purge_layouts(&netlink, node, &pins, &links, &mut lines).await?;
     if pins.node().exists() {
-        fs::remove_dir(pins.node()).map_err(Error::file("remove the folder", pins.node()))?;
+        purge_pins(&netlink, node, &pins, &links, &mut lines).await?;
         // Of other nodes there may be more in it.
         let _ = pins.node().parent().map(fs::remove_dir);
         let released = release_neighbours(&netlink, &BTreeMap::new()).await?;
@@ -37,19 +36,17 @@ pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
 }
 
 /// Takes stubs and qdiscs off `links`, of which some may be gone by now, and removes the pins.
-pub(crate) async fn purge_layouts(
+pub(crate) async fn purge_pins(
     netlink: &Netlink,
     node: NodeId,
     pins: &Pins,
     links: &BTreeMap<u32, Link>,
     lines: &mut Vec<String>,
 ) -> Result<(), Error> {
-    for layout in pins.layouts()? {
-        purge_hooks(netlink, node, &layout, links, lines).await?;
-        purge_qdiscs(netlink, &layout, links, lines).await?;
-        fs::remove_dir_all(&layout).map_err(Error::file("remove the pins", &layout))?;
-        lines.push(format!("pins {}", layout.display()));
-    }
+    purge_hooks(netlink, node, pins, links, lines).await?;
+    purge_qdiscs(netlink, pins, links, lines).await?;
+    fs::remove_dir_all(pins.node()).map_err(Error::file("remove the pins", pins.node()))?;
+    lines.push(format!("pins {}", pins.node().display()));
     Ok(())
 }
 
@@ -67,11 +64,11 @@ async fn purge_veths(netlink: &Netlink, node: NodeId, lines: &mut Vec<String>) -
 async fn purge_hooks(
     netlink: &Netlink,
     node: NodeId,
-    layout: &Path,
+    pins: &Pins,
     links: &BTreeMap<u32, Link>,
     lines: &mut Vec<String>,
 ) -> Result<(), Error> {
-    for pin in entries(&layout.join("hooks"))? {
+    for pin in entries(&pins.hooks())? {
         let Some((ifindex, hook, mechanism)) = parse_hook(&pin) else {
             continue;
         };
@@ -93,11 +90,11 @@ async fn purge_hooks(
 /// Removes the clsact qdiscs that we added, unless somebody else's filter is on one.
 async fn purge_qdiscs(
     netlink: &Netlink,
-    layout: &Path,
+    pins: &Pins,
     links: &BTreeMap<u32, Link>,
     lines: &mut Vec<String>,
 ) -> Result<(), Error> {
-    for marker in entries(&layout.join("qdiscs"))? {
+    for marker in entries(&pins.qdiscs())? {
         let ifindex = marker
             .file_name()
             .and_then(|name| name.to_str())

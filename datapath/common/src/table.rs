@@ -526,6 +526,8 @@ pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 pub const SLOT_ROUTER: u32 = 5;
 /// Copies of group frames.
 pub const SLOT_FLOOD: u32 = 6;
+/// The functions of a domain, and then what has copies.
+pub const SLOT_CHAIN_FLOOD: u32 = 11;
 /// The functions of a domain, and what is left to do with a workload's packet.
 pub const SLOT_CHAIN_ENDPOINT: u32 = 12;
 /// The same for a packet from the underlay.
@@ -534,13 +536,15 @@ pub const SLOT_CHAIN_UNDERLAY: u32 = 13;
 pub const SLOT_FROM_DEVICE: u32 = 14;
 /// First packets of flows from the kernel's tunnel devices.
 pub const SLOT_SLOW_DEVICE: u32 = 15;
-/// How many slots there are.
+/// How many slots a bank has. The first bank's are those that the stubs call; all other programs of a load stand in the
+/// bank that the load before did not use, so that no program ever calls one of another load.
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
-pub const SLOT_PROGRAMS: [(u32, &str); 11] = [
+pub const SLOT_PROGRAMS: [(u32, &str); 12] = [
     (SLOT_ROUTER, "router"),
     (SLOT_FLOOD, "flood"),
+    (SLOT_CHAIN_FLOOD, "chain_flood"),
     (SLOT_CHAIN_ENDPOINT, "chain_endpoint"),
     (SLOT_CHAIN_UNDERLAY, "chain_underlay"),
     (SLOT_SLOW_ENDPOINT, "slow_endpoint"),

@@ -73,9 +73,9 @@ pub static GENERATIONS: Array<u32> = Array::with_max_entries(STATION_SLOTS + DOM
 #[map]
 pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
-/// What stubs and programs call.
+/// What stubs and programs call: two banks of slots, of which the programs of one load use one.
 #[map]
-pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
+pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(2 * SLOTS, 0);
 
 /// Third-party functions, chain by chain; user space fills it.
 #[map]

@@ -24,6 +24,7 @@ use crate::{
 
 /// Called by `from_endpoint`.
 #[classifier]
+#[inline(always)]
 pub fn slow_endpoint(ctx: TcContext) -> i32 {
     let mut packet = Packet::new(&ctx);
     let length = packet.len();

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 
 use datapath_common::{ACTION_ALLOW, ACTION_DENY, ANY, DOMAIN_ALLOW, FLOOD_PORT, Groups, HERE, PREFIX4, slot};
 use membership::id::NodeId;
+use overlay::forwarding as model;
+use overlay::forwarding::{Forwarding, Place};
 use overlay::name::{DomainName, EndpointName};
 use proptest::prelude::*;
 
 use super::sketch::{Domains, PORTS, STATIONS, VNIS, domains, forwarding, label, mixed};
 use super::*;
+use crate::change;
 use crate::fresh::Fresh;
 use crate::installed::Installed;
-use crate::lower::{Ground, Interface, Interfaces, Tunnels, keep_tunnels_of, lower};
+use crate::lower::{Ground, Interface, Interfaces, Tunnels, keep_tunnels_of, lower, lower_some};
 use crate::numbers::DomainNumbers;
 use crate::tables::{address, trie_length};
 
@@ -29,6 +32,32 @@ impl Machine {
     fn change(&mut self, domain: u8, name: &str, sketch: &Domains) -> (Vec<Operation>, Tables) {
         let wanted = forwarding(name, domain, sketch);
         let first = u32::from(domain) * 100;
+        let vnis = wanted.networks.values().map(|segment| segment.vni.get()).collect();
+        let mine = self.installed.tables().part(first, &vnis);
+        let mut tables = self.on(domain, &mine, |ground| lower(&wanted, ground));
+        keep_tunnels_of(&self.installed.tunnels_of_others(&mine), &mine, &mut tables);
+        (diff(&mine, &tables), tables)
+    }
+
+    /// The operations of a change of some stations of one domain, if it is one.
+    fn change_some(&mut self, domain: u8, before: &Forwarding, after: &Forwarding) -> Option<Vec<Operation>> {
+        let first = u32::from(domain) * 100;
+        let here = before
+            .stations
+            .iter()
+            .filter(|(_, station)| station.place == Place::Here);
+        let here = here.map(|(key, station)| (*key, station.clone())).collect();
+        let change = change_between(before, after);
+        let wanted = change::with_stations(&change, here);
+        let stations = change::concerned(&change, &wanted);
+        let installed = self.installed.clone();
+        let mine = installed.part_of(first, &wanted, &stations)?;
+        let tables = self.on(domain, &mine, |ground| lower_some(&wanted, ground))?;
+        change::operations(&installed, &mine, tables, &stations)
+    }
+
+    fn on<T>(&mut self, domain: u8, mine: &Tables, work: impl FnOnce(Ground<'_>) -> T) -> T {
+        let first = u32::from(domain) * 100;
         let endpoints = (0..STATIONS).map(|n| (label(&format!("vm-{n}")), first + 1 + u32::from(n)));
         let numbers = DomainNumbers {
             domain: first,
@@ -43,23 +72,51 @@ impl Machine {
             (name.clone(), interface)
         };
         let interfaces: Interfaces = numbers.endpoints.iter().map(interface).collect();
-        let vnis = wanted.networks.values().map(|segment| segment.vni.get()).collect();
-        let mine = self.installed.tables().part(first, &vnis);
         let tunnels = Tunnels {
             hosts: [(NodeId::of_key(&[7; 32]), first)].into(),
             peers: [(first, peer(domain))].into(),
         };
-        let ground = Ground {
+        work(Ground {
             numbers: &numbers,
             interfaces: &interfaces,
             tunnels: &tunnels,
-            installed: &mine,
+            installed: mine,
             everything: self.installed.tables(),
             fresh: &mut self.fresh,
-        };
-        let mut tables = lower(&wanted, ground);
-        keep_tunnels_of(&self.installed.tunnels_of_others(&mine), &mine, &mut tables);
-        (diff(&mine, &tables), tables)
+        })
+    }
+}
+
+/// The stations that differ, and those who dispute an address with one of them.
+fn change_between(before: &Forwarding, after: &Forwarding) -> model::Change {
+    let both = || before.stations.iter().chain(&after.stations);
+    let mut changed: BTreeSet<_> = both()
+        .map(|(key, _)| *key)
+        .filter(|key| before.stations.get(key) != after.stations.get(key))
+        .collect();
+    loop {
+        let of_changed = both().filter(|((vni, mac), _)| changed.contains(&(*vni, *mac)));
+        let disputed: BTreeSet<_> = of_changed
+            .flat_map(|((vni, _), station)| station.addresses.iter().map(|ip| (*vni, *ip)))
+            .collect();
+        let disputes =
+            both().filter(|((vni, _), station)| station.addresses.iter().any(|ip| disputed.contains(&(*vni, *ip))));
+        let all: BTreeSet<_> = changed.iter().copied().chain(disputes.map(|(key, _)| *key)).collect();
+        if all == changed {
+            break;
+        }
+        changed = all;
+    }
+    model::Change {
+        forwarding: Forwarding {
+            stations: BTreeMap::new(),
+            ..after.clone()
+        },
+        endpoints: BTreeSet::new(),
+        stations: changed
+            .into_iter()
+            .map(|key| (key, after.stations.get(&key).cloned()))
+            .collect(),
     }
 }
 
@@ -366,5 +423,46 @@ proptest! {
         prop_assert!(needed.is_subset(&bumped), "{needed:?} {bumped:?}");
         let bumps_last = operations.iter().skip_while(|o| !matches!(o, Operation::Bump(_)));
         prop_assert!(bumps_last.into_iter().all(|o| matches!(o, Operation::Bump(_))));
+    }
+
+    #[test]
+    fn a_change_of_some_stations_does_what_the_whole_would_do(
+        first in domains(), second in domains(), third in domains(), mask in 0..16_u16, who in 0..2_usize,
+    ) {
+        let mut machine = Machine { installed: Installed::default(), fresh: Fresh::above(0) };
+        for ((number, name), sketch) in names().iter().zip([&first, &second]) {
+            let (operations, _) = machine.change(*number, name.as_str(), sketch);
+            operations.iter().for_each(|operation| machine.installed.note(operation));
+        }
+        let base = [&first, &second][who];
+        let (number, name) = &names()[who];
+        // Bits 2 to 5 are the stations.
+        let sketch = mixed(base, &third, mask << 2);
+        let [from, to] = [base, &sketch].map(|sketch| forwarding(name.as_str(), *number, sketch));
+        let before = machine.installed.tables().clone();
+        let Some(operations) = machine.change_some(*number, &from, &to) else {
+            return Err(TestCaseError::reject("it is no change of some stations"));
+        };
+        let mut steps = Vec::new();
+        for operation in &operations {
+            machine.installed.note(operation);
+            let tables = machine.installed.tables();
+            steps.push((operation, permitted(tables), heard(tables)));
+        }
+        let after = machine.installed.tables().clone();
+        let ends: BTreeSet<_> = permitted(&before).union(&permitted(&after)).copied().collect();
+        let hearers: BTreeSet<_> = heard(&before).union(&heard(&after)).copied().collect();
+        for (operation, permitted, heard) in steps {
+            prop_assert!(permitted.is_subset(&ends), "{operation:?} of {operations:?}");
+            prop_assert!(heard.is_subset(&hearers), "{operation:?} of {operations:?}");
+        }
+        let bumped: BTreeSet<u32> = operations.iter().filter_map(|o| match o {
+            Operation::Bump(slot) => Some(*slot),
+            _ => None,
+        }).collect();
+        let needed = concerned(&before, &after);
+        prop_assert!(needed.is_subset(&bumped), "{needed:?} {bumped:?}");
+        let (left, _) = machine.change(*number, name.as_str(), &sketch);
+        prop_assert_eq!(left, vec![], "after {:?}", operations);
     }
 }

@@ -72,6 +72,15 @@ pub(super) fn choose(wanted: &Forwarding, ground: &Ground<'_>) -> Bits {
     by_members(&groups, &stay, by_rules.as_ref(), ground)
 }
 
+/// The bits where nothing changes but some stations, which are all that `wanted` and `ground` have; none where that is not
+/// enough to know.
+pub(super) fn choose_for_some(wanted: &Forwarding, ground: &Ground<'_>) -> Option<Bits> {
+    let bits = by_rules(wanted, ground)?;
+    let domain = ground.installed.domains.get(&ground.numbers.domain)?;
+    let stay = entries_that_stay(wanted, ground, &referenced(wanted));
+    (domain.flags == rules::default(wanted) && one_changes(&bits, &stay)).then_some(bits)
+}
+
 /// The groups that rules look at.
 fn referenced(wanted: &Forwarding) -> BTreeSet<Group> {
     let groups = wanted.rules.iter().flat_map(|rule| {

@@ -54,7 +54,7 @@ fn stubs_over_maps_that_somebody_removed_do_not_stay_in_force() {
     a.program(&wanted);
     assert!(web.pings("10.0.0.2", 56));
     a.kill();
-    std::fs::remove_dir_all(a.pins().join("v2/maps")).expect("pins can be removed");
+    std::fs::remove_dir_all(a.pins().join("v3")).expect("pins can be removed");
 
     a.open();
     let mut without = wanted.clone();
@@ -88,7 +88,7 @@ fn what_has_no_name_is_removed() {
     let wanted = domain("red", 100, &red, &a, &[&b]);
     a.program(&wanted);
     a.kill();
-    std::fs::remove_file(a.pins().join("v2/maps/NUMBERS")).expect("pins can be removed");
+    std::fs::remove_file(a.pins().join("state/NUMBERS")).expect("pins can be removed");
     a.open();
     assert!(!web.pings("10.0.0.2", 56), "in force for a domain that nobody knows");
     a.program(&domain("blue", 200, &[], &a, &[&b]));
@@ -197,7 +197,7 @@ fn numbers_that_run_out_are_told_and_found_again() {
     a.program(&domain("blue", 300, &[], &a, &[&b]));
     a.kill();
     a.open();
-    assert_eq!(a.domains(), ["red", "blue"]);
+    assert_eq!(a.domains(), ["blue", "red"]);
     assert_eq!(a.program(&red).operations, 0, "red keeps its numbers");
 }
 

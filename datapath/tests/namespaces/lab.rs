@@ -14,7 +14,7 @@ use datapath::{Applied, AuditCount, Config, Datapath, DropCount, Error, PortStat
 use membership::id::NodeId;
 use nix::sched::{CloneFlags, setns};
 use overlay::fact::{Binding, Vtep};
-use overlay::forwarding::Forwarding;
+use overlay::forwarding::{Change, Forwarding};
 use overlay::name::{DomainName, EndpointName};
 
 use crate::wanted::label;
@@ -193,9 +193,11 @@ impl Drop for Namespace {
 /// What a daemon is told.
 enum Order {
     Apply(Box<Forwarding>, mpsc::Sender<Result<Applied, Error>>),
+    Change(Box<Change>, mpsc::Sender<Result<Applied, Error>>),
     Remove(DomainName, mpsc::Sender<Result<(), Error>>),
     Drops(mpsc::Sender<Vec<DropCount>>),
     Status(mpsc::Sender<Status>),
+    TakeOver(mpsc::Sender<Result<(), Error>>),
     Audits(mpsc::Sender<Vec<AuditCount>>),
     Check(DomainName, EndpointName, Binding, mpsc::Sender<Option<String>>),
     Domains(mpsc::Sender<Vec<DomainName>>),
@@ -284,9 +286,11 @@ impl Host {
                 match order {
                     None => return,
                     Some(Order::Apply(wanted, reply)) => drop(reply.send(datapath.apply(&wanted).await)),
+                    Some(Order::Change(change, reply)) => drop(reply.send(datapath.apply_change(&change).await)),
                     Some(Order::Remove(domain, reply)) => drop(reply.send(datapath.remove(&domain).await)),
                     Some(Order::Drops(reply)) => drop(reply.send(datapath.drops().expect("the counters"))),
                     Some(Order::Status(reply)) => drop(reply.send(datapath.status())),
+                    Some(Order::TakeOver(reply)) => drop(reply.send(datapath.take_over())),
                     Some(Order::Audits(reply)) => drop(reply.send(datapath.audits().expect("the counters"))),
                     Some(Order::Check(domain, endpoint, binding, reply)) => {
                         let told = datapath.check(&domain, &endpoint, &binding).await;
@@ -326,6 +330,17 @@ impl Host {
         self.ask(|reply| Order::Apply(Box::new(wanted.clone()), reply))
     }
 
+    /// Applies what is not needed behind it.
+    pub(crate) fn apply_once(&self, wanted: Forwarding) -> Applied {
+        let applied = self.ask(|reply| Order::Apply(Box::new(wanted), reply));
+        applied.unwrap_or_else(|e| panic!("apply: {e}"))
+    }
+
+    pub(crate) fn change(&self, change: &Change) -> Applied {
+        let changed = self.ask(|reply| Order::Change(Box::new(change.clone()), reply));
+        changed.unwrap_or_else(|e| panic!("change: {e}"))
+    }
+
     /// Applies, and every port has to be programmed.
     pub(crate) fn program(&self, wanted: &Forwarding) -> Applied {
         let applied = self.apply(wanted);
@@ -345,6 +360,11 @@ impl Host {
 
     pub(crate) fn status(&self) -> Status {
         self.ask(Order::Status)
+    }
+
+    /// Every domain was applied.
+    pub(crate) fn take_over(&self) {
+        self.ask(Order::TakeOver).unwrap_or_else(|e| panic!("take over: {e}"));
     }
 
     pub(crate) fn audits(&self) -> Vec<AuditCount> {
@@ -408,7 +428,17 @@ impl Host {
     /// Takes our stubs off an interface behind the daemon's back.
     pub(crate) fn strip(&self, interface: &str) {
         self.namespace.run(&format!("tc qdisc del dev {interface} clsact"));
-        std::fs::remove_dir_all(self.pins().join("v2/hooks")).expect("pins can be removed");
+        std::fs::remove_dir_all(self.pins().join("hooks")).expect("pins can be removed");
+    }
+
+    /// Names of the folders of its pins.
+    pub(crate) fn folders(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.pins()).expect("pins");
+        let mut names: Vec<_> = folders
+            .map(|folder| folder.expect("a folder").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
     }
 
     pub(crate) fn pins(&self) -> PathBuf {

@@ -259,6 +259,11 @@ impl Reconciler {
             Job::Domain(domain) => self.bring_into_force(domain).await,
         };
         self.note(&job, result.as_ref().err());
+        if self.force.borrow().started
+            && let Err(error) = self.datapath.take_over()
+        {
+            tracing::warn!(%error, "another build's tables stay in force for now");
+        }
         match result {
             Ok(()) => self.agenda.done(&job),
             Err(error) => {
