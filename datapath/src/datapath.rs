@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datapath_common::punt::PUNT_INTERFACE;
 use membership::id::NodeId;
 use overlay::fact::Binding;
 use overlay::forwarding::Forwarding;
@@ -36,6 +37,7 @@ use crate::maps::{Maps, set_others_aside};
 use crate::netlink::{Link, Netlink};
 use crate::numbers::{Name, Numbers};
 use crate::port::KeptPorts;
+use crate::punt::Punts;
 use crate::selftest::Tests;
 use crate::status::{self, Counted, Status};
 use crate::succession::Succession;
@@ -223,6 +225,11 @@ impl Datapath {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect()
+    }
+
+    /// The way of packets to user space and back, until it is dropped.
+    pub fn punts(&mut self) -> Result<Punts, Error> {
+        Punts::open(&mut self.stubs.ebpf, PUNT_INTERFACE)
     }
 
     /// The drop counters, summed over CPUs; and what the kernel dropped on our interfaces, about a second old.

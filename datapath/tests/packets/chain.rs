@@ -9,8 +9,10 @@ use datapath_common::{Domain, FUNCTION_OPEN, Function, Reason, slot};
 use crate::bench::{
     Bench, Context, Fate, domain_without_rules, dropped, other_family, to_host_side, to_namespace, too_big,
 };
-use crate::book::{self, API, BLUE, BLUE_DOMAIN, DB, DENIED, DENIED_DOMAIN, MTU, RED, RED_DOMAIN, VM, WEB};
-use crate::frames::{Tunnel, echo4, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
+use crate::book::{
+    self, API, BLUE, BLUE_DOMAIN, BROADCAST, DB, DENIED, DENIED_DOMAIN, MTU, RED, RED_DOMAIN, VM, WEB, Workload,
+};
+use crate::frames::{Tunnel, echo4, ethernet, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
 
 const IN: fn(u32) -> Tunnel = Tunnel::inbound;
 /// Words of the context, as datapath/sdk/README.md has them.
@@ -316,7 +318,7 @@ fn where_a_function_is_missing_its_fail_mode_decides() {
         let mut programs = ProgramArray::<&mut MapData>::try_from(bench.map("CHAIN")).unwrap();
         programs.clear_index(&16).unwrap();
         assert_eq!(fate(&bench, "from_endpoint", &frame), expected);
-        assert_eq!((bench.trace().fast, failures(&mut bench, 16)), (u32::from(flags), 1));
+        assert_eq!((bench.trace().fast, failures(&mut bench, 16)), (flags, 1));
     }
     // One of which nothing is known fails closed.
     bench.empty::<u32, Function>("FUNCTIONS");
@@ -339,6 +341,56 @@ fn another_domain_and_what_is_no_packet_of_a_flow_are_not_asked_about() {
         Fate::Dropped(Reason::SourceMac, BLUE_DOMAIN, WEB.endpoint)
     );
     assert_eq!(count.seen().packets, 0);
+    end(bench);
+}
+
+#[test]
+fn frames_for_many_are_asked_about_once() {
+    let Some(mut bench) = Bench::new() else { return };
+    let members = [&WEB, &API, &VM].map(book::member);
+    bench.members(RED, book::segment(RED_DOMAIN), &members);
+    let (mut count, refuse) = (Loaded::new("count"), Loaded::new("drop"));
+    let counts = stand(&mut bench, 0, &[(&count, 0)]);
+    let refuses = stand(&mut bench, 8, &[(&refuse, 0)]);
+    let everybody = Workload {
+        mac: BROADCAST,
+        v4: [255; 4],
+        ..API
+    };
+    for (what, program, frame, direction, endpoint, at) in [
+        ("sent", "from_endpoint", udp4(&WEB, &everybody), EGRESS, WEB.endpoint, 0),
+        (
+            "sent, and not IP",
+            "from_endpoint",
+            ethernet(WEB.mac, BROADCAST, 0x8863, &[9; 46]),
+            EGRESS,
+            WEB.endpoint,
+            0,
+        ),
+        (
+            "received",
+            "from_underlay",
+            IN(RED).by_b(&udp4(&DB, &everybody)),
+            INGRESS,
+            0,
+            50,
+        ),
+    ] {
+        chains(&mut bench, RED_DOMAIN, datapath_common::DOMAIN_ALLOW, counts, counts);
+        let before = count.seen().packets;
+        bench.forget_trace();
+        bench.run(program, &frame, Context::default()).unwrap();
+        assert_eq!(bench.trace().copies & 0b110, 0b110, "{what}");
+        let seen = count.seen();
+        assert_eq!(seen.packets, before + 2, "{what}: at each hook");
+        let words = [VERSION | PACKET | direction, RED_DOMAIN, endpoint, seen.words[3], at];
+        assert_eq!((seen.words, seen.to), (words, [0xff; 4]), "{what}");
+        for (flow, packet) in [(refuses, 0), (0, refuses)] {
+            chains(&mut bench, RED_DOMAIN, datapath_common::DOMAIN_ALLOW, flow, packet);
+            let fate = bench.fate(program, what, &frame, Context::default());
+            assert_eq!(fate, Fate::Dropped(Reason::Function, RED_DOMAIN, endpoint), "{what}");
+        }
+    }
     end(bench);
 }
 
