@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::events::{Events, LINKS, NEIGHBOURS, ROUTES};
 use crate::follow::looks;
 use crate::fresh::Fresh;
+use crate::hurry::Hurry;
 use crate::installed::Installed;
 use crate::kernel::Kernel;
 use crate::links::{Owner, owner_of};
@@ -42,6 +43,7 @@ use crate::status::{self, Counted, Status};
 use crate::succession::Succession;
 use crate::sweep::Sweep;
 use crate::uplink::Uplinks;
+use crate::verify::Verify;
 use crate::watch::Watch;
 
 /// The programs and maps of this host, loaded and attached. Dropping it leaves all in force.
@@ -81,6 +83,7 @@ pub struct Datapath {
     /// When to look at the namespaces of ports, at the stubs and at connections.
     pub(crate) looks: Interval,
     pub(crate) sweep: Sweep,
+    pub(crate) verify: Verify,
     counted: Counted,
     /// What happened and is not dealt with; kept when `changed` is cancelled.
     pub(crate) pending: u8,
@@ -99,6 +102,7 @@ impl Datapath {
             info!(path = %config.bpffs.display(), "mounted a bpf file system");
         }
         let pins = Pins::new(&config.bpffs, config.node);
+        Hurry::end_former(&pins);
         set_others_aside(&pins)?;
         let local = Local {
             ipv4: config.ipv4,
@@ -143,6 +147,7 @@ impl Datapath {
             watch: Watch::default(),
             looks: looks(),
             sweep: Sweep::default(),
+            verify: Verify::default(),
             counted: Counted::default(),
             pending: 0,
             changed: false,
