@@ -17,7 +17,8 @@ readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp
 # Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.
 readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_layout stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_)
 # Tests of `wire` that do not run here, by parts of their names: they need Wireshark or Open vSwitch, or too long.
-readonly WIRE_WITHOUT=(dissection open_vswitch bad_wire scale sizes super_packets by_geneve many_datagrams)
+readonly WIRE_WITHOUT=(dissection open_vswitch bad_wire scale sizes super_packets by_geneve container_router path_mtu
+    linux_over_ipv6)
 readonly SUCCESS=FABRIC-KERNEL-OK
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
