@@ -17,7 +17,7 @@ usage() {
 usage: setup.sh [--for lab|tests|bench]…
   lab    (default) what builds the fabric and runs deploy/lab.sh
   tests  that, and what tests/run.sh needs: qemu, captures, Wireshark, Open vSwitch, lints, cargo-deny
-  bench  that of lab, and what tests/bench.sh needs: iperf3, sockperf
+  bench  that of lab, and what tests/bench.sh needs: iperf3, sockperf, bpftool
 USAGE
 }
 

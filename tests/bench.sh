@@ -30,6 +30,7 @@ id=bench$$
 samples=$(mktemp)
 
 clean_up() {
+    [[ ! -w $STATISTICS ]] || time_programs 0
     stop_servers
     unmake_ways
     rm -rf "$samples" "$samples".*
