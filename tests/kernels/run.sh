@@ -15,7 +15,7 @@ readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-900}
 readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan
     libcrc32c sctp garp mrp 8021q)
 # Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.
-readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_layout stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_)
+readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_layout stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_are_swapped functions_do_not functions_that)
 # Tests of `wire` that do not run here, by parts of their names: they need Wireshark or Open vSwitch, or too long.
 readonly WIRE_WITHOUT=(dissection open_vswitch bad_wire scale sizes super_packets by_geneve container_router path_mtu
     linux_over_ipv6)
