@@ -16,8 +16,8 @@ usage() {
     cat <<'USAGE'
 usage: setup.sh [--for lab|tests|bench]…
   lab    (default) what builds the fabric and runs deploy/lab.sh
-  tests  that, and what tests/run.sh needs: qemu, captures, lints, cargo-deny
-  bench  that of lab, and what tests/bench.sh needs: iperf3, sockperf
+  tests  that, and what tests/run.sh needs: qemu, captures, Wireshark, Open vSwitch, lints, cargo-deny
+  bench  that of lab, and what tests/bench.sh needs: iperf3, sockperf, bpftool
 USAGE
 }
 
@@ -25,7 +25,7 @@ USAGE
 readonly -a BUILD=(ca-certificates git gcc g++ libc6-dev make clang
     rustc-web cargo-web rust-web-src libstd-rust-web-dev zlib1g-dev libzstd-dev)
 readonly -a LAB=(iproute2 nftables iputils-ping jq procps)
-readonly -a TESTS=(tcpdump ethtool bpftool qemu-system-x86 busybox-static cpio xz-utils shellcheck)
+readonly -a TESTS=(tcpdump tshark ethtool openvswitch-switch bpftool qemu-system-x86 busybox-static cpio xz-utils shellcheck)
 readonly -a BENCH=(iperf3 sockperf ethtool bpftool)
 
 missing_packages() {

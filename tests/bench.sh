@@ -8,7 +8,7 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$repo/deploy/lab/say.sh"
 # shellcheck source=deploy/lab/toolchain.sh
 source "$repo/deploy/lab/toolchain.sh"
-for part in ways traffic offload kernel tools functions fleet report overview datapath; do
+for part in ways traffic offload kernel tools functions fleet scale report overview datapath; do
     # shellcheck source=/dev/null
     source "$repo/tests/bench/$part.sh"
 done
@@ -30,6 +30,7 @@ id=bench$$
 samples=$(mktemp)
 
 clean_up() {
+    [[ ! -w $STATISTICS ]] || time_programs 0
     stop_servers
     unmake_ways
     rm -rf "$samples" "$samples".*

@@ -109,6 +109,11 @@ impl Surroundings<'_> {
                 "{name} is the loopback interface: name a tap or a veth"
             )));
         }
+        if matches!(link.kind, Kind::Joint | Kind::Tunnel(_)) {
+            return Err(Waiting(format!(
+                "{name} is a bridge, bond, VRF or tunnel device: name a tap or a veth"
+            )));
+        }
         if link.master.is_some() {
             let text = format!("the interface {name} is a port of a bridge or bond: `ip link set {name} nomaster`");
             return Err(Waiting(text));

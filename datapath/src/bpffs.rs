@@ -86,6 +86,11 @@ impl Pins {
             .join(format!("{ifindex}-{}-{}", hook.program(), mechanism.name()))
     }
 
+    /// There while the kernel is told to hurry.
+    pub(crate) fn hurry(&self) -> PathBuf {
+        self.node.join("hurry")
+    }
+
     pub(crate) fn qdiscs(&self) -> PathBuf {
         self.node.join("qdiscs")
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datapath_common::punt::PUNT_INTERFACE;
 use membership::id::NodeId;
 use overlay::fact::Binding;
 use overlay::forwarding::Forwarding;
@@ -25,6 +26,7 @@ use crate::error::Error;
 use crate::events::{Events, LINKS, NEIGHBOURS, ROUTES};
 use crate::follow::looks;
 use crate::fresh::Fresh;
+use crate::hurry::Hurry;
 use crate::installed::Installed;
 use crate::kernel::Kernel;
 use crate::links::{Owner, owner_of};
@@ -35,11 +37,13 @@ use crate::maps::{Maps, set_others_aside};
 use crate::netlink::{Link, Netlink};
 use crate::numbers::{Name, Numbers};
 use crate::port::KeptPorts;
+use crate::punt::Punts;
 use crate::selftest::Tests;
 use crate::status::{self, Counted, Status};
 use crate::succession::Succession;
 use crate::sweep::Sweep;
 use crate::uplink::Uplinks;
+use crate::verify::Verify;
 use crate::watch::Watch;
 
 /// The programs and maps of this host, loaded and attached. Dropping it leaves all in force.
@@ -79,6 +83,7 @@ pub struct Datapath {
     /// When to look at the namespaces of ports, at the stubs and at connections.
     pub(crate) looks: Interval,
     pub(crate) sweep: Sweep,
+    pub(crate) verify: Verify,
     counted: Counted,
     /// What happened and is not dealt with; kept when `changed` is cancelled.
     pub(crate) pending: u8,
@@ -97,6 +102,7 @@ impl Datapath {
             info!(path = %config.bpffs.display(), "mounted a bpf file system");
         }
         let pins = Pins::new(&config.bpffs, config.node);
+        Hurry::end_former(&pins);
         set_others_aside(&pins)?;
         let local = Local {
             ipv4: config.ipv4,
@@ -141,6 +147,7 @@ impl Datapath {
             watch: Watch::default(),
             looks: looks(),
             sweep: Sweep::default(),
+            verify: Verify::default(),
             counted: Counted::default(),
             pending: 0,
             changed: false,
@@ -218,6 +225,11 @@ impl Datapath {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect()
+    }
+
+    /// The way of packets to user space and back, until it is dropped.
+    pub fn punts(&mut self) -> Result<Punts, Error> {
+        Punts::open(&mut self.stubs.ebpf, PUNT_INTERFACE)
     }
 
     /// The drop counters, summed over CPUs; and what the kernel dropped on our interfaces, about a second old.

@@ -109,6 +109,7 @@ impl Datapath {
         if let Err(error) = self.look_at_carriers() {
             warn!(error = error.words(), "cannot test the tunnel devices");
         }
+        self.verify_sometimes();
         match self.sweep.step(&self.maps) {
             Ok(0) => {}
             Ok(removed) => debug!(removed, "swept connections"),

@@ -8,6 +8,7 @@
 //! | `datapath`, `apply`, `change`, `follow` | what `open`, `apply`, `apply_change` and `changed` do, step by step |
 //! | `numbers`, `fresh` | the numbers of domains and endpoints, and their names; of sets and routers |
 //! | `binding`, `port`, `readiness` | a port's binding becomes an interface: attached, quiet, up, and the kernel sends by it |
+//! | `hurry` | many ports attached at once |
 //! | `veth`, `inside`, `defaults`, `netns`, `links` | how: the pair, its end in a namespace, the host side |
 //! | `underlay`, `nexthop`, `uplink` | where tunnels arrive, and the way to their far ends |
 //! | `device`, `selftest` | the kernel's own tunnel devices, for what the programs cannot carry (`CARRIERS.md`), and whether they do |
@@ -18,7 +19,7 @@
 //! | `load`, `attach`, `tcx`, `clsact`, `object`, `kernel` | the programs: into their slots, onto interfaces |
 //! | `chain` | third-party functions: checked, loaded, swapped, found again |
 //! | `events`, `watch`, `netlink` | what the kernel tells and is asked |
-//! | `sweep` | connections that are over go |
+//! | `sweep`, `verify` | connections that are over go; what others wrote into tables is mended |
 //! | `drops`, `lost`, `audits`, `status` | what an operator sees |
 //! | `probe` | whether the paths to other hosts are up: [`Prober`], which works beside [`Datapath`] |
 //! | `rehearsal` | the same for the maps alone, for tests of the programs |
@@ -46,6 +47,7 @@ mod error;
 mod events;
 mod follow;
 mod fresh;
+mod hurry;
 mod inside;
 mod installed;
 mod kernel;
@@ -64,6 +66,7 @@ mod port;
 #[cfg(test)]
 mod privileged;
 mod probe;
+mod punt;
 mod purge;
 mod readiness;
 mod rehearsal;
@@ -75,6 +78,7 @@ mod tables;
 mod tcx;
 mod underlay;
 mod uplink;
+mod verify;
 mod veth;
 mod watch;
 
@@ -88,11 +92,13 @@ use overlay::name::EndpointName;
 pub use audits::AuditCount;
 pub use chain::{FailMode, FunctionError, FunctionHook, LoadedFunction};
 pub use datapath::Datapath;
+pub use datapath_common::punt::{PUNT_COPY, PUNT_TAKE, PuntKey, PuntRule};
 pub use device::Device;
 pub use drops::{DropCount, reasons};
 pub use error::Error;
 pub use lower::Interface;
 pub use probe::{PROBE_INTERVAL, PathState, PathVerdict, Prober};
+pub use punt::{Punted, Punts, Receiver};
 pub use purge::purge;
 pub use rehearsal::Rehearsal;
 pub use selftest::SelfTest;

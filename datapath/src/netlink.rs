@@ -66,6 +66,8 @@ pub(crate) enum Kind {
     Loopback,
     /// A VXLAN or Geneve device.
     Tunnel(Tunnel),
+    /// A bridge, bond, VRF or encrypted tunnel: no workload is at its other end.
+    Joint,
     #[default]
     Other,
 }
@@ -325,6 +327,9 @@ fn kind(info: &LinkInfo) -> Option<Kind> {
     match info {
         LinkInfo::Kind(InfoKind::Veth) => Some(Kind::Veth),
         LinkInfo::Kind(InfoKind::Tun) => Some(Kind::Tun),
+        LinkInfo::Kind(InfoKind::Bridge | InfoKind::Bond | InfoKind::Vrf | InfoKind::Wireguard | InfoKind::Xfrm) => {
+            Some(Kind::Joint)
+        }
         other => device::tunnel(other).map(Kind::Tunnel),
     }
 }

@@ -12,6 +12,7 @@ use crate::PortState;
 use crate::attach::{Hook, Stubs};
 use crate::binding::{Bound, Surroundings, Waiting, name_is_taken};
 use crate::diff::{Key, Operation};
+use crate::hurry::{Hurry, MANY};
 use crate::inside::{self, Inside};
 use crate::installed::Installed;
 use crate::links::Owner;
@@ -82,6 +83,8 @@ impl Workbench<'_> {
         kept.retain(|endpoint, _| wanted.ports.contains_key(endpoint));
         let again = oldest(kept);
         let turn = 1 + kept.values().map(|kept| kept.turn).max().unwrap_or_default();
+        let are_many = checked.len() >= kept.len() + MANY;
+        let _hurry = are_many.then(|| Hurry::begin(&self.stubs.pins)).flatten();
         let mut interfaces = Interfaces::new();
         let mut states = BTreeMap::new();
         for (endpoint, port, check) in checked {

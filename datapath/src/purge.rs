@@ -13,6 +13,7 @@ use crate::attach::{self, Hook};
 use crate::bpffs::{Pins, entries, parse_hook};
 use crate::device;
 use crate::error::Error;
+use crate::hurry::Hurry;
 use crate::links::owner_of;
 use crate::netlink::{Link, Netlink};
 use crate::nexthop::release_neighbours;
@@ -43,6 +44,7 @@ pub(crate) async fn purge_pins(
     links: &BTreeMap<u32, Link>,
     lines: &mut Vec<String>,
 ) -> Result<(), Error> {
+    Hurry::end_former(pins);
     purge_hooks(netlink, node, pins, links, lines).await?;
     purge_qdiscs(netlink, pins, links, lines).await?;
     fs::remove_dir_all(pins.node()).map_err(Error::file("remove the pins", pins.node()))?;

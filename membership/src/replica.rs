@@ -107,7 +107,10 @@ impl Replica {
 
     /// The current facts of one origin in a scope, withdrawn ones left out.
     pub fn facts_from(&self, scope: &Scope, origin: NodeId) -> impl Iterator<Item = &Fact> {
-        let current = self.origin(scope, origin).into_iter().flat_map(|held| held.current.values());
+        let current = self
+            .origin(scope, origin)
+            .into_iter()
+            .flat_map(|held| held.current.values());
         current.map(Signed::value).filter(|fact| fact.body.is_some())
     }
 
@@ -121,7 +124,9 @@ impl Replica {
     pub fn intents_of(&self, scope: &Scope, kind: &str) -> impl Iterator<Item = (&Key, &Siblings)> {
         let state = self.scopes.get(scope);
         let from = state.map(|state| state.intents.range(Key::new(kind, "")..));
-        from.into_iter().flatten().take_while(move |(key, _)| &*key.kind == kind)
+        from.into_iter()
+            .flatten()
+            .take_while(move |(key, _)| &*key.kind == kind)
     }
 
     /// How many changes a scope has seen in this process.
@@ -321,7 +326,9 @@ impl Replica {
     fn apply_intents(&mut self, change: &IntentChange) {
         let state = self.scopes.entry(change.scope.clone()).or_default();
         let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
-        state.touched.note(change.put.iter().map(|version| &version.value().key));
+        state
+            .touched
+            .note(change.put.iter().map(|version| &version.value().key));
         for version in &change.put {
             state.seen.insert(version.value().dot);
             state.seen.join(&version.value().context);

@@ -39,7 +39,12 @@ readonly AIMS=(
     'functions on each 20 5 nanoseconds for each per-packet function (less)'
     'slow_share - fabric 5 1 percent of packets decided by the slow path at 30 changes/s (less)'
     'changes_cpu - fabric 30 10 percent of a CPU for the daemon at 30 changes/s (less)'
-    'memory - fabric 2048 1024 bytes of the daemon for an endpoint elsewhere (less)'
+    'memory - fabric - - bytes of the whole daemon for an endpoint elsewhere'
+    'load_seconds - fabric 2 0.5 seconds to load 100,000 endpoints (less)'
+    'attach_seconds - fabric 10 3 seconds to make and attach 500 interfaces (less)'
+    'boot_seconds - fabric - - seconds until 500 interfaces are taken over after a restart'
+    'bytes_per_endpoint - fabric 2048 1024 bytes of the datapath for an endpoint elsewhere, of 100,000 (less)'
+    'core_percent - fabric 30 10 percent of a CPU for the datapath at 30 changes/s in 100,000 endpoints (less)'
     'first_packet - fabric 500 50 milliseconds from API call to first packet elsewhere, p99 (less)'
 )
 
@@ -51,7 +56,7 @@ Compares the fabric (routed, behind stateful rules) with a raw veth, the least e
 bridge and vxlan device without and with nftables, in turns in one run. Prints ratios (medians of the rounds' ratios)
 beside what is aimed at, and medians with CPU time per byte, round trip, packet or connection.
 --rows     only these: tcp_stream tcp_request_response udp_request_response udp_64_byte_packets connections ebpf_time
-           functions fleet (functions: third-party ones that do nothing; fleet: what changes cost on three hosts in a domain of --endpoints endpoints, after all rounds)
+           functions fleet scale (scale: 100,000 endpoints and 500 interfaces; functions: third-party ones that do nothing; fleet: what changes cost on three hosts in a domain of --endpoints endpoints, after all rounds)
 --states   every row of traffic in these states of offloads, which otherwise only tcp_stream is: on, off, gro (the sender's TSO
            and GSO off, the receiver's GRO on)
 --json     all samples, medians and verdicts; --markdown: the table of ratios as README.md has it
@@ -87,6 +92,7 @@ datapath() {
     say "measuring: about $((rounds * ${#steps[@]} * (seconds + 1))) s"
     measure_datapath
     [[ -z $with_fleet ]] || measure_fleet "$endpoints" 100 20
+    [[ -z $with_scale ]] || measure_scale
     datapath_report >"$samples.json"
     datapath_table <"$samples.json"
     [[ -z $markdown ]] || datapath_markdown <"$samples.json" >"$markdown"
@@ -110,10 +116,11 @@ plan() {
             done
         done
     done
-    with_fleet='' with_functions=''
+    with_fleet='' with_functions='' with_scale=''
+    [[ -n $wanted_rows && ,$wanted_rows, != *,scale,* ]] || with_scale=yes
     [[ -n $wanted_rows && ,$wanted_rows, != *,fleet,* ]] || with_fleet=yes
     [[ -n $wanted_rows && ,$wanted_rows, != *,functions,* ]] || with_functions=yes
-    [[ -n $with_fleet$with_functions ]] || ((${#steps[@]})) || usage_error "--rows names no row there is; see --help"
+    [[ -n $with_fleet$with_functions$with_scale ]] || ((${#steps[@]})) || usage_error "--rows names no row there is; see --help"
 }
 
 prepare_functions() {

@@ -56,7 +56,7 @@ spec: { subnets: [10.40.0.0/16] }
 kind: SecurityPolicy
 domain: many
 name: open
-spec: { appliesTo: {}, egress: [{ action: allow }] }
+spec: { appliesTo: { matchLabels: { app: asker } }, egress: [{ action: allow }] }
 ---
 kind: Endpoint
 domain: many

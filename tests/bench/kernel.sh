@@ -2,6 +2,8 @@
 # What the kernel says of a measurement: CPU time of the whole machine, run time of eBPF programs.
 # shellcheck disable=SC2154 # the ways are ways.sh's
 
+readonly STATISTICS=/proc/sys/kernel/bpf_stats_enabled
+
 # Nanoseconds that all CPUs were busy since boot, without what a hypervisor took.
 busy() {
     awk -v hz="$(getconf CLK_TCK)" '$1 == "cpu" { printf "%.0f\n", ($2 + $3 + $4 + $7 + $8) * 1e9 / hz; exit }' /proc/stat
@@ -9,7 +11,7 @@ busy() {
 
 # Whether programs are timed; that costs each run some time, so it is on only where it is asked for.
 time_programs() {
-    printf '%s\n' "$1" >/proc/sys/kernel/bpf_stats_enabled
+    printf '%s\n' "$1" >"$STATISTICS"
 }
 
 # program_time NUMBER: nanoseconds and runs.

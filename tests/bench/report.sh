@@ -28,7 +28,7 @@ datapath_report() {
                  at_least: ($aim[3] | number), aim: ($aim[4] | number),
                  measured: ($ratios | median), lowest: ($ratios | min), highest: ($ratios | max)}
               | .verdict = verdict],
-           rows: [$all | group_by([.row, .state, .way])[]
+           rows: [$all | map(select(.state != "-")) | group_by([.row, .state, .way])[]
               | .[0] as $first | ($units[$first.row] // {value: "ns", cpu: null}) as $unit
               | {row: $first.row, state: $first.state, way: $first.way, unit: $unit.value, median: (map(.value) | median),
                  cpu_unit: $unit.cpu,

@@ -422,9 +422,6 @@ pub const SEGMENT_GENEVE: u32 = 1;
 /// Frames for a MAC address that nobody has, and questions for such an address, go to all of the segment.
 pub const SEGMENT_FLOOD: u32 = 2;
 
-/// `PUNT_RULES` says which of its packets user space gets.
-pub const SEGMENT_PUNT: u32 = 4;
-
 /// `FloodTarget::kind`: an interface of this host.
 pub const FLOOD_PORT: u32 = 1;
 /// `FloodTarget::kind`: another host.
@@ -529,6 +526,8 @@ pub const SLOT_SLOW_UNDERLAY: u32 = 4;
 pub const SLOT_ROUTER: u32 = 5;
 /// Copies of group frames.
 pub const SLOT_FLOOD: u32 = 6;
+/// The functions of a domain, and then what has copies.
+pub const SLOT_CHAIN_FLOOD: u32 = 11;
 /// The functions of a domain, and what is left to do with a workload's packet.
 pub const SLOT_CHAIN_ENDPOINT: u32 = 12;
 /// The same for a packet from the underlay.
@@ -542,9 +541,10 @@ pub const SLOT_SLOW_DEVICE: u32 = 15;
 pub const SLOTS: u32 = 16;
 
 /// The program of each slot that is in use. In the order of filling: who is called comes first.
-pub const SLOT_PROGRAMS: [(u32, &str); 11] = [
+pub const SLOT_PROGRAMS: [(u32, &str); 12] = [
     (SLOT_ROUTER, "router"),
     (SLOT_FLOOD, "flood"),
+    (SLOT_CHAIN_FLOOD, "chain_flood"),
     (SLOT_CHAIN_ENDPOINT, "chain_endpoint"),
     (SLOT_CHAIN_UNDERLAY, "chain_underlay"),
     (SLOT_SLOW_ENDPOINT, "slow_endpoint"),

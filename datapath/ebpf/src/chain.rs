@@ -10,7 +10,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{
     CHAIN_LENGTH, FLOW_CHAIN, FLOW_ENCAPSULATE, FUNCTION_OPEN, Flow, Reason, SLOT_CHAIN_ENDPOINT, SLOT_CHAIN_UNDERLAY,
-    Settings,
+    SLOT_FLOOD, Settings,
 };
 use fabric_function::abi;
 
@@ -62,6 +62,20 @@ pub fn wants(walk: &mut Walk) -> bool {
         walk.flow.flags |= FLOW_CHAIN;
     }
     domain.chain_flow | domain.chain_packet != 0
+}
+
+/// Whether the domain has functions that a frame for many passes, or one that is not IP; says what they are told of it.
+#[inline(always)]
+pub fn spreads(walk: &mut Walk) -> bool {
+    if !wants(walk) {
+        return false;
+    }
+    let (sender, start) = (walk.flood.sender, walk.flood.start);
+    walk.pending.direction = if sender == 0 { abi::INGRESS } else { abi::EGRESS };
+    walk.pending.endpoint = sender;
+    walk.pending.hash = transport::entropy(walk).hash();
+    walk.pending.frame = start;
+    true
 }
 
 /// The rest of the slow path for a workload's packet, in a program of its own.
@@ -166,6 +180,17 @@ pub fn chain_underlay(ctx: TcContext) -> i32 {
         Some(action) => action,
         None => go_underlay(ctx.skb.skb),
     }
+}
+
+/// Called by the slow paths, which left the walk, for what `flood` sends.
+#[classifier]
+pub fn chain_flood(ctx: TcContext) -> i32 {
+    if let Some(action) = asked(&ctx) {
+        return action;
+    }
+    stub::call(&ctx, SLOT_FLOOD);
+    let owner = Walk::resume().map_or(Owner::NOBODY, |walk| walk.owner);
+    action(Err(Reason::NoProgram), owner, Packet::new(&ctx).len())
 }
 
 /// Asks; what becomes of the packet if it may not go.

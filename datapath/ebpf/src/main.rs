@@ -73,7 +73,7 @@ mod tunnel;
 mod walk;
 
 use aya_ebpf::programs::TcContext;
-use datapath_common::{Reason, SLOT_FLOOD, SLOT_ROUTER};
+use datapath_common::{Reason, SLOT_CHAIN_FLOOD, SLOT_FLOOD, SLOT_ROUTER};
 
 use walk::{ANSWER_NONE, Walk};
 
@@ -129,7 +129,11 @@ fn finish(ctx: &TcContext, walk: &mut Walk, result: Result<Verdict, Reason>, len
         Ok(_) => 0,
     };
     if matches!(result, Ok(Verdict::Flood)) {
-        stub::call(ctx, SLOT_FLOOD);
+        if chain::spreads(walk) {
+            stub::call(ctx, SLOT_CHAIN_FLOOD);
+        } else {
+            stub::call(ctx, SLOT_FLOOD);
+        }
         drop::count(walk.owner, Reason::NoProgram, length);
         return TC_ACT_SHOT;
     }

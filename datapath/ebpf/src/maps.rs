@@ -121,7 +121,7 @@ pub static DROPS: PerCpuHashMap<DropKey, Count> = PerCpuHashMap::with_max_entrie
 #[map]
 pub static AUDITS: PerCpuHashMap<MemberKey, Count> = PerCpuHashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
-/// Which packets of a segment with `SEGMENT_PUNT` user space gets.
+/// Which packets user space gets.
 #[map]
 pub static PUNT_RULES: HashMap<PuntKey, PuntRule> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 

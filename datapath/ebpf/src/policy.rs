@@ -74,7 +74,7 @@ pub fn ask(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
 #[inline(never)]
 fn ask_once(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
     // SAFETY: a value may change while it is read; each field is valid by itself.
-    let Some(domain) = (unsafe { DOMAINS.get(walk.owner.domain) }) else {
+    let Some(domain) = (unsafe { DOMAINS.get(&walk.owner.domain) }) else {
         return Opinion::Denied;
     };
     walk.evaluation.v4 = walk.ip.v4();
@@ -236,14 +236,28 @@ pub fn count_full(length: u32) {
 
 #[inline(never)]
 fn count(key: MemberKey, length: u32) {
-    if AUDITS.get_ptr_mut(key).is_none() {
-        // Fails where another CPU was faster, too: then the entry is there.
-        let _ = AUDITS.insert(key, Count { packets: 0, bytes: 0 }, BPF_NOEXIST.into());
+    if add(&key, length) {
+        return;
     }
-    if let Some(count) = AUDITS.get_ptr_mut(key) {
-        // SAFETY: the kernel returned this CPU's value; nobody else counts on this CPU meanwhile.
-        let count = unsafe { &mut *count };
-        count.packets += 1;
-        count.bytes += u64::from(length);
+    let first = Count {
+        packets: 1,
+        bytes: length.into(),
+    };
+    // Fails where another CPU was faster, too: then the entry is there.
+    if AUDITS.insert(key, first, BPF_NOEXIST.into()).is_err() {
+        add(&key, length);
     }
+}
+
+/// Counts where there is a counter.
+#[inline(always)]
+fn add(key: &MemberKey, length: u32) -> bool {
+    let Some(count) = AUDITS.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: the kernel returned this CPU's value; nobody else counts on this CPU meanwhile.
+    let count = unsafe { &mut *count };
+    count.packets += 1;
+    count.bytes += u64::from(length);
+    true
 }

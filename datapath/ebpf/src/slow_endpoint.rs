@@ -5,7 +5,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{
     FLOW_ENCAPSULATE, FLOW_GENEVE, FLOW_NAMESPACE, HERE, LIMIT_SLOW, PORT_NAMESPACE, Port, ROUTER, Reason,
-    SEGMENT_FLOOD, SEGMENT_GENEVE, SEGMENT_PUNT, Segment, Settings, Station, slot,
+    SEGMENT_FLOOD, SEGMENT_GENEVE, Segment, Settings, Station, slot,
 };
 
 use crate::drop::Owner;
@@ -24,6 +24,7 @@ use crate::{
 
 /// Called by `from_endpoint`.
 #[classifier]
+#[inline(always)]
 pub fn slow_endpoint(ctx: TcContext) -> i32 {
     let mut packet = Packet::new(&ctx);
     let length = packet.len();
@@ -74,9 +75,7 @@ fn try_slow_endpoint(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Re
         return other(packet, walk, port, segment, &frame);
     }
     transport::read(packet, walk)?;
-    if segment.flags & SEGMENT_PUNT != 0
-        && let Some(verdict) = punt::ask(packet, walk, port, &frame)?
-    {
+    if let Some(verdict) = punt::ask(packet, walk, port, &frame)? {
         return Ok(verdict);
     }
     if let Some(kind) = source(walk, port, &frame)? {

@@ -23,6 +23,7 @@ use crate::{
 
 /// Called by `from_underlay`.
 #[classifier]
+#[inline(always)]
 pub fn slow_underlay(ctx: TcContext) -> i32 {
     let mut packet = Packet::new(&ctx);
     let length = packet.len();

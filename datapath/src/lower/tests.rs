@@ -268,7 +268,7 @@ fn flooding(flood: u32, flood_targets: u32) -> map::Segment {
     }
 }
 
-fn to_port(ifindex: u32, groups: u64) -> map::FloodTarget {
+pub(super) fn to_port(ifindex: u32, groups: u64) -> map::FloodTarget {
     map::FloodTarget {
         kind: map::FLOOD_PORT,
         target: ifindex,
@@ -276,40 +276,6 @@ fn to_port(ifindex: u32, groups: u64) -> map::FloodTarget {
         zero: 0,
         groups: [groups, 0, 0, 0],
     }
-}
-
-#[test]
-fn group_frames_go_to_ports_and_to_member_hosts_with_a_tunnel() {
-    let mut wanted = forwarding("red");
-    let first = on(&Tables::default(), &wanted);
-    let segment = wanted.networks.get_mut(&label("net")).expect("it is there");
-    segment.members = [there(), NodeId::of_key(&[99; 32])].into();
-    segment.flood = true;
-    let second = on(&first, &wanted);
-    let to_peer = map::FloodTarget {
-        kind: map::FLOOD_PEER,
-        target: 5,
-        endpoint: 0,
-        ..to_port(0, 0)
-    };
-    let installed = second.segments[&100];
-    assert_eq!(installed.flags, map::SEGMENT_FLOOD);
-    assert_ne!(installed.flood, first.segments[&100].flood, "a set is never changed");
-    assert_eq!(
-        (installed.flood_targets, second.targets_of(installed.flood)),
-        (2, vec![to_port(33, 0), to_peer])
-    );
-    assert_eq!(on(&second, &wanted), second, "one that is as it is wanted stays");
-
-    wanted.ports.clear();
-    wanted
-        .networks
-        .get_mut(&label("net"))
-        .expect("it is there")
-        .members
-        .clear();
-    let none = on(&second, &wanted);
-    assert_eq!((none.segments[&100].flood, &none.floods), (0, &[].into()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Frames that are not IP, across hosts (a row of `CARRIERS.md`).
+//! Frames for many and frames that are not IP, across hosts (rows of `CARRIERS.md`).
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::libc;
@@ -9,6 +10,10 @@ use crate::wanted::{Workload, domain, label};
 
 /// For local experiments (IEEE 802).
 const ETHER_TYPE: u16 = 0x88b5;
+const PORT: u16 = 9000;
+const PORT6: u16 = 9006;
+const GROUP4: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
+const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, 0x1234);
 
 /// Two hosts with a workload each, whose network knows where its members are.
 fn acquainted(v6: bool) -> (Host, Host, Namespace, Namespace) {
@@ -25,6 +30,7 @@ fn acquainted(v6: bool) -> (Host, Host, Namespace, Namespace) {
         host.program(&wanted);
     }
     eventually("web reaches far", || web.pings("10.0.0.3", 56));
+    web.must("ip route add 224.0.0.0/4 dev eth0");
     (a, b, web, far)
 }
 
@@ -90,7 +96,12 @@ fn across(v6: bool) {
     let (a, b, web, far) = acquainted(v6);
     let (ours, theirs) = ([2, 0, 0, 0, 100, 1], [2, 0, 0, 0, 100, 3]);
     let socket = frames(&far);
-    for (destination, size) in [(theirs, 46), (theirs, 1400)] {
+    for (destination, size) in [
+        (theirs, 46),
+        (theirs, 1400),
+        ([0xff; 6], 46),
+        ([3, 0, 0, 0, 0, 7], 1400),
+    ] {
         let payload: Vec<u8> = (0..size).map(|byte| byte as u8).collect();
         let frame = [&destination[..], &ours, &ETHER_TYPE.to_be_bytes(), &payload].concat();
         send_frame(&web, &frame);
@@ -100,18 +111,61 @@ fn across(v6: bool) {
             "{size} bytes to {destination:x?}"
         );
     }
+
+    let receiver = far.thread(async || {
+        let socket = UdpSocket::bind(("0.0.0.0", PORT)).expect("the port is free");
+        socket
+            .join_multicast_v4(&GROUP4, &[10, 0, 0, 3].into())
+            .expect("it joins");
+        socket.set_read_timeout(Some(DEADLINE)).expect("not zero");
+        socket
+    });
+    let receiver = receiver.join().expect("the thread");
+    for (group, size) in [
+        ([10, 0, 0, 255].into(), 10),
+        (GROUP4, 10),
+        (GROUP4, 1300),
+        (GROUP4, 5000),
+    ] {
+        let sender = web.thread(async move || {
+            let socket = UdpSocket::bind("10.0.0.1:0").expect("the address is there");
+            socket.set_broadcast(true).expect("a flag");
+            socket.send_to(&vec![7; size], (group, PORT)).expect("there is a way");
+        });
+        sender.join().expect("the thread");
+        let mut buffer = [0; 6000];
+        assert_eq!(receiver.recv(&mut buffer).expect("it arrives"), size, "{group}");
+    }
+
+    let receiver = far.thread(async || {
+        let socket = UdpSocket::bind(("::", PORT6)).expect("the port is free");
+        let index = nix::net::if_::if_nametoindex("eth0").expect("it is there");
+        socket.join_multicast_v6(&GROUP6, index).expect("it joins");
+        socket.set_read_timeout(Some(DEADLINE)).expect("not zero");
+        socket
+    });
+    let receiver = receiver.join().expect("the thread");
+    let sender = web.thread(async move || {
+        let socket = UdpSocket::bind("[::]:0").expect("ports are free");
+        let index = nix::net::if_::if_nametoindex("eth0").expect("it is there");
+        let to = SocketAddrV6::new(GROUP6, PORT6, 0, index);
+        socket.send_to(b"six", to).expect("there is a way");
+    });
+    sender.join().expect("the thread");
+    let mut buffer = [0; 10];
+    assert_eq!(receiver.recv(&mut buffer).expect("it arrives"), 3);
 }
 
 #[test]
-fn frames_that_are_not_ip_over_ipv4() {
-    if privileged("frames_that_are_not_ip_over_ipv4") {
+fn groups_and_frames_that_are_not_ip_over_ipv4() {
+    if privileged("groups_and_frames_that_are_not_ip_over_ipv4") {
         across(false);
     }
 }
 
 #[test]
-fn frames_that_are_not_ip_over_ipv6() {
-    if privileged("frames_that_are_not_ip_over_ipv6") {
+fn groups_and_frames_that_are_not_ip_over_ipv6() {
+    if privileged("groups_and_frames_that_are_not_ip_over_ipv6") {
         across(true);
     }
 }

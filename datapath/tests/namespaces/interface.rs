@@ -31,6 +31,7 @@ fn interfaces_of_others_are_refused_and_the_rest_is_programmed() {
     let workloads = [
         &Workload::in_namespace("web", 1, &a, &web),
         &Workload::on_interface("bridged", 2, &a, "port0"),
+        &Workload::on_interface("bridge", 12, &a, "br0"),
         &Workload::on_interface("underlay", 3, &a, "up0"),
         &Workload::on_interface("lo", 4, &a, "lo"),
         &Workload::on_interface("addressed", 5, &a, "addr0"),
@@ -69,6 +70,7 @@ fn interfaces_of_others_are_refused_and_the_rest_is_programmed() {
     let state = |name: &str| &applied.ports[&label(name)];
     for (name, words) in [
         ("bridged", "nomaster"),
+        ("bridge", "is a bridge"),
         ("underlay", "carries the tunnels"),
         ("lo", "loopback"),
         ("addressed", "203.0.113.1"),
@@ -139,12 +141,19 @@ fn a_waiting_port_attaches_when_its_interface_comes() {
     let before = a.changes();
     a.namespace.must("ip tuntap add dev tap0 mode tap");
     eventually("the interface is told", || a.changes() > before);
-    a.program(&wanted);
+    let first = a.program(&wanted);
 
+    // As a virtual machine's monitor does that starts again.
     let before = a.changes();
     a.namespace.must("ip link del tap0");
     eventually("its loss is told", || a.changes() > before);
     assert!(waits(&a.apply(&wanted).ports[&label("vm")]).contains("there is no interface tap0"));
+    let before = a.changes();
+    a.namespace.must("ip tuntap add dev tap0 mode tap");
+    eventually("its return is told", || a.changes() > before);
+    let second = a.program(&wanted);
+    assert_ne!(first.ports, second.ports, "it has another index");
+    assert_eq!(a.programs("tap0"), ["stub_from_endpo", "stub_to_endpoin"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What others do to our pins, stubs and interfaces, and what happens where a map has no room left.
 
+use aya::maps::{HashMap, Map, MapData};
 use datapath::{Error, PortState};
 use overlay::fact::Binding;
 use overlay::forwarding::{Action, Direction, Port, Protocol, Segment};
@@ -37,6 +38,34 @@ fn stubs_that_somebody_took_off_are_attached_again() {
         });
     }
     eventually("packets flow", || web.pings("10.0.0.3", 56));
+}
+
+#[test]
+fn what_somebody_wrote_into_tables_is_found_and_mended() {
+    if !privileged("what_somebody_wrote_into_tables_is_found_and_mended") {
+        return;
+    }
+    let (a, b) = two_hosts(true, false);
+    let (web, db) = (Namespace::new("web"), Namespace::new("db"));
+    let workloads = [
+        &Workload::in_namespace("web", 1, &a, &web),
+        &Workload::in_namespace("db", 2, &a, &db),
+    ];
+    let wanted = domain("red", 100, &workloads, &a, &[&b]);
+    a.program(&wanted);
+    assert!(web.pings("10.0.0.2", 56));
+    assert_eq!(a.verify(), Vec::<&str>::new());
+    let map = MapData::from_pin(a.pins().join("v3/SEGMENTS")).and_then(Map::from_map_data);
+    let map = map.expect("it is pinned");
+    let mut segments = HashMap::<MapData, u32, datapath_common::Segment>::try_from(map).expect("segments");
+    segments.remove(&100).expect("it is there");
+    assert!(!web.pings("10.0.0.2", 56));
+    let before = a.changes();
+    assert_eq!(a.verify(), ["SEGMENTS"]);
+    eventually("it is told", || a.changes() > before);
+    a.program(&wanted);
+    eventually("web reaches db again", || web.pings("10.0.0.2", 56));
+    assert_eq!(a.verify(), Vec::<&str>::new());
 }
 
 #[test]

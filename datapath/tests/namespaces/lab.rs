@@ -197,6 +197,7 @@ enum Order {
     Remove(DomainName, mpsc::Sender<Result<(), Error>>),
     Drops(mpsc::Sender<Vec<DropCount>>),
     Status(mpsc::Sender<Status>),
+    Verify(mpsc::Sender<Vec<&'static str>>),
     TakeOver(mpsc::Sender<Result<(), Error>>),
     Audits(mpsc::Sender<Vec<AuditCount>>),
     Check(DomainName, EndpointName, Binding, mpsc::Sender<Option<String>>),
@@ -290,6 +291,7 @@ impl Host {
                     Some(Order::Remove(domain, reply)) => drop(reply.send(datapath.remove(&domain).await)),
                     Some(Order::Drops(reply)) => drop(reply.send(datapath.drops().expect("the counters"))),
                     Some(Order::Status(reply)) => drop(reply.send(datapath.status())),
+                    Some(Order::Verify(reply)) => drop(reply.send(datapath.verify().expect("the tables"))),
                     Some(Order::TakeOver(reply)) => drop(reply.send(datapath.take_over())),
                     Some(Order::Audits(reply)) => drop(reply.send(datapath.audits().expect("the counters"))),
                     Some(Order::Check(domain, endpoint, binding, reply)) => {
@@ -360,6 +362,11 @@ impl Host {
 
     pub(crate) fn status(&self) -> Status {
         self.ask(Order::Status)
+    }
+
+    /// Tables in which somebody else wrote.
+    pub(crate) fn verify(&self) -> Vec<&'static str> {
+        self.ask(Order::Verify)
     }
 
     /// Every domain was applied.

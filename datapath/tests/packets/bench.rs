@@ -317,6 +317,10 @@ impl Bench {
         self.ebpf.as_ref().expect("there until it is dropped")
     }
 
+    pub(crate) fn ebpf_mut(&mut self) -> &mut Ebpf {
+        self.ebpf.as_mut().expect("there until it is dropped")
+    }
+
     pub(crate) fn map(&mut self, name: &str) -> &mut Map {
         let ebpf = self.ebpf.as_mut().expect("there until it is dropped");
         ebpf.map_mut(name).expect("the map exists")

@@ -1,13 +1,18 @@
 //! What user space gets, and what it has delivered.
 
+use std::thread;
+use std::time::Duration;
+
 use aya::maps::{MapData, RingBuf};
+use datapath::{Punted, Punts, Receiver};
 use datapath_common::connection::State;
 use datapath_common::punt::{PUNT_BYTES, PUNT_COPY, PUNT_TAKE, PuntHeader, PuntKey, PuntRule};
-use datapath_common::{LIMIT_PUNT, Port, Reason, SEGMENT_PUNT, Segment};
+use datapath_common::{LIMIT_PUNT, Port, Reason};
 
 use crate::bench::{Bench, Context, Fate, dropped, to_host_side, to_namespace};
 use crate::book::{self, ALL_NODES, API, BROADCAST, DB, RED, RED_DOMAIN, VM, WEB, Workload};
 use crate::connections::key;
+use crate::ear::Ear;
 use crate::frames::{ethernet, ip4, udp4, udp4_ports, udp6_ports};
 use crate::rules::{ALLOW, DENY, rules};
 
@@ -16,11 +21,6 @@ const UDP: u32 = 17;
 
 fn bench(action: u32) -> Option<Bench> {
     let mut bench = Bench::new()?;
-    let segment = Segment {
-        flags: SEGMENT_PUNT,
-        ..book::segment(RED_DOMAIN)
-    };
-    bench.segment(RED, segment);
     for port in [53, 67] {
         let key = PuntKey {
             vni: RED,
@@ -124,12 +124,6 @@ fn a_copy_goes_its_way_as_well() {
     bench.exhaust(WEB.endpoint, LIMIT_PUNT);
     bench.table("from_endpoint", vec![("too many", frame.clone(), to_namespace(&frame))]);
     assert_eq!(punted(&mut bench), vec![]);
-    bench.segment(RED, book::segment(RED_DOMAIN));
-    bench.table(
-        "from_endpoint",
-        vec![("in a segment without", frame.clone(), to_namespace(&frame))],
-    );
-    assert_eq!(punted(&mut bench), vec![]);
 }
 
 #[test]
@@ -204,4 +198,62 @@ fn an_answer_is_one_and_all_else_is_asked_for() {
     }));
     rules(&mut bench, &[DENY], &[DENY]);
     bench.table("from_punt", vec![("denied since", packet, denied)]);
+}
+
+#[test]
+fn by_the_channel() {
+    let Some(mut bench) = Bench::new() else { return };
+    let name = format!("punt{}", std::process::id());
+    let mut punts = Punts::open(bench.ebpf_mut(), &name).unwrap();
+    let key = PuntKey {
+        vni: RED,
+        protocol: UDP,
+        port: 53,
+    };
+    let rule = PuntRule {
+        kind: KIND,
+        action: PUNT_TAKE,
+    };
+    // What tests before this one left.
+    while punts.receive().is_some() {}
+    punts.ask(key, rule).unwrap();
+    let frame = udp4(&WEB, &API);
+    assert!(taken(&bench, &frame));
+    let Punted {
+        domain,
+        endpoint,
+        vni,
+        kind,
+        length,
+        frame: got,
+    } = punts.receive().unwrap();
+    assert_eq!(
+        (domain, endpoint, vni, kind, length),
+        (RED_DOMAIN, WEB.endpoint, RED, KIND, 64)
+    );
+    assert_eq!((got, punts.receive()), (frame.clone(), None));
+
+    let ear = Ear::new();
+    let answer = udp4_ports(&API, &WEB, (53, 40_000), b"by the channel to a workload");
+    let to = Receiver {
+        domain: RED_DOMAIN,
+        endpoint: WEB.endpoint,
+        vni: RED,
+    };
+    punts.deliver(to, &answer).unwrap();
+    let mut heard = Vec::new();
+    for _ in 0..500 {
+        heard.extend(ear.heard(b"by the channel to a workload"));
+        if !heard.is_empty() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(heard, vec![answer.clone()]);
+    assert!(punts.deliver(to, &answer[..13]).is_err(), "no frame");
+    drop(punts);
+    bench.remembered(
+        "from_endpoint",
+        vec![("nobody asks for it", frame.clone(), to_namespace(&frame))],
+    );
 }

@@ -3,32 +3,24 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
-use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
-use crate::forwarding::{echoes, exchange, streams};
-use crate::host::{DEVICE, Host, Identity};
-use crate::namespace::{Namespace, privileged};
-use crate::topology::{FAR, ONE, Way, Wire};
+use crate::device::DEVICE;
+use crate::host::Host;
+use crate::identity::{Identity, VNI};
+use crate::namespace::{DEADLINE, Namespace, privileged};
+use crate::topology::{FAR, ONE, Wire};
+use crate::traffic::{echoes, exchange, streams};
+use crate::underlay::{UNDERLAY, Way};
 
-const DEADLINE: Duration = Duration::from_secs(30);
-const WAYS: [Way; 2] = [
-    Way {
-        v6: false,
-        resolved: true,
-    },
-    Way {
-        v6: true,
-        resolved: true,
-    },
-];
+const WAYS: [Way; 2] = [Way::over(false), Way::over(true)];
 /// The workload's end of a tunnel of its own at `ONE` and `FAR`.
 const INSIDE: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 16, 0, 1), Ipv4Addr::new(172, 16, 0, 9)];
 
 /// A counter of an interface.
 fn counted(namespace: &Namespace, interface: &str, counter: &str) -> u64 {
-    let shown = namespace.output(&["-s", "-j", "link", "show", "dev", interface]);
+    let shown = namespace.must("ip", &["-s", "-j", "link", "show", "dev", interface]);
     let (_, behind) = shown.split_once(&format!("\"{counter}\":")).expect("a side");
     let (_, behind) = behind.split_once("\"packets\":").expect("its packets");
     let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
@@ -63,7 +55,7 @@ fn super_packets_of_a_workloads_own_tunnel_go_through_the_device() {
         assert!(sent > 0, "{way:?}: none went through the device");
         let drops = wire.a.drops();
         assert!(
-            !drops.contains_key(&(ONE.0.into(), "unsegmentable")),
+            !drops.contains_key(&(ONE.endpoint(), "unsegmentable")),
             "{way:?}: {drops:?}"
         );
         // What is no super-packet does without.
@@ -87,7 +79,7 @@ fn without_the_device_they_are_dropped_and_counted() {
     stream.write_all(&[7; 30_000]).expect("it fits the socket's buffer");
     let dropped = wire
         .a
-        .eventually(|drops| drops.get(&(ONE.0.into(), "unsegmentable")).copied());
+        .eventually(|drops| drops.get(&(ONE.endpoint(), "unsegmentable")).copied());
     assert!(dropped > 0);
 }
 
@@ -105,8 +97,9 @@ fn what_the_underlays_program_does_not_take_comes_by_the_device() {
             host.deafen();
         }
         let (one, far) = (wire.a.workload(ONE), wire.b.workload(FAR));
-        exchange(&wire, "there", &one, &far, FAR);
-        exchange(&wire, "back", &far, &one, ONE);
+        exchange("there", &one, &far, FAR);
+        exchange("back", &far, &one, ONE);
+        wire.dropped_nothing("by the device");
         for host in [&wire.a, &wire.b] {
             assert!(counted(&host.namespace, DEVICE, "rx") > 0, "{way:?}");
         }
@@ -149,32 +142,23 @@ fn what_comes_by_the_device_is_checked_like_the_underlay() {
     wire.b.device();
     wire.b.deafen();
     let far = wire.b.workload(FAR);
-    wire.b
-        .namespace
-        .ip(&["addr", "add", "192.0.2.77/24", "dev", crate::host::UNDERLAY]);
-    wire.a
-        .namespace
-        .ip(&["addr", "add", "192.0.2.66/24", "dev", crate::host::UNDERLAY]);
+    wire.b.namespace.ip(&["addr", "add", "192.0.2.77/24", "dev", UNDERLAY]);
+    wire.a.namespace.ip(&["addr", "add", "192.0.2.66/24", "dev", UNDERLAY]);
     let socket = far.run(|| UdpSocket::bind((Ipv4Addr::from(FAR.v4()), 9000)).expect("the address is there"));
     socket.set_read_timeout(Some(DEADLINE)).expect("not zero");
 
     let ours: IpAddr = [192, 0, 2, 2].into();
     let good = datagram(ONE, FAR);
-    send(&wire.a, ours, crate::host::VNI, &good);
+    send(&wire.a, ours, VNI, &good);
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer).expect("what is right arrives");
     assert_eq!(&buffer[..length], b"out of the device");
 
     let table = [
-        (
-            [192, 0, 2, 77].into(),
-            crate::host::VNI,
-            good.clone(),
-            (0, "other_address"),
-        ),
+        ([192, 0, 2, 77].into(), VNI, good.clone(), (0, "other_address")),
         (ours, 8, good.clone(), (0, "unknown_vni")),
-        (ours, crate::host::VNI, datagram(FAR, ONE), (0, "wrong_vtep")),
-        (ours, crate::host::VNI, datagram(Identity(77), FAR), (0, "wrong_vtep")),
+        (ours, VNI, datagram(FAR, ONE), (0, "wrong_vtep")),
+        (ours, VNI, datagram(Identity::new(77), FAR), (0, "wrong_vtep")),
     ];
     for (to, vni, frame, key) in table {
         let before = wire.b.drops().get(&key).copied().unwrap_or(0);
@@ -185,7 +169,7 @@ fn what_comes_by_the_device_is_checked_like_the_underlay() {
     // Not a host of the cluster.
     wire.a.namespace.run(|| {
         let socket = UdpSocket::bind("192.0.2.66:0").expect("the address is there");
-        let packet = tunnelled(crate::host::VNI, &good);
+        let packet = tunnelled(VNI, &good);
         socket
             .send_to(&packet, SocketAddr::new(ours, 4789))
             .expect("there is a way");

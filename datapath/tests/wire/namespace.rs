@@ -4,13 +4,12 @@ use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
-/// How long the kernel may take to notice a carrier, and between two looks.
-const DEADLINE: Duration = Duration::from_secs(30);
-const STEP: Duration = Duration::from_millis(5);
+/// How long a condition may take to come true.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A namespace of its own name.
 #[derive(Debug)]
@@ -20,11 +19,13 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     pub(crate) fn new(role: &str) -> Self {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ebpf{}-{number}-{role}", std::process::id());
+        let name = unique(role);
         ip(&["netns", "add", &name]);
         let namespace = Self { name };
+        // Addresses are known to be nobody else's; waiting to find that out takes seconds.
+        for which in ["all", "default"] {
+            namespace.set(&format!("net/ipv6/conf/{which}/accept_dad"), "0");
+        }
         namespace.ip(&["link", "set", "lo", "up"]);
         namespace
     }
@@ -34,10 +35,38 @@ impl Namespace {
         ip(&[&["-n", &self.name], arguments].concat());
     }
 
-    /// Runs iproute2 in it; what it printed.
-    pub(crate) fn output(&self, arguments: &[&str]) -> String {
-        let output = Command::new("ip").args(["-n", &self.name]).args(arguments).output();
-        String::from_utf8_lossy(&output.expect("iproute2 is installed").stdout).into_owned()
+    /// A program that will run in it.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
+        command
+    }
+
+    /// Runs a program in it that must succeed; what it prints.
+    pub(crate) fn must(&self, program: &str, arguments: &[&str]) -> String {
+        must(self.command(program).args(arguments))
+    }
+
+    /// Sets a kernel parameter of it, by its path below `/proc/sys`.
+    pub(crate) fn set(&self, parameter: &str, value: &str) {
+        self.run(|| {
+            std::fs::write(format!("/proc/sys/{parameter}"), value)
+                .unwrap_or_else(|error| panic!("{parameter}: {error}"));
+        });
+    }
+
+    /// Waits until the kernel sends by an interface that was set up: it takes note of a carrier in its own time, and drops
+    /// until then. A tap that never had none is in a state that nobody knows; a veth, named with its other end, waits.
+    pub(crate) fn ready(&self, interface: &str) {
+        eventually(&format!("{interface} is ready"), || {
+            let shown = self.must("ip", &["-o", "link", "show", "dev", interface]);
+            shown.contains("state UP") || shown.contains("state UNKNOWN") && !shown.contains('@')
+        });
+    }
+
+    /// Switches offloads of an interface, as `ethtool -K` has it.
+    pub(crate) fn offload(&self, interface: &str, switches: &[&str]) {
+        self.must("ethtool", &[&["-K", interface], switches].concat());
     }
 
     /// Runs on a thread of its own inside.
@@ -52,20 +81,6 @@ impl Namespace {
         })
     }
 
-    /// Waits until the kernel sends by an interface that was set up: it takes note of a carrier in its own time, and drops
-    /// until then. A tap that never had none is in a state that nobody knows.
-    pub(crate) fn ready(&self, interface: &str) {
-        let mut shown = String::new();
-        for _ in 0..DEADLINE.as_millis() / STEP.as_millis() {
-            shown = output(&["-n", &self.name, "-o", "link", "show", "dev", interface]);
-            if ["state UP", "state UNKNOWN"].iter().any(|state| shown.contains(state)) && !is_veth_unknown(&shown) {
-                return;
-            }
-            thread::park_timeout(STEP);
-        }
-        panic!("the kernel does not send by {interface} within {DEADLINE:?}: {shown}");
-    }
-
     /// Index of an interface in it.
     pub(crate) fn ifindex(&self, interface: &str) -> u32 {
         self.run(|| nix::net::if_::if_nametoindex(interface).expect("the interface exists"))
@@ -78,25 +93,35 @@ impl Drop for Namespace {
     }
 }
 
-/// A veth is named with its other end; it always has to wait for a carrier.
-fn is_veth_unknown(shown: &str) -> bool {
-    shown.contains("state UNKNOWN") && shown.contains('@')
+/// A name that nobody else on this machine uses at the same time.
+pub(crate) fn unique(role: &str) -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!("ebpf{}-{number}-{role}", std::process::id())
 }
 
 /// Runs iproute2, which must succeed.
 pub(crate) fn ip(arguments: &[&str]) {
-    output(arguments);
+    must(Command::new("ip").args(arguments));
 }
 
-/// Runs iproute2, which must succeed; what it printed.
-fn output(arguments: &[&str]) -> String {
-    let output = Command::new("ip")
-        .args(arguments)
-        .output()
-        .expect("iproute2 is installed");
+/// Runs a program that must succeed; what it prints.
+pub(crate) fn must(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {}: {error}", arguments.join(" "));
+    assert!(output.status.success(), "{command:?}: {error}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits until a condition is true.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+    let now = Instant::now;
+    let end = now() + DEADLINE;
+    while !condition() {
+        assert!(now() < end, "{what}: not within {DEADLINE:?}");
+        thread::park_timeout(Duration::from_millis(10));
+    }
 }
 
 /// Whether these tests can run; says so, and insists where they must.

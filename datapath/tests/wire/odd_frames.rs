@@ -5,20 +5,18 @@ use std::time::Duration;
 
 use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, PacketBuilder};
 
-use crate::forwarding::echoes;
-use crate::host::Identity;
+use crate::identity::Identity;
 use crate::namespace::{Namespace, privileged};
 use crate::tap::Tap;
-use crate::topology::{FAR, ONE, TWO, Way, Wire};
+use crate::topology::{FAR, ONE, TWO, Wire};
+use crate::traffic::echoes;
+use crate::underlay::Way;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// For one frame, of which there are more.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 5;
-const OVER_IPV4: Way = Way {
-    v6: false,
-    resolved: true,
-};
+const OVER_IPV4: Way = Way::over(false);
 const PAYLOAD: [u8; 200] = [7; 200];
 const PORT: u16 = 9000;
 
@@ -65,7 +63,7 @@ fn arrives(wire: &Wire, tap: &mut Tap, to: Identity, workload: &Namespace) {
         });
         socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
         let frame = udp(ONE, to, v6);
-        let cuts: [&[usize]; 5] = [&[], &[14], &[34], &[54], &[14, 20, 34, 42, 60]];
+        let cuts: [&[usize]; 8] = [&[], &[14], &[34], &[50], &[54], &[64], &[128], &[14, 20, 34, 42, 60]];
         for cuts in cuts {
             let said = format!("IPv6: {v6}, cut at {cuts:?}");
             let arrived = (0..ATTEMPTS).any(|_| passes(wire, tap, &frame, cuts, &socket, &said));
@@ -108,7 +106,7 @@ fn pieces(in_pieces: bool) {
         return;
     }
     let mut wire = Wire::new(OVER_IPV4);
-    let mut tap = Tap::new(&wire.a.namespace, "tap0", in_pieces);
+    let mut tap = wire.a.namespace.run(|| Tap::open("tap0", in_pieces));
     wire.a.port(ONE, "tap0", 0);
     let (two, far) = (wire.a.workload(TWO), wire.b.workload(FAR));
     arrives(&wire, &mut tap, TWO, &two);
@@ -143,7 +141,7 @@ fn frames_cut_short() {
         return;
     }
     let mut wire = Wire::new(OVER_IPV4);
-    let mut tap = Tap::new(&wire.a.namespace, "tap0", false);
+    let mut tap = wire.a.namespace.run(|| Tap::open("tap0", false));
     wire.a.port(ONE, "tap0", 0);
     let _two = wire.a.workload(TWO);
     for frame in [
@@ -153,12 +151,10 @@ fn frames_cut_short() {
         who_has(ONE, TWO),
     ] {
         for length in 14..frame.len() {
-            let before = wire.a.drops();
+            let before = wire.a.dropped(ONE, "truncated");
             tap.send(&frame[..length], &[])
                 .expect("a tap takes what has an Ethernet header");
-            let key = (u32::from(ONE.0), "truncated");
-            let (before, after) = (before.get(&key).copied(), wire.a.drops().get(&key).copied());
-            assert_eq!(after, Some(before.unwrap_or(0) + 1), "{length} bytes");
+            assert_eq!(wire.a.dropped(ONE, "truncated"), before + 1, "{length} bytes");
         }
     }
 }
@@ -169,13 +165,7 @@ fn tunnels_of_workloads() {
     if !privileged() {
         return;
     }
-    for way in [
-        OVER_IPV4,
-        Way {
-            v6: true,
-            resolved: true,
-        },
-    ] {
+    for way in [Way::over(false), Way::over(true)] {
         let mut wire = Wire::new(way);
         let (one, far) = (wire.a.workload(ONE), wire.b.workload(FAR));
         for (workload, local, remote, address) in [

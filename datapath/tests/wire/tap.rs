@@ -8,8 +8,6 @@ use std::time::Duration;
 use nix::libc::{IFF_NO_PI, IFF_TAP, c_char, ifreq};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::namespace::Namespace;
-
 nix::ioctl_write_ptr_bad!(
     /// Makes the file a tap's.
     tunsetiff,
@@ -24,25 +22,10 @@ const IN_PIECES: i32 = 0x0010 | 0x0020;
 pub(crate) struct Tap(File);
 
 impl Tap {
-    /// Makes a tap in a namespace; it is gone when this is dropped.
-    pub(crate) fn new(namespace: &Namespace, name: &str, in_pieces: bool) -> Self {
+    /// Makes a tap in the calling thread's namespace; it is gone when this is dropped.
+    pub(crate) fn open(name: &str, in_pieces: bool) -> Self {
         let flags = IFF_TAP | IFF_NO_PI | if in_pieces { IN_PIECES } else { 0 };
-        namespace.run(|| {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open("/dev/net/tun")
-                .expect("the kernel has taps");
-            // SAFETY: integers and arrays of them, for which zero is valid.
-            let mut request: ifreq = unsafe { std::mem::zeroed() };
-            for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-                *to = from as c_char;
-            }
-            request.ifr_ifru.ifru_flags = i16::try_from(flags).expect("flags have 16 bits");
-            // SAFETY: the request outlives the call, which reads it.
-            unsafe { tunsetiff(file.as_raw_fd(), &raw const request) }.expect("root may make a tap");
-            Self(file)
-        })
+        Self(made(name, flags))
     }
 
     /// Sends a frame in pieces, cut at these offsets.
@@ -76,4 +59,22 @@ impl Tap {
             }
         }
     }
+}
+
+/// A tap with these flags, in the calling thread's namespace.
+pub(crate) fn made(name: &str, flags: i32) -> File {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .expect("the kernel has taps");
+    // SAFETY: integers and arrays of them, for which zero is valid.
+    let mut request: ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as c_char;
+    }
+    request.ifr_ifru.ifru_flags = i16::try_from(flags).expect("flags have 16 bits");
+    // SAFETY: the request outlives the call, which reads it.
+    unsafe { tunsetiff(file.as_raw_fd(), &raw const request) }.expect("root may make a tap");
+    file
 }

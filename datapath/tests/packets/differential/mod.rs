@@ -97,7 +97,9 @@ fn the_programs_do_as_the_model() {
     let seed = seed();
     let part = || {
         let mut kernel = programs::Kernel::new(packets <= FEW).expect("privileged");
-        run::run(&seed, packets.div_ceil(threads), &mut kernel)
+        let statistics = run::run(&seed, packets.div_ceil(threads), &mut kernel);
+        kernel.leave();
+        statistics
     };
     let statistics = thread::scope(|scope| {
         let parts: Vec<_> = (0..threads).map(|_| scope.spawn(part)).collect();

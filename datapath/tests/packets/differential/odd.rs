@@ -30,7 +30,7 @@ const MARTIANS: [[&str; 6]; 2] = [
 /// Changes a field of a frame; what was changed.
 pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], router: [u8; 6]) -> &'static str {
     let v4 = draft.source.is_ipv4();
-    match dice.below(47) {
+    match dice.below(50) {
         0 | 27 | 28 | 32..35 | 42..44 => {
             draft.hops = dice.below(3) as u8;
             "TTL"
@@ -105,7 +105,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], rout
             });
             "a fragment"
         }
-        17 => {
+        17 | 48 => {
             draft.fragment = Some(Piece {
                 number: 9,
                 offset: 0,
@@ -118,9 +118,9 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], rout
             }
             "a tiny fragment"
         }
-        18..20 => flags(dice, &mut draft.upper),
+        18..20 | 49 => flags(dice, &mut draft.upper),
         20 => ports(dice, &mut draft.upper),
-        21 => {
+        21 | 47 => {
             let client = if v4 { 68 } else { 546 };
             draft.upper = match v4 || dice.percent(50) {
                 true => Upper::Udp { ports: (67, client) },
@@ -333,11 +333,11 @@ pub(crate) fn outside(dice: &mut Dice, tunnel: &Tunnel, mut packet: Vec<u8>, odd
     let header = tunnel.header();
     match dice.below(13) {
         // More fragments, or a later one.
-        0..4 if tunnel.source.is_ipv4() => packet[20] = 0x20,
-        4 if tunnel.source.is_ipv4() => packet[21] = 1,
+        0..5 if tunnel.source.is_ipv4() => packet[20] = 0x20,
+        5 if tunnel.source.is_ipv4() => packet[21] = 1,
         12 => packet[header - 3] = dice.byte() & 0x1f,
         // Flags of VXLAN; version and length of options of Geneve.
-        5..12 => packet[header] = dice.byte(),
+        6..12 => packet[header] = dice.byte(),
         _ => packet.truncate(dice.between(header - 8, header + 30)),
     }
     packet

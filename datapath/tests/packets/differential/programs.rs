@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aya::Pod;
@@ -35,6 +36,9 @@ const NEVER: u64 = u64::MAX / 2;
 /// Nanoseconds in which a thousandth of a token of `LIMIT_ICMP` comes.
 const FILL: u128 = 10_000;
 
+/// Nobody's: loading takes longer than most tests.
+static IDLE: Mutex<Vec<Kernel>> = Mutex::new(Vec::new());
+
 /// The programs and what is in their maps.
 pub(crate) struct Kernel {
     bench: Bench,
@@ -47,8 +51,19 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// All programs, if they can be loaded.
+    /// All programs, loaded here or by who is done with them; none if they cannot be.
     pub(crate) fn new(careful: bool) -> Option<Self> {
+        let idle = IDLE.lock().expect("nobody panics with the lock").pop();
+        let kernel = idle.map_or_else(Self::load, Some)?;
+        Some(Self { careful, ..kernel })
+    }
+
+    /// Lets another one use them.
+    pub(crate) fn leave(self) {
+        IDLE.lock().expect("nobody panics with the lock").push(self);
+    }
+
+    fn load() -> Option<Self> {
         let mut bench = Bench::small()?;
         let [v4, v6] = tunnel_ends(HERE);
         let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (v4, v6) else {
@@ -74,7 +89,7 @@ impl Kernel {
             maps,
             counts: Counts::default(),
             port: None,
-            careful,
+            careful: false,
         })
     }
 

@@ -84,6 +84,7 @@ pub(crate) fn play(scene: impl Fn(&mut Scene<'_>)) {
         scene(&mut at);
         at.play.end().unwrap();
     }
+    kernel.leave();
 }
 
 impl Scene<'_> {

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 const PACE: Duration = Duration::from_micros(500);
 /// Silence that shows that the far end is denied.
 const SILENCE: Duration = Duration::from_millis(200);
+/// Changes that are written at a time: an acknowledged one is on disk, which takes its time.
+const WRITERS: usize = 8;
 /// A change that takes longer is a failure.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -49,23 +52,41 @@ pub(crate) fn changes(api: &Path, folder: &Path, rate: u32, seconds: u64) -> Res
     paths.sort();
     let manifests = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     ensure!(!manifests.is_empty(), "{} is empty", folder.display());
-    let began = now();
-    let pace = Duration::from_secs(1) / rate;
-    let mut written = 0;
-    for manifest in manifests.iter().cycle() {
-        if began.elapsed() >= Duration::from_secs(seconds) {
-            break;
-        }
-        apply(api, manifest)?;
-        written += 1;
-        thread::sleep((pace * written).saturating_sub(began.elapsed()));
-    }
+    let (began, over, next) = (now(), Duration::from_secs(seconds), AtomicU32::new(0));
+    let written = thread::scope(|scope| -> Result<u32> {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|_| scope.spawn(|| write_in_turn(api, &manifests, rate, &next, (began, over))))
+            .collect();
+        let counts = writers.into_iter().map(|writer| writer.join().unwrap_or(Ok(0)));
+        counts.sum()
+    })?;
     writeln!(
         io::stdout(),
         "{:.1}",
         f64::from(written) / began.elapsed().as_secs_f64()
     )?;
     Ok(())
+}
+
+/// Writes whichever manifest is due next until time is over; how many it wrote.
+fn write_in_turn(
+    api: &Path,
+    manifests: &[String],
+    rate: u32,
+    next: &AtomicU32,
+    (began, over): (Instant, Duration),
+) -> Result<u32> {
+    let mut written = 0;
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let due = Duration::from_secs(1) * number / rate;
+        if due >= over || began.elapsed() >= over {
+            return Ok(written);
+        }
+        thread::sleep(due.saturating_sub(began.elapsed()));
+        apply(api, &manifests[number as usize % manifests.len()])?;
+        written += 1;
+    }
 }
 
 /// Asks until an answer comes; when that was.
