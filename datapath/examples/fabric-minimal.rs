@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use aya::maps::HashMap;
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader, Pod};
+use datapath::object;
 use nix::net::if_::if_nametoindex;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/minimal"));
@@ -102,7 +103,7 @@ fn put<V: Pod>(ebpf: &mut Ebpf, map: &'static str, key: u32, value: V) -> Result
 /// The program's number.
 fn attach(ebpf: &mut Ebpf, program: &'static str, interface: &str) -> Result<u32, Box<dyn Error>> {
     let program: &mut SchedClassifier = ebpf.program_mut(program).ok_or(program)?.try_into()?;
-    program.load()?;
+    object::load(program)?;
     program.attach(interface, TcAttachType::Ingress)?;
     Ok(program.info()?.id())
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use aya::EbpfLoader;
 use aya::programs::{ProgramError, SchedClassifier};
-use datapath::object::OBJECT;
+use datapath::object::{self, OBJECT};
 
 /// Most instructions that the verifier may look at.
 const MOST: u32 = 800_000;
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 
 /// Instructions that the verifier looked at, bytes of the program as loaded, bytes of machine code.
 fn verify(program: &mut SchedClassifier) -> Result<(u32, u32, u32), Error> {
-    program.load().map_err(Error::Load)?;
+    object::load(program).map_err(Error::Load)?;
     let info = program.info().map_err(Error::Info)?;
     let verified = info.verified_instruction_count().unwrap_or(0);
     if !(1..MOST).contains(&verified) {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::kernel::Kernel;
 use crate::lower::Local;
 use crate::maps::{self, Maps};
-use crate::object::OBJECT;
+use crate::object::{self, OBJECT};
 use crate::tables::address;
 
 /// What was loaded: the maps, and the object, whose stubs are ready to be attached.
@@ -66,7 +66,7 @@ fn is_entry(program: &str) -> bool {
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
     let program = ebpf.program_mut(name).ok_or(Error::Part(name))?;
     let program: &mut SchedClassifier = program.try_into().map_err(Error::program("load", name))?;
-    program.load().map_err(Error::program("load", name))
+    object::load(program).map_err(Error::program("load", name))
 }
 
 fn fill_slot(ebpf: &Ebpf, maps: &mut Maps, slot: u32, name: &'static str) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use datapath_common::punt::{PuntHeader, PuntKey, PuntRule};
 use nix::libc::{self, c_char, ifreq};
 
 use crate::error::Error;
+use crate::object;
 
 const RULES: &str = "PUNT_RULES";
 const RING: &str = "PUNTS";
@@ -94,7 +95,7 @@ impl Punts {
         let program = ebpf.program_mut(PROGRAM).ok_or(Error::Part(PROGRAM))?;
         let program: &mut SchedClassifier = program.try_into().map_err(Error::program("load", PROGRAM))?;
         if program.fd().is_err() {
-            program.load().map_err(Error::program("load", PROGRAM))?;
+            object::load(program).map_err(Error::program("load", PROGRAM))?;
         }
         // Before Linux 6.6 it is needed, after it is of no use.
         let _ = qdisc_add_clsact(interface);

@@ -11,7 +11,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues,
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader, Pod};
-use datapath::object::OBJECT;
+use datapath::object::{self, OBJECT};
 use datapath_common::punt::{PuntKey, PuntRule};
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, FloodTarget, FragmentKey,
@@ -116,7 +116,7 @@ fn can_load() -> Result<(), Box<dyn std::error::Error>> {
         .program_mut("stub_from_underlay")
         .ok_or("no such program")?
         .try_into()?;
-    Ok(program.load()?)
+    Ok(object::load(program)?)
 }
 
 /// `BPF_F_ADJ_ROOM_DECAP_L3_*` are there from Linux 6.3.
@@ -157,7 +157,7 @@ fn loaded(sizes: &[(&'static str, u32)]) -> (Ebpf, TraceMap) {
     let mut ebpf = loader.load(OBJECT).expect("the object loads");
     for (name, program) in ebpf.programs_mut() {
         let program: &mut SchedClassifier = program.try_into().expect("a classifier");
-        program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        object::load(program).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
     let trace = ebpf.take_map("TRACE").expect("the map exists");
     let trace = PerCpuArray::try_from(trace).expect("traces");

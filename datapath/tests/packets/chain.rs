@@ -3,7 +3,7 @@
 use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, Pod};
-use datapath::object::FUNCTIONS;
+use datapath::object::{self, FUNCTIONS};
 use datapath_common::{Domain, FUNCTION_OPEN, Function, Reason, slot};
 
 use crate::bench::{
@@ -44,7 +44,7 @@ impl Loaded {
         let mut ebpf = EbpfLoader::new().load(bytes).unwrap();
         let (_, program) = ebpf.programs_mut().next().unwrap();
         let program: &mut SchedClassifier = program.try_into().unwrap();
-        program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        object::load(program).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         Self(ebpf)
     }
 

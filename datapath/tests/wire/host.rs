@@ -1,13 +1,11 @@
 //! A host: a namespace with the programs attached. What its maps say is filled in by `tables.rs`.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 
 use aya::maps::{MapData, PerCpuHashMap, ProgramArray};
-use aya::programs::ProgramError;
 use aya::programs::tc::{SchedClassifier, TcAttachType, qdisc_add_clsact};
 use aya::{Ebpf, EbpfLoader};
-use datapath::object::OBJECT;
+use datapath::object::{self, OBJECT};
 use datapath_common::{
     Count, DropKey, FloodTarget, KERNEL_DECAP_L3, PORT_NAMESPACE, Reason, SLOT_PROGRAMS, Segment, Settings, mapped,
 };
@@ -20,7 +18,6 @@ use crate::workload::{INTERFACE, host_side, link};
 pub(crate) const VXLAN: u32 = 4789;
 const GENEVE: u32 = 6081;
 const MARK: u32 = 0xfab;
-const ATTEMPTS: usize = 5;
 
 /// A host.
 pub(crate) struct Host {
@@ -43,7 +40,7 @@ impl Host {
         let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
         for (name, program) in ebpf.programs_mut() {
             let program: &mut SchedClassifier = program.try_into().expect("a classifier");
-            load(name, program);
+            object::load(program).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
         let settings = settings(number);
         let mut host = Self {
@@ -176,17 +173,6 @@ impl Host {
     pub(crate) fn dropped_nothing(&self, what: &str) {
         self.dropped_nothing_since(what, &BTreeMap::new());
     }
-}
-
-/// Loads a program. The kernel gives up where something wants the thread's attention, and expects to be asked again.
-fn load(name: &str, program: &mut SchedClassifier) {
-    for _ in 0..ATTEMPTS {
-        match program.load() {
-            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {}
-            result => return result.unwrap_or_else(|error| panic!("{name}: {error:?}")),
-        }
-    }
-    panic!("{name}: not loaded in {ATTEMPTS} attempts");
 }
 
 fn settings(number: u32) -> Settings {
