@@ -14,6 +14,7 @@ data = "$dir/data"
 listen = "$address"
 [api]
 socket = "$dir/api.sock"
+https = "$address"
 [datapath]
 bpffs = "$dir/bpf"
 [log]

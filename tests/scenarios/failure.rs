@@ -1,13 +1,18 @@
 //! Hosts die, daemons die, cables are cut; what is left forwards on, and what comes back has all it had.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, UdpSocket};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fabric_tests::deadline::eventually;
 use fabric_tests::flow::{End, everything, tcp};
-use fabric_tests::lab::{Lab, Underlay};
-use fabric_tests::netns::run;
+use fabric_tests::lab::{Lab, Underlay, Workload};
+use fabric_tests::netns::{inside, run};
 use fabric_tests::scenario::{on_lab, say, step};
 use fabric_tests::stage::links;
 use serde_json::Value;
@@ -21,6 +26,7 @@ fn main() -> ExitCode {
         Underlay::Ipv4,
         vec![
             step("a_killed_daemon_leaves_its_workloads_forwarding", killed_daemon),
+            step("no_datagram_is_lost_while_a_daemon_is_killed_and_started", restarted),
             step("a_host_that_is_off_is_dead_and_the_rest_forwards_on", host_off),
             step("a_host_that_is_back_has_its_state_and_endpoints", host_back),
             step("a_write_during_a_split_is_everywhere_after_it", split),
@@ -59,6 +65,70 @@ fn killed_daemon(lab: &Lab) -> Result<()> {
     lab.wait_peer(&["fab1", "fab3"], "fab2", "live")?;
     all_flows(lab, &[1, 2, 3])?;
     lab.converged(&HOSTS).map(drop)
+}
+
+/// Numbered datagrams to and from the host whose daemon is killed and started again: all arrive.
+fn restarted(lab: &Lab) -> Result<()> {
+    let (far, near) = (lab.workload("red-web-1")?, lab.workload("red-web-2")?);
+    let flows = [Numbered::start(far, near)?, Numbered::start(near, far)?];
+    for _ in 0..3 {
+        lab.sh(&["kill", "fab2"])?;
+        lab.sh(&["start", "fab2"])?;
+    }
+    lab.wait_peer(&["fab1", "fab3"], "fab2", "live")?;
+    for flow in flows {
+        let (sent, received) = flow.stop()?;
+        say(format!("{received} of {sent} datagrams"));
+        ensure!(
+            sent > 500 && received == sent,
+            "{} of {sent} datagrams were lost",
+            sent - received
+        );
+    }
+    Ok(())
+}
+
+/// Datagrams with numbers, one every two milliseconds.
+struct Numbered {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<std::io::Result<u64>>,
+    receiver: JoinHandle<u64>,
+}
+
+impl Numbered {
+    fn start(from: &Workload, to: &Workload) -> Result<Self> {
+        let bound = |w: &Workload| inside(&w.netns, || Ok(UdpSocket::bind((w.ipv4, 0))?));
+        let (mouth, ear) = (bound(from)?, bound(to)?);
+        mouth.connect(ear.local_addr()?)?;
+        ear.set_read_timeout(Some(Duration::from_secs(2)))?;
+        let stop: Arc<AtomicBool> = Arc::default();
+        let stopped = stop.clone();
+        let sender = thread::spawn(move || {
+            let mut number = 0u64;
+            while !stopped.load(Ordering::SeqCst) {
+                mouth.send(&number.to_be_bytes())?;
+                number += 1;
+                thread::sleep(Duration::from_millis(2));
+            }
+            Ok(number)
+        });
+        // It ends when nothing came for long; each number is counted once.
+        let receiver = thread::spawn(move || {
+            let (mut buffer, mut seen) = ([0; 8], BTreeSet::new());
+            while ear.recv(&mut buffer).is_ok() {
+                seen.insert(u64::from_be_bytes(buffer));
+            }
+            seen.len() as u64
+        });
+        Ok(Self { stop, sender, receiver })
+    }
+
+    fn stop(self) -> Result<(u64, u64)> {
+        self.stop.store(true, Ordering::SeqCst);
+        let panicked = |_| anyhow::anyhow!("a thread panicked");
+        let sent = self.sender.join().map_err(panicked)??;
+        Ok((sent, self.receiver.join().map_err(panicked)?))
+    }
 }
 
 fn host_off(lab: &Lab) -> Result<()> {

@@ -25,6 +25,8 @@ fn main() -> ExitCode {
             step("an_invalid_manifest_changes_nothing", invalid),
             step("a_delete_with_dependants_is_refused_with_their_list", dependants),
             step("exit_codes_and_outputs_keep_the_contract", contract),
+            step("a_user_with_a_certificate_uses_the_api_of_another_host", https),
+            step("metrics_are_served", metrics),
         ],
     )
 }
@@ -248,6 +250,67 @@ fn contract(lab: &Lab) -> Result<()> {
         for key in ["reason", "domain", "endpoint", "packets", "bytes"] {
             ensure!(drop.get(key).is_some(), "a drop has no {key}: {drop}");
         }
+    }
+    Ok(())
+}
+
+/// Who has a certificate asks any node over TLS, and only who has one.
+fn https(lab: &Lab) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let alice = file("alice.pem");
+    lab.ctl("fab1", &["user", "create", "alice", "--out", &alice])?;
+    let address = fabric_tests::stage::host(lab, "fab3")?.ip;
+    let api = format!("https://{address}");
+    let asked = |identity: &str, arguments: &[&str]| {
+        lab.try_ctl("fab2", &[&["--api", &api, "--identity", identity], arguments].concat())
+    };
+    let status = asked(&alice, &["status", "-o", "json"])?;
+    ensure!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout)?;
+    ensure!(status["node"]["name"] == "fab3", "{} answered", status["node"]["name"]);
+    let manifest = file("far.yaml");
+    std::fs::write(&manifest, endpoint("far-1", ""))?;
+    let applied = asked(&alice, &["apply", "--wait", "-f", &manifest])?;
+    ensure!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    let author = one(lab.json("fab1", &["get", "endpoint", "far-1", "-d", "red"])?)?["status"]["author"].clone();
+    ensure!(author == "user:alice@fab3", "the author is {author}");
+    lab.ctl("fab1", &["delete", "endpoint", "far-1", "-d", "red"])?;
+    // The same but for one character of the signature, or of the key.
+    let text = std::fs::read_to_string(&alice)?;
+    let certificate = text.find("-----BEGIN CERTIFICATE").context("no certificate")?;
+    let end = text[certificate..].find("-----END").context("no end")? + certificate;
+    let forged = file("forged.pem");
+    let place = end - 12;
+    let other = if text.as_bytes()[place] == b'A' { "B" } else { "A" };
+    std::fs::write(&forged, format!("{}{other}{}", &text[..place], &text[place + 1..]))?;
+    let refused = asked(&forged, &["status"])?;
+    ensure!(!refused.status.success(), "a forged certificate was taken");
+    let nobody = lab.try_ctl("fab2", &["--api", &api, "status"])?;
+    ensure!(!nobody.status.success(), "nobody was taken for somebody");
+    Ok(())
+}
+
+fn metrics(lab: &Lab) -> Result<()> {
+    use std::io::{Read as _, Write as _};
+    let socket = lab.host_folder("fab1").join("api.sock");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: fabric\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for metric in [
+        "fabric_domain_programmed{domain=\"red\"} 1",
+        "fabric_endpoints{domain=\"blue\",state=\"attached\"}",
+        "fabric_dropped_packets_total{",
+        "fabric_path_up{",
+        "fabric_apply_seconds_count ",
+        "fabric_connections{state=\"established\"}",
+    ] {
+        ensure!(
+            answer.lines().any(|line| line.starts_with(metric)),
+            "no {metric} in {answer}"
+        );
     }
     Ok(())
 }

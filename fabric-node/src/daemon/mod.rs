@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `run` | starts the stages, serves, stops |
 //! | `reconcile` | the one task that owns the datapath; `agenda` is what it has to do, `force` what it did |
-//! | `seen` | views read from the replica |
+//! | `seen` | views read from the replica; `following` is what domains want, at the cost of what changed |
 //! | `paths` | the task that probes the paths to other hosts |
 //! | `metrics` | what is counted and measured, for Prometheus |
 //! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
@@ -16,6 +16,7 @@ mod apply;
 mod attach;
 mod binding;
 mod delete;
+mod following;
 mod force;
 mod functions;
 mod host;

@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use datapath::{Datapath, FailMode, FunctionError, FunctionHook, LoadedFunction};
+use datapath::{Datapath, FailMode, FunctionError, FunctionHook, LoadedFunction, PortState};
 use membership::id::{Label, Scope};
+use membership::record::Key;
 use membership::service::{FactWrite, Membership};
 use overlay::cluster::Cluster;
-use overlay::compile::compile;
-use overlay::name::DomainName;
-use overlay::view::View;
+use overlay::name::{DomainName, EndpointName};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Job};
+use super::following::{Following, Order, Wanted};
 use super::force::{Force, InForce};
 use super::metrics::Work;
 use super::paths::Wish;
-use super::seen::{Seen, Sight};
+use super::seen::Sight;
 use super::vtep;
 use crate::config::resolve::Addresses;
 
@@ -53,6 +53,29 @@ pub(super) struct FunctionFile {
     pub(super) hook: FunctionHook,
     pub(super) fail: FailMode,
     pub(super) path: PathBuf,
+}
+
+/// Why the datapath did not bring a domain into force.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    /// It has to be told all.
+    #[error("it has to be applied as a whole")]
+    Whole,
+    /// It did not end.
+    #[error("the datapath took longer than {} s", APPLY_MAX.as_secs())]
+    Late,
+    /// It failed.
+    #[error(transparent)]
+    Datapath(datapath::Error),
+}
+
+impl From<datapath::Error> for Stopped {
+    fn from(error: datapath::Error) -> Self {
+        match error {
+            datapath::Error::Whole(_) => Self::Whole,
+            other => Self::Datapath(other),
+        }
+    }
 }
 
 /// The other side of the task.
@@ -144,6 +167,7 @@ pub(super) struct Reconciler {
     /// What the first pass has not tried yet.
     untried: BTreeSet<Job>,
     cluster: Arc<Cluster>,
+    following: Following,
     questions: mpsc::Receiver<Question>,
     force: watch::Sender<Force>,
     begun: Arc<AtomicU64>,
@@ -168,7 +192,7 @@ impl Reconciler {
             force: seen,
             begun: begun.clone(),
         };
-        let (agenda, untried, cluster) = Default::default();
+        let (agenda, untried, cluster, following) = Default::default();
         (
             Self {
                 membership,
@@ -180,6 +204,7 @@ impl Reconciler {
                 agenda,
                 untried,
                 cluster,
+                following,
                 questions,
                 force,
                 begun,
@@ -281,65 +306,84 @@ impl Reconciler {
 
     async fn bring_into_force(&mut self, domain: &DomainName) -> Result<(), String> {
         let pass = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let Seen { cluster, view, root } = self.sight.read(domain);
-        if cluster != self.cluster {
-            // Tunnel ends, names and VNIs concern every domain.
-            self.cluster = cluster;
-            self.mark_everything();
+        let (mut wanted, mut done) = self.pass(domain).await;
+        if matches!(done, Err(Stopped::Whole)) {
+            self.following.forget(domain);
+            (wanted, done) = self.pass(domain).await;
         }
-        let obey = async {
-            match &view {
-                Some(view) => self.obey(view, pass, root).await.map(Some),
-                None => {
-                    self.paths.want(domain, &BTreeMap::new());
-                    self.datapath.remove(domain).await.map(|()| None)
-                }
+        let ports = match done {
+            Ok(ports) => ports,
+            Err(stopped) => {
+                self.following.forget(domain);
+                return Err(stopped.to_string());
             }
         };
-        let in_force = match tokio::time::timeout(APPLY_MAX, obey).await {
-            Ok(done) => done.map_err(|error| error.to_string())?,
-            Err(_) => return Err(format!("the datapath took longer than {} s", APPLY_MAX.as_secs())),
-        };
-        let gone = in_force.is_none();
-        if in_force.as_ref().is_some_and(|in_force| !waiting(in_force).is_empty()) {
+        if ports.values().any(is_waiting) {
             // Nothing tells when a namespace appears.
             self.agenda
                 .later(Job::Domain(domain.clone()), Instant::now() + WAITING_AGAIN);
         }
+        let gone = matches!(wanted.order, Order::Remove);
         self.force.send_modify(|force| {
-            let in_force = in_force.unwrap_or_else(|| InForce {
-                pass,
-                root,
-                ..InForce::default()
-            });
-            force.domains.insert(domain.clone(), in_force);
+            let in_force = force.domains.entry(domain.clone()).or_default();
+            (in_force.pass, in_force.root, in_force.ports) = (pass, wanted.root, ports);
+            match wanted.order {
+                Order::Remove => in_force.conditions.clear(),
+                Order::Whole(wanted) => in_force.conditions = wanted.conditions,
+                Order::Change(change) => change.tell(&mut in_force.conditions),
+            }
         });
         if gone {
             self.forget_if_nothing_is_left(domain);
         }
-        self.withdraw_lost(domain, view.as_ref()).await
+        let withdrawn = self.withdraw(domain, wanted.lost).await;
+        // What is to be withdrawn is found where all is looked at.
+        withdrawn.inspect_err(|_| self.following.forget(domain))
     }
 
+    /// Reads what is wanted for a domain and makes the datapath do it.
+    async fn pass(&mut self, domain: &DomainName) -> (Wanted, Result<BTreeMap<EndpointName, PortState>, Stopped>) {
+        let here = self.membership.id();
+        let wanted = self.following.find(&self.sight, domain, here, &self.work);
+        if wanted.cluster != self.cluster {
+            // Tunnel ends, names and VNIs concern every domain.
+            self.cluster = wanted.cluster.clone();
+            self.mark_everything();
+        }
+        let done = tokio::time::timeout(APPLY_MAX, self.obey(domain, &wanted.order)).await;
+        let done = match done {
+            Ok(done) => done.map_err(Stopped::from),
+            Err(_) => Err(Stopped::Late),
+        };
+        (wanted, done)
+    }
+
+    /// Makes the datapath do it; what became of the domain's ports.
     async fn obey(
         &mut self,
-        view: &View,
-        pass: u64,
-        root: membership::record::Digest,
-    ) -> Result<InForce, datapath::Error> {
-        let wanted = self.work.compiled(|| compile(view, self.membership.id()));
-        self.paths.want(&view.domain, &wanted.hosts);
+        domain: &DomainName,
+        order: &Order,
+    ) -> Result<BTreeMap<EndpointName, PortState>, datapath::Error> {
         let begun = Instant::now();
-        let applied = self.datapath.apply(&wanted).await?;
+        let applied = match order {
+            Order::Remove => {
+                self.paths.want(domain, &BTreeMap::new());
+                return self.datapath.remove(domain).await.map(|()| BTreeMap::new());
+            }
+            Order::Whole(wanted) => {
+                self.paths.want(domain, &wanted.hosts);
+                self.datapath.apply(wanted).await?
+            }
+            Order::Change(change) => {
+                self.paths.want(domain, &change.forwarding.hosts);
+                self.datapath.apply_change(change).await?
+            }
+        };
         self.work.applied(begun.elapsed(), applied.operations);
         if applied.operations > 0 {
-            tracing::debug!(domain = %view.domain, operations = applied.operations, "in force");
+            tracing::debug!(%domain, operations = applied.operations, "in force");
         }
-        Ok(InForce {
-            pass,
-            root,
-            ports: applied.ports,
-            conditions: wanted.conditions,
-        })
+        Ok(applied.ports)
     }
 
     /// A deleted domain is kept in the bookkeeping while its records are, so that its deletion can be awaited.
@@ -352,8 +396,7 @@ impl Reconciler {
     }
 
     /// Takes back this host's word about endpoints that another host won or that were deleted.
-    async fn withdraw_lost(&self, domain: &DomainName, view: Option<&View>) -> Result<(), String> {
-        let lost = self.sight.lost_attachments(domain, view);
+    async fn withdraw(&self, domain: &DomainName, lost: Vec<Key>) -> Result<(), String> {
         if lost.is_empty() {
             return Ok(());
         }
@@ -386,11 +429,15 @@ async fn sleep_until(when: Option<Instant>) {
     }
 }
 
+fn is_waiting(port: &PortState) -> bool {
+    matches!(port, PortState::Waiting(_))
+}
+
 /// What the ports of a domain wait for, by endpoint.
 pub(super) fn waiting(in_force: &InForce) -> BTreeMap<String, String> {
     let waits = in_force.ports.iter().filter_map(|(endpoint, port)| match port {
-        datapath::PortState::Waiting(why) => Some((endpoint.to_string(), why.clone())),
-        datapath::PortState::Programmed { .. } => None,
+        PortState::Waiting(why) => Some((endpoint.to_string(), why.clone())),
+        PortState::Programmed { .. } => None,
     });
     waits.collect()
 }

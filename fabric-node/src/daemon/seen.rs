@@ -13,9 +13,12 @@ use membership::service::{Mark, Membership};
 use overlay::catalogue::Catalogue;
 use overlay::cluster::Cluster;
 use overlay::fact::{ATTACHMENT_KIND, Attachment, Content};
+use overlay::follow::Holdings;
 use overlay::name::DomainName;
 use overlay::object::Kind;
 use overlay::view::View;
+
+use super::following::{Entry, Ground, Look, What};
 
 /// Claims whose signatures were found good are remembered up to this many.
 const WITNESSED_MAX: usize = 65_536;
@@ -23,8 +26,6 @@ const WITNESSED_MAX: usize = 65_536;
 /// A domain at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    /// What the views of all domains share.
-    pub(super) cluster: Arc<Cluster>,
     /// None if the domain does not exist.
     pub(super) view: Option<View>,
     /// Digest of the domain's records that this was made from.
@@ -42,9 +43,36 @@ pub(super) struct Sight {
 /// What the views of all domains share, and which state it was made from.
 #[derive(Debug)]
 struct Shared {
-    root: Digest,
+    /// Up to which change of each scope.
+    moments: BTreeMap<Scope, u64>,
     names: BTreeMap<NodeId, Label>,
     cluster: Arc<Cluster>,
+}
+
+impl Shared {
+    /// Takes note of changes that change nothing of this; whether there were no others.
+    fn follow(&mut self, replica: &Replica) -> bool {
+        let mut newer = Vec::new();
+        for scope in replica.scopes() {
+            let (moment, known) = (
+                replica.moment(scope),
+                self.moments.get(scope).copied().unwrap_or_default(),
+            );
+            if moment == known {
+                continue;
+            }
+            let network = Kind::Network.as_str();
+            let same = replica
+                .touched(scope, known)
+                .is_some_and(|keys| *scope != Scope::System && keys.iter().all(|key| &*key.kind != network));
+            if !same {
+                return false;
+            }
+            newer.push((scope.clone(), moment));
+        }
+        self.moments.extend(newer);
+        true
+    }
 }
 
 impl Sight {
@@ -64,9 +92,40 @@ impl Sight {
             let shared = self.shared(replica, names);
             let view = View::from_replica(replica, domain, &shared, &verify);
             Seen {
-                cluster: shared,
                 view,
                 root: replica.root(&Scope::Domain(domain.clone())),
+            }
+        })
+    }
+
+    /// What of a domain is to be compiled: all of it, or, if it is followed, what changed since.
+    pub(super) fn look(&self, domain: &DomainName, followed: Option<&Entry>) -> Look {
+        let (names, cluster, scope) = (self.names(), self.membership.cluster(), Scope::Domain(domain.clone()));
+        self.membership.read(|replica| {
+            let verify = |claim: &Claim| self.is_witnessed(claim, &cluster.anchors, cluster.id, replica);
+            let ground = Ground {
+                cluster: self.shared(replica, names),
+                anchors: cluster.anchors.version,
+            };
+            let records = (replica, &scope);
+            let part = followed.filter(|entry| entry.ground == ground).and_then(|entry| {
+                let touched = replica.touched(&scope, entry.moment)?;
+                entry.followed.gather(&touched, &records, &ground.cluster, &verify)
+            });
+            let whole = || {
+                let view = View::from_replica(replica, domain, &ground.cluster, &verify)?;
+                Some(What::Whole(Box::new((view, Holdings::of(&records)))))
+            };
+            let what = match part {
+                Some(part) => What::Part(Box::new(part)),
+                None => whole().unwrap_or(What::Nothing),
+            };
+            Look {
+                root: replica.root(&scope),
+                moment: replica.moment(&scope),
+                lost: self.lost(replica, &scope, &what),
+                ground,
+                what,
             }
         })
     }
@@ -77,22 +136,24 @@ impl Sight {
         self.membership.read(|replica| self.shared(replica, names))
     }
 
-    /// Made anew only when a record or a name changed: it takes all networks of all domains to make.
+    /// Made anew only when a network, a name or a record of the hosts changed: it takes all networks of all domains to
+    /// make.
     fn shared(&self, replica: &Replica, names: BTreeMap<NodeId, Label>) -> Arc<Cluster> {
-        let root = replica.root_of_roots();
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*shared {
-            Some(known) if known.root == root && known.names == names => known.cluster.clone(),
-            Some(_) | None => {
-                let cluster = Arc::new(Cluster::from_replica(replica, names.clone()));
-                *shared = Some(Shared {
-                    root,
-                    names,
-                    cluster: cluster.clone(),
-                });
-                cluster
-            }
+        if let Some(known) = &mut *shared
+            && known.names == names
+            && known.follow(replica)
+        {
+            return known.cluster.clone();
         }
+        let cluster = Arc::new(Cluster::from_replica(replica, names.clone()));
+        let moments = replica.scopes().map(|scope| (scope.clone(), replica.moment(scope)));
+        *shared = Some(Shared {
+            moments: moments.collect(),
+            names,
+            cluster: cluster.clone(),
+        });
+        cluster
     }
 
     /// Every domain of which there is a record, deleted ones included.
@@ -154,31 +215,34 @@ impl Sight {
 
     /// Keys of attachments that this host states although another host won the endpoint, or the endpoint was deleted.
     /// An endpoint that is merely not known (yet) is no reason to let go.
-    pub(super) fn lost_attachments(&self, domain: &DomainName, view: Option<&View>) -> Vec<Key> {
+    fn lost(&self, replica: &Replica, scope: &Scope, what: &What) -> Vec<Key> {
         let here = self.membership.id();
-        let scope = Scope::Domain(domain.clone());
-        self.membership.read(|replica| {
-            let mine = replica
-                .facts(&scope)
-                .filter(|fact| fact.origin == here && &*fact.key.kind == ATTACHMENT_KIND);
-            let lost = mine.filter(|fact| {
-                let Ok(endpoint) = fact.key.name.parse::<Label>() else {
-                    return true;
-                };
-                let deleted = replica
-                    .intent(&scope, &Kind::Endpoint.key(&endpoint))
-                    .is_some_and(|it| it.shown().body.is_none());
-                let seen = view.and_then(|view| view.endpoints.get(&endpoint));
-                let winner = seen.and_then(|seen| seen.attachment.as_ref());
-                let said = fact.body.as_ref().and_then(|body| Attachment::decode(body).ok());
-                let beaten = match (winner, said) {
-                    (Some((node, winner)), Some(said)) => *node != here && winner.counter >= said.counter,
-                    (Some(_) | None, _) => false,
-                };
-                deleted || beaten
-            });
-            lost.map(|fact| fact.key.clone()).collect()
-        })
+        let (view, names) = match what {
+            What::Nothing => (None, None),
+            What::Part(part) => (Some(part.view()), Some(part.names())),
+            What::Whole(whole) => (Some(&whole.0), None),
+        };
+        let mine = replica.facts_from(scope, here);
+        let lost = mine.filter(|fact| &*fact.key.kind == ATTACHMENT_KIND).filter(|fact| {
+            let Ok(endpoint) = fact.key.name.parse::<Label>() else {
+                return true;
+            };
+            if names.is_some_and(|names| !names.contains(&endpoint)) {
+                return false;
+            }
+            let deleted = replica
+                .intent(scope, &Kind::Endpoint.key(&endpoint))
+                .is_some_and(|it| it.shown().body.is_none());
+            let seen = view.and_then(|view| view.endpoints.get(&endpoint));
+            let winner = seen.and_then(|seen| seen.attachment.as_ref());
+            let said = fact.body.as_ref().and_then(|body| Attachment::decode(body).ok());
+            let beaten = match (winner, said) {
+                (Some((node, winner)), Some(said)) => *node != here && winner.counter >= said.counter,
+                (Some(_) | None, _) => false,
+            };
+            deleted || beaten
+        });
+        lost.map(|fact| fact.key.clone()).collect()
     }
 
     fn is_witnessed(&self, claim: &Claim, anchors: &Anchors, cluster: ClusterId, replica: &Replica) -> bool {
