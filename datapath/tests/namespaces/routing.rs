@@ -166,7 +166,12 @@ fn rules_are_in_force_at_once_and_count_what_they_audit() {
     let open = domain("red", NEAR, &workloads, &a, &[&b]);
     let closed = Forwarding {
         rules: vec![
-            rule("watch", Direction::Ingress, Protocol::Icmp(Some(8), None), Action::Audit),
+            rule(
+                "watch",
+                Direction::Ingress,
+                Protocol::Icmp(Some(8), None),
+                Action::Audit,
+            ),
             rule(
                 "no-ping",
                 Direction::Ingress,
