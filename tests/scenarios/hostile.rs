@@ -105,10 +105,12 @@ fn steps() -> Vec<Step<Lab>> {
                 )
             })
         }),
-        step("unknown_ethertype", |lab| {
-            // IEEE 802 local experimental ethertype 1.
-            from_workload(lab, "ether_type", |s| {
-                Ok(frame::ethernet(s.attacker.mac, s.victim.mac, 0x88b5, &[0; 50]))
+        step("vlan_tag", |lab| {
+            // VLAN 5 (IEEE 802.1Q), and in it IEEE 802's local experimental ethertype 1.
+            let mut payload = [0; 50];
+            payload[..4].copy_from_slice(&[0, 5, 0x88, 0xb5]);
+            from_workload(lab, "ether_type", move |s| {
+                Ok(frame::ethernet(s.attacker.mac, s.victim.mac, 0x8100, &payload))
             })
         }),
         step("truncated_ip_from_a_workload", |lab| {
