@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every test there is: format, lints, dependencies, unit, golden and packet tests, scenarios in network
-# namespaces, other kernels. Needs root and Debian 12; at most 30 minutes on two cores from an empty target folder.
+# namespaces, other kernels. Needs root and Debian 12; about 45 minutes on two cores from an empty target folder.
 # The last line is `N passed, N failed, N skipped`; the exit code is 0 only if nothing failed.
 set -euo pipefail
 
