@@ -56,8 +56,12 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
     match policy::ask(walk, port, reply, ends(reply, tunnel, here)) {
         Opinion::Allowed => {}
         opinion => {
-            if opinion == Opinion::Denied && state.is_some() {
-                forget(&walk.tuple);
+            // It stays as it is while packets of it come: one in flight the other way would open a connection of its own,
+            // whose replies would be the packets that are denied.
+            if opinion == Opinion::Denied
+                && let Some(connection) = open
+            {
+                connection.seen = walk.now;
             }
             return Err(Reason::Policy);
         }

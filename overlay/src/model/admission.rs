@@ -69,8 +69,9 @@ impl<'a> Passenger<'a> {
         let standing = self.standing(&mut memory.connections)?;
         memory.account.length = self.ip.packet.len();
         if !self.allowed(standing, source, destination, &mut memory.account) {
-            if standing.state.is_some() {
-                memory.connections.remove(&self.domain.domain, standing.initiator);
+            if let Some(state) = standing.state {
+                let domain = &self.domain.domain;
+                memory.connections.set(domain, standing.initiator, state, self.now);
             }
             return Err(Reason::Policy);
         }

@@ -149,7 +149,7 @@ impl Connections {
             .insert((domain.clone(), initiator), Connection { state, seen: now });
     }
 
-    pub(super) fn remove(&mut self, domain: &DomainName, initiator: Tuple) {
+    fn remove(&mut self, domain: &DomainName, initiator: Tuple) {
         self.0.remove(&(domain.clone(), initiator));
     }
 

@@ -227,7 +227,7 @@
 //! | C4 | TCP SYN without ACK, of the initiator in *Closing* or *Closed*, or of the responder in *Closed*: the entry is removed, and the packet opens one | |
 //! | C5 | TCP RST that would open one | `unrelated` |
 //! | C6 | rules for the initiator's tuple. From an endpoint: of the initiator: egress(initiator), and ingress(responder) if its station is here; of the responder: ingress(responder), and egress(initiator) if its station is here. From a tunnel: of the initiator: ingress(responder), of the responder: egress(initiator) | |
-//! | C7 | any of them denies: a live connection is removed | `policy` |
+//! | C7 | any of them denies: a live connection stays in its state and is seen at `now`; else one in flight the other way would turn it round | `policy` |
 //! | C8 | — | the connection takes its step (table K) and is seen at `now` |
 //!
 //! What is decided behind this (`mtu`, `no_route`, `ecn`) does not take the step back. An entry lives while `now` − seen <

@@ -2,6 +2,8 @@
 //! about, and every difference that was ever found. Each is played over IPv4 and IPv6, VXLAN and Geneve; verdict, bytes and
 //! counters are compared with the model as anywhere, and it is said here what has to come out.
 
+use std::time::Duration;
+
 use overlay::object::domain::DefaultPolicy;
 use overlay::object::policy::{Action, Traffic};
 
@@ -37,7 +39,6 @@ fn a_policy_holds_between_two_packets() {
                 at.send(packet, "policy");
                 at.change("all is allowed", &[0], |world| world.plans[0].policies.clear());
                 let to = if number == 0 { to } else { from };
-                // The connection is gone with the denial: either end's packet opens one.
                 at.warm(packet, at.way(0, to));
             }
         }
@@ -241,8 +242,10 @@ fn errors_quote_connections_of_their_own_domain() {
         }
         at.change("all is denied", &[0], |world| deny(&mut world.plans[0]));
         at.send(&forth, "policy");
-        at.change("all is allowed", &[0], |world| world.plans[0].policies.clear());
+        // A connection that is denied is one: nobody is asked about errors.
         let about = at.error(0, API, WEB, &forth);
+        at.send(&about, "deliver");
+        at.play.jump(Duration::from_secs(8000));
         at.send(&about, "unrelated");
     });
 }
@@ -287,6 +290,31 @@ fn a_network_leaves_its_router() {
         at.warm(&forth, "deliver");
         at.warm(&back, "deliver");
         at.warm(&into, "deliver");
+    });
+}
+
+/// Found: what was denied was forgotten, a reply in flight opened a connection of its own, and its replies passed.
+#[test]
+fn a_reply_in_flight_does_not_turn_a_denied_connection_round() {
+    play(|at| {
+        for other in [API, APP] {
+            let forth = at.between(0, WEB, other, udp(5000, 53));
+            let back = at.between(0, other, WEB, udp(53, 5000));
+            at.warm(&forth, "deliver");
+            at.warm(&back, "deliver");
+            at.change("web may open nothing", &[0], |world| {
+                world.plans[0].policies = rules::silent(WEB);
+            });
+            for _ in 0..5 {
+                for packet in [&forth, &back, &forth] {
+                    at.send(packet, "policy");
+                }
+                at.play.jump(Duration::from_secs(200));
+            }
+            at.change("it may", &[0], |world| world.plans[0].policies.clear());
+            at.warm(&forth, "deliver");
+            at.warm(&back, "deliver");
+        }
     });
 }
 

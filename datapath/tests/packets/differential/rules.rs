@@ -73,6 +73,17 @@ pub(crate) fn only(action: Action, traffic: Traffic) -> Policies {
     [("only".parse().unwrap(), vec![everywhere(1000, action, traffic)])].into()
 }
 
+/// Those with a label may open nothing.
+pub(crate) fn silent(label: usize) -> Policies {
+    let deny = vec![rule(Action::Deny, None, Traffic::Any)];
+    let version = PolicyVersion::Says(SecurityPolicySpec {
+        priority: 1000,
+        applies_to: selector(label),
+        rules: Rules::new(vec![], deny).unwrap(),
+    });
+    [("silent".parse().unwrap(), vec![version])].into()
+}
+
 /// One policy of several versions, which speak of everything.
 pub(crate) fn versions(said: &[(u16, Action)]) -> Policies {
     let versions = said
