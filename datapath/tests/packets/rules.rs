@@ -247,8 +247,7 @@ fn versions_of_a_policy_decide_together() {
 #[test]
 fn both_ends_of_a_host_have_a_say() {
     let Some(mut bench) = Bench::new() else { return };
-    let frame = udp4(&WEB, &API);
-    for (what, egress, ingress, allowed) in [
+    let rows = [
         ("both allow", ALLOW, ALLOW, true),
         ("the sender denies", DENY, ALLOW, false),
         ("the receiver denies", ALLOW, DENY, false),
@@ -282,11 +281,13 @@ fn both_ends_of_a_host_have_a_say() {
             },
             false,
         ),
-    ] {
+    ];
+    for (port, (what, egress, ingress, allowed)) in (40_000..).zip(rows) {
         rules(&mut bench, &[egress], &[ingress]);
+        let frame = udp4_ports(&WEB, &API, (port, 53), b"what is the address of");
         assert_eq!(leaves(&bench, what, &frame), allowed, "{what}");
         if !allowed {
-            assert!(bench.connection(key(17, &WEB, &API, (40_000, 53))).is_none(), "{what}");
+            assert!(bench.connection(key(17, &WEB, &API, (port, 53))).is_none(), "{what}");
         }
     }
 }

@@ -64,7 +64,6 @@ fn a_policy_of_one_label_holds_at_once() {
         at.change("it has it again", &[0], |world| {
             world.plans[0].endpoints[API].labels.insert(API);
         });
-        at.send(&back, "policy");
         at.warm(&forth, "deliver");
         at.warm(&back, "deliver");
     });
