@@ -151,8 +151,8 @@ fn those_that_stay_are_counted() {
     assert_eq!(bench.established(WEB.endpoint), most);
     rules(&mut bench, &[DENY], &[ALLOW]);
     assert!(!leaves(&bench, "denied", &udp4_ports(&WEB, &DB, (1002, 53), b"?")));
-    assert_eq!(bench.connection(last), None);
-    assert_eq!(bench.established(WEB.endpoint), most - 1);
+    assert!(bench.permanent(last), "else its other end's packet would open one");
+    assert_eq!(bench.established(WEB.endpoint), most);
 }
 
 /// Both ports of the packet with this number; none is a server's.
@@ -162,12 +162,16 @@ fn ports(number: u32) -> [u8; 4] {
 
 #[test]
 fn a_scan_leaves_others_alone() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::new() else { return };
     // Host B's workload has begun a connection, and a flow of it is known.
     let theirs = udp4_ports(&DB, &WEB, (7, 8), b"?");
     bench.remembered("from_underlay", vec![("before", back(&theirs), to_namespace(&theirs))]);
     let mut frame = udp4_ports(&WEB, &API, (0, 0), b"");
     for number in 0..MANY {
+        if u64::from(number) == RATE_CONNECTIONS.burst {
+            // An emulated machine is slower than the rate at which the bucket fills.
+            bench.exhaust(WEB.endpoint, LIMIT_CONNECTIONS);
+        }
         frame[PORTS..PORTS + 4].copy_from_slice(&ports(number));
         let (verdict, ..) = bench.run("from_endpoint", &frame, Context::default()).unwrap();
         assert_eq!(verdict, 7, "nobody is refused: {number}");
