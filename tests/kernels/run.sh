@@ -16,9 +16,10 @@ readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp
     libcrc32c sctp garp mrp 8021q)
 # Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.
 readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_layout stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_are_swapped functions_do_not functions_that)
-# Tests of `wire` that do not run here, by parts of their names: they need Wireshark or Open vSwitch, or too long.
-readonly WIRE_WITHOUT=(dissection open_vswitch bad_wire scale sizes super_packets by_geneve container_router path_mtu
-    linux_over_ipv6)
+# Tests of `wire`: what carries packets on each kernel, other programs on our hooks, SCTP and VLAN tags, which only these
+# kernels have. Loading the programs takes most of the time of each here.
+readonly WIRE=(across_hosts_over_ipv4 across_hosts_over_ipv6 on_one_host frames_of_a_tap comes_by_the_device
+    super_packets_of_a_workloads on_the_underlay on_a_workloads_interface sctp_through tagged_frames)
 readonly SUCCESS=FABRIC-KERNEL-OK
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -114,7 +115,7 @@ for module in ${MODULES[*]}; do
 done
 ip link set lo up
 echo "kernel \$(uname -r)"
-fabric-verify && packets --test-threads 1 && wire --test-threads 1 --include-ignored $(printf -- '--skip %s ' "${WIRE_WITHOUT[@]}") &&
+fabric-verify && packets --test-threads 1 && wire --test-threads 2 --include-ignored ${WIRE[*]} &&
     namespaces --test-threads 2 ${NAMESPACES[*]} && echo $SUCCESS
 poweroff -f
 INIT
