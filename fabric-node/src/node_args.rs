@@ -56,7 +56,7 @@ Done already, it changes nothing, says so and exits with 0.")]
 
 Kept for `run`, in the data directory: --listen, --advertise, --api, --api-https. A key of the configuration file and a
 flag of `run` win over what was kept. Give --config and --data to every command, or to none.
-Make tokens with `fabricctl token create` on an anchor, by default the first node.")]
+Make tokens with `fabricctl token create` on an anchor, by default one of the first three nodes.")]
     Join {
         /// What `fabricctl token create` printed, or - to read it from standard input
         token: String,
@@ -81,6 +81,33 @@ The API serves metrics for Prometheus at /metrics, on the socket and, with a use
 
     /// Removes all pins, links and devices that this node made; its key and store stay
     Purge {
+        /// Where and as whom
+        #[command(flatten)]
+        settings: Settings,
+    },
+
+    /// Takes this node out of the cluster for good, by its running daemon
+    #[command(after_help = "Example:
+  fabric-node leave && systemctl disable --now fabric-node && fabric-node reset --yes
+
+Workloads are forwarded until the daemon is stopped and `reset` removes what it made in the kernel. The anchors must agree
+by majority; without one, remove the node later with `fabricctl node remove` on an anchor.")]
+    Leave {
+        /// Where and as whom
+        #[command(flatten)]
+        settings: Settings,
+    },
+
+    /// Forgets the node: `purge`, then its key, certificate and store are deleted; the host can join again as another node
+    #[command(after_help = "Examples:
+  systemctl stop fabric-node && fabric-node reset --yes
+
+The cluster is not told: `leave` first, or its other nodes see this one as dead until it is removed.")]
+    Reset {
+        /// Do it; without it, nothing is deleted
+        #[arg(long)]
+        yes: bool,
+
         /// Where and as whom
         #[command(flatten)]
         settings: Settings,

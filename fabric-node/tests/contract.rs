@@ -110,6 +110,8 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("status", "status".to_owned()),
         ("peers", "peers".to_owned()),
         ("drops", "drops".to_owned()),
+        ("anchor-list", "anchor list".to_owned()),
+        ("node-remove", "node remove h2".to_owned()),
         ("function-list", "function list".to_owned()),
         (
             "function-load",
@@ -169,6 +171,7 @@ async fn commands_reach_the_daemon_with_their_author() {
         "delete net lan -d red --cascade",
         "endpoint attach red/web-1 --netns web --ifname net0",
         "endpoint attach red/vm-1 --interface tap0",
+        "anchor add h2",
     ] {
         assert_eq!(daemon.ctl(line).await.code, 0, "{line}");
     }
@@ -184,6 +187,7 @@ async fn commands_reach_the_daemon_with_their_author() {
                 "attach by {me} red/web-1 Attach {{ netns: Some(\"web\"), ifname: Some(\"net0\"), interface: None }}"
             ),
             format!("attach by {me} red/vm-1 Attach {{ netns: None, ifname: None, interface: Some(\"tap0\") }}"),
+            format!("add anchor h2 by {me}"),
         ]
     );
 }
@@ -216,6 +220,9 @@ async fn refusals_end_with_their_code_and_say_why() {
             format!("{wrong}:7: document 2: spec.subnets[0]: 10.0.0.1/24 has host"),
         ),
         ("token create".to_owned(), 75, "too few anchors answered".to_owned()),
+        ("node remove h1".to_owned(), 1, "is the only anchor".to_owned()),
+        ("anchor add h9".to_owned(), 1, "no member is called h9".to_owned()),
+        ("anchor remove h2".to_owned(), 75, "2 are needed".to_owned()),
         (
             format!("apply -f {good} --wait"),
             75,

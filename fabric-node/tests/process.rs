@@ -275,3 +275,45 @@ async fn purge_beside_a_running_daemon_is_refused() {
     let after = tokio::task::block_in_place(purge);
     assert!(!said(&after).contains("stop it first"), "{}", said(&after));
 }
+
+/// A node is deleted only if that is meant, and only if nobody runs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_forgotten_only_on_purpose() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = membership::service::Config {
+        data: dir.path().join("data"),
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        advertise: Vec::new(),
+    };
+    let label = |text: &str| text.parse().expect("a name");
+    let made = membership::service::init(&config, label("h1"), label("lab")).await;
+    made.expect("made");
+    let nobody = |_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Err("no".to_owned()) }) };
+    let running = membership::service::Membership::start(config.clone(), std::sync::Arc::new(nobody)).await;
+    let running = running.expect("started");
+    let data = config.data.display().to_string();
+    let reset = |flags: &[&str]| {
+        let line = [&["reset", "--data", &data][..], flags].concat();
+        tokio::task::block_in_place(|| node(&line))
+    };
+    let refused = reset(&["--yes"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert!(said(&refused).contains("stop it first"), "{}", said(&refused));
+    running.shutdown().await;
+    drop(running);
+    let unsure = reset(&[]);
+    assert_eq!(unsure.status.code(), Some(1), "{}", said(&unsure));
+    assert!(said(&unsure).contains("--yes"), "{}", said(&unsure));
+    assert!(config.data.join("node.key").exists());
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can purge");
+        return;
+    }
+    let done = reset(&["--yes"]);
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    let left = std::fs::read_dir(&config.data).expect("there").count();
+    assert_eq!(left, 0, "{}", String::from_utf8_lossy(&done.stdout));
+    let again = reset(&["--yes"]);
+    assert_eq!(again.status.code(), Some(1), "{}", said(&again));
+    assert!(said(&again).contains("holds no node"), "{}", said(&again));
+}

@@ -29,6 +29,10 @@ counters! {
     RefusedIdentity => "refused_identity",
     /// Another node than the one that was dialled answered.
     RefusedWrongPeer => "refused_wrong_peer",
+    /// A connection of a node that was removed from the cluster.
+    RefusedRemoved => "refused_removed",
+    /// Peers that closed a connection because this node was removed from the cluster.
+    RefusedAsRemoved => "refused_as_removed",
     /// A connection with this node's own identity: its key was copied.
     RefusedOwnIdentity => "refused_own_identity",
     /// An application protocol that is not spoken here.

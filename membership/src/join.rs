@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use client::{JoinError, join};
 pub(crate) use server::{Applicant, Registrar, serve};
 
-use crate::home::Bootstrap;
+use crate::home::{Bootstrap, Unchained};
 use crate::id::{Label, NodeId};
 use crate::token::{Refusal, Secret, TokenId};
 
@@ -55,6 +55,25 @@ pub(crate) struct Grant {
     pub(crate) bootstrap: Bootstrap,
 }
 
+/// The same from an anchor that knows no decrees.
+#[derive(Debug, Serialize, Deserialize)]
+struct UnchainedGrant {
+    certificate: Bytes,
+    bootstrap: Unchained,
+}
+
+/// Reads an answer.
+fn read_answer(bytes: &[u8]) -> Option<Result<Grant, Denied>> {
+    if let Ok(answer) = postcard::from_bytes(bytes) {
+        return Some(answer);
+    }
+    let older: Result<UnchainedGrant, Denied> = postcard::from_bytes(bytes).ok()?;
+    Some(older.map(|UnchainedGrant { certificate, bootstrap }| Grant {
+        certificate,
+        bootstrap: bootstrap.into(),
+    }))
+}
+
 /// Why a joiner gets nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum Denied {
@@ -76,6 +95,15 @@ pub(crate) enum Denied {
     /// The anchor's disk, or its authority.
     #[error("the anchor could not do it: {0}")]
     Failed(String),
+    /// The others must know whom they let in.
+    #[error(
+        "{0} of {1} anchors agreed, {needed} are needed: try again when more of them run and can be reached; the token stays good",
+        needed = .1 / 2 + 1
+    )]
+    NoMajority(usize, usize),
+    /// Ids never return.
+    #[error("node {0} was removed from the cluster: remove its data directory with `fabric-node reset` and join again")]
+    Removed(NodeId),
 }
 
 fn proof_message(material: &[u8; 32]) -> Vec<u8> {

@@ -19,6 +19,7 @@
 //! | [`replica`] | all that this node holds, and `merge` |
 //! | [`author`] | this node's own writes |
 //! | [`claim`] | exclusive keys and their witnesses |
+//! | [`decree`] | how the cluster record changes |
 //! | [`store`] | the disk form |
 //! | `wire` | messages between replicas |
 //! | [`sync`] | the replication protocol, without I/O |
@@ -38,6 +39,7 @@ pub mod author;
 pub mod batch;
 pub mod claim;
 mod counter;
+pub mod decree;
 mod facts;
 #[cfg(test)]
 mod fixture;

@@ -17,7 +17,7 @@ mod refusals;
 mod table;
 pub(crate) mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -50,6 +50,8 @@ const GOSSIP_WAITING: Bounds = Bounds {
     items: 256,
     bytes: 4 * 1024 * 1024,
 };
+/// How long a removed node stays connected, so that it hears that it is one. What it says meanwhile counts for nothing.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long closing may take: long enough to tell the peers.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -137,6 +139,8 @@ struct Shared {
     counters: Arc<Counters>,
     refusals: Refusals,
     table: Mutex<Table>,
+    /// Nodes that were removed from the cluster; a valid certificate does not help them.
+    banished: Mutex<BTreeSet<NodeId>>,
     dialer: Mutex<Dialer>,
     events: mpsc::Sender<Event>,
     gossip: Arc<Queue<(NodeId, Bytes)>>,
@@ -171,6 +175,7 @@ impl Mesh {
             refusals: Refusals::new(counters.clone()),
             counters,
             table: Mutex::new(Table::new(key.id())),
+            banished: Mutex::default(),
             dialer: Mutex::new(Dialer::new(key.id())),
             events,
             gossip: Arc::new(Queue::new(GOSSIP_WAITING)),
@@ -195,6 +200,22 @@ impl Mesh {
     /// Takes the members and where they are reached. This node itself may be among them.
     pub(crate) fn members(&self, members: BTreeMap<NodeId, Vec<SocketAddr>>) {
         self.0.dialer().members(members, wallclock::monotonic());
+    }
+
+    /// Takes the nodes that were removed from the cluster: they are refused from here on, and disconnected as soon as they
+    /// could be told why.
+    pub(crate) fn banish(&self, nodes: BTreeSet<NodeId>) {
+        let connections: Vec<Connection> = {
+            let table = self.0.table();
+            *self.0.banished() = nodes.clone();
+            nodes.iter().filter_map(|node| table.connection(*node)).collect()
+        };
+        for connection in connections {
+            self.0.tasks.spawn(async move {
+                let _ended = timeout(LAST_WORDS, connection.closed()).await;
+                Close::Removed.close(&connection);
+            });
+        }
     }
 
     /// Queues a frame of records, at most [`frame::FRAME_MAX`] bytes, and returns at once. Where there is no
@@ -286,6 +307,10 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn banished(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.banished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn dialer(&self) -> MutexGuard<'_, Dialer> {
         self.dialer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,6 +324,10 @@ impl Shared {
     async fn up(&self, peer: NodeId, dialled: Dialled, connection: Connection) -> Option<Seat> {
         let seat = {
             let mut table = self.table();
+            // Under this lock nobody is banished in between.
+            if self.banished().contains(&peer) {
+                return None;
+            }
             let seat = table.take(peer, dialled, connection)?;
             self.dialer().connected(peer);
             seat

@@ -1,6 +1,8 @@
 //! The replica: what this node holds of the agreed state, in memory. `merge` is commutative, associative and
 //! idempotent; signatures are checked before anything gets here. It does no I/O and reads no clock.
 
+mod removals;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::{Batch, FactBatch, IntentBatch};
@@ -13,6 +15,7 @@ use crate::siblings;
 use crate::signed::Signed;
 use crate::touched::Touched;
 
+pub use self::removals::Removed;
 pub use crate::facts::FactChange;
 pub use crate::siblings::Siblings;
 
@@ -60,6 +63,8 @@ pub struct Gap {
 pub struct Replica {
     scopes: BTreeMap<Scope, ScopeState>,
     keyring: Keyring,
+    /// Nodes that are out, and the last counter of theirs that counts.
+    removed: BTreeMap<NodeId, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -265,6 +270,12 @@ impl Replica {
 
     fn plan_facts(&self, batch: &FactBatch) -> Result<Merged, Gap> {
         let Head { scope, origin, .. } = batch.head().value();
+        if self.is_out(*origin) {
+            return Ok(Merged {
+                change: None,
+                forked: None,
+            });
+        }
         let held = self.origin(scope, *origin);
         let forked = facts::forked(held, batch);
         let change = match facts::judge(held, batch) {
@@ -285,7 +296,8 @@ impl Replica {
 
     fn plan_intents(&self, batch: &IntentBatch) -> Option<Change> {
         let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
-        for version in batch.versions() {
+        let counts = batch.versions().iter().filter(|version| !self.is_void(version.value()));
+        for version in counts {
             by_key.entry(&version.value().key).or_default().push(version);
         }
         let mut change = IntentChange {
@@ -326,17 +338,18 @@ impl Replica {
     fn apply_intents(&mut self, change: &IntentChange) {
         let state = self.scopes.entry(change.scope.clone()).or_default();
         let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
-        state
-            .touched
-            .note(change.put.iter().map(|version| &version.value().key));
         for version in &change.put {
             state.seen.insert(version.value().dot);
             state.seen.join(&version.value().context);
             by_key.entry(&version.value().key).or_default().push(version);
         }
+        removals::clamp(&mut state.seen, &self.removed);
+        for (key, _) in &change.removed {
+            by_key.entry(key).or_default();
+        }
+        state.touched.note(by_key.keys().copied());
         for (key, added) in by_key {
             let held = state.intents.remove(key);
-            let before = held.as_ref().map(Siblings::digest);
             let goes = |version: &Signed<Intent>| {
                 change
                     .removed
@@ -347,10 +360,9 @@ impl Replica {
                 .iter()
                 .flat_map(Siblings::versions)
                 .filter(|version| !goes(version));
-            if let Some(after) = Siblings::of(kept.chain(added).cloned().collect()) {
-                state.sums.replace_object(before, &after);
-                state.intents.insert(key.clone(), after);
-            }
+            let after = Siblings::of(kept.chain(added).cloned().collect());
+            state.sums.replace_object(held.as_ref(), after.as_ref());
+            state.intents.extend(after.map(|after| (key.clone(), after)));
         }
     }
 }

@@ -2,21 +2,28 @@
 //! cores. Everything else in the process talks to membership through [`Membership`].
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
-//! `internal` and `registrar` answer other nodes; `users` lets people in; `setup` makes data directories.
+//! `internal` and `registrar` answer other nodes; `decrees` changes the cluster record, and `warden`, `seat` and
+//! `authority` do what follows from it; `users` lets people in; `setup` makes data directories.
 
 mod alarms;
+mod anchors;
+mod authority;
 mod claiming;
+mod decrees;
 mod disk;
 mod engine;
 mod handlers;
 mod internal;
 mod own_record;
 mod registrar;
+mod removal;
 mod roster;
+mod seat;
 mod setup;
 mod start;
 mod state;
 mod users;
+mod warden;
 mod writing;
 
 use std::net::SocketAddr;
@@ -31,6 +38,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+pub use self::anchors::{Anchor, AnchorList};
+pub use self::decrees::DecreeError;
+pub use self::removal::Void;
 use self::state::State;
 pub use self::users::{UserCertificate, UserError};
 use crate::claim::{Claim, ClaimError};
@@ -361,6 +371,9 @@ pub enum TokenError {
     /// Tokens are made where they can be redeemed: on these nodes.
     #[error("only an anchor can make tokens")]
     NotAnchor(Vec<NodeId>),
+    /// It became one a moment ago.
+    #[error("this anchor does not hold the cluster's CA key yet; try again in a moment")]
+    NoKey,
     /// The disk refused.
     #[error("the token could not be stored: {0}")]
     Store(String),
@@ -460,6 +473,13 @@ pub fn hold(data: &Path) -> Result<Hold, StartError> {
             Ok(Hold(None))
         }
     }
+}
+
+/// Removes the node whose home a data directory is: its key, its certificate, its store. The directory must be held.
+pub fn forget(data: &Path, hold: Hold) -> Result<(), StartError> {
+    // Open files cannot be removed everywhere; here they can, but a closed store is whole until it goes.
+    drop(hold);
+    Ok(Home::at(data).forget()?)
 }
 
 /// Joins the cluster that the token is of. A second try after a lost answer gets what the first one was given.

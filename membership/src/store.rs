@@ -3,7 +3,9 @@
 //! Beside records it keeps the anchor's ledger of claims and small opaque tables for its neighbours. Calls block on the
 //! disk; an async caller moves them to a thread.
 
+mod ledger;
 mod load;
+mod removal;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use crate::claim::{self, Granted};
 use crate::id::{IdError, NodeId, Scope};
 use crate::replica::Change;
 
+pub use ledger::ClaimRow;
 pub use load::Loaded;
 
 /// The format of the tables. A store of another one is refused.

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use membership::id::Label;
 use overlay::object::Kind;
 
+use super::anchors::Anchors;
 use super::error::ApiError;
+use super::nodes::NodeRemoved;
 use super::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
@@ -70,6 +72,16 @@ pub trait Backend: Send + Sync + 'static {
     async fn detach(&self, author: &Author, domain: &Label, name: &Label) -> Result<Detached, ApiError>;
     /// Makes a join token.
     async fn token(&self, author: &Author, request: TokenRequest) -> Result<Token, ApiError>;
+    /// The anchors.
+    async fn anchors(&self) -> Result<Anchors, ApiError>;
+    /// Makes the node of this name or id an anchor.
+    async fn add_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError>;
+    /// Makes the anchor of this name or id an ordinary node.
+    async fn drop_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError>;
+    /// Removes the node of this name or id from the cluster.
+    async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError>;
+    /// Has this node removed from the cluster.
+    async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError>;
     /// Makes the certificate of an API user.
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError>;
 }

@@ -3,6 +3,7 @@
 //!
 //! Start with [`types`]: these shapes are the contract with scripts.
 
+pub mod anchors;
 pub mod backend;
 mod connections;
 pub mod error;
@@ -10,6 +11,7 @@ mod functions;
 mod half_open;
 pub mod https;
 pub mod kinds;
+pub mod nodes;
 pub mod openapi;
 pub mod refusals;
 pub mod routes;

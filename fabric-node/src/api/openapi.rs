@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{functions, routes};
+use super::{anchors, functions, nodes, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,11 @@ use super::{functions, routes};
         routes::apply,
         routes::attach,
         routes::detach,
+        anchors::list,
+        anchors::add,
+        anchors::remove,
+        nodes::remove,
+        nodes::leave,
         routes::token,
         routes::user,
     )

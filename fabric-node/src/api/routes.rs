@@ -23,7 +23,7 @@ use super::types::{
     Applied, Apply, Attach, Attached, DeleteQuery, Deleted, DescribeQuery, Detached, Drop, Manifest, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
-use super::{BODY_MAX, functions, openapi};
+use super::{BODY_MAX, anchors, functions, nodes, openapi};
 
 /// Requests that are worked on at the same time.
 const CONCURRENT_MAX: usize = 64;
@@ -55,6 +55,10 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/domains/{domain}/{kind}/{name}", get(describe).delete(delete))
         .route("/v1/endpoints/{domain}/{name}/attach", post(attach))
         .route("/v1/endpoints/{domain}/{name}/detach", post(detach))
+        .route("/v1/anchors", get(anchors::list).post(anchors::add))
+        .route("/v1/anchors/{node}", delete_of(anchors::remove))
+        .route("/v1/nodes/{node}", delete_of(nodes::remove))
+        .route("/v1/leave", post(nodes::leave))
         .route("/v1/tokens", post(token))
         .route("/v1/users", post(user))
         .route("/v1/openapi.json", get(openapi_document))

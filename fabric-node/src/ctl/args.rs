@@ -1,5 +1,8 @@
 //! The command line of `fabricctl`.
 
+mod anchor;
+mod node;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use membership::id::Label;
 use overlay::object::Kind;
 
+pub use self::anchor::AnchorCommand;
+pub use self::node::NodeCommand;
 pub use super::place::Api;
 use crate::api::kinds;
 use crate::api::types::{FailMode, FunctionHook};
@@ -107,6 +112,14 @@ A manifest is YAML or JSON with any number of documents:
     /// Loads third-party functions into the packets' way of a domain on this host (provisional)
     #[command(subcommand, arg_required_else_help = true)]
     Function(FunctionCommand),
+
+    /// Shows and changes who witnesses joins, removals and addresses
+    #[command(subcommand, arg_required_else_help = true)]
+    Anchor(AnchorCommand),
+
+    /// Takes nodes out of the cluster
+    #[command(subcommand, arg_required_else_help = true)]
+    Node(NodeCommand),
 
     /// Makes join tokens
     #[command(subcommand, arg_required_else_help = true)]
@@ -303,7 +316,7 @@ pub enum UserCommand {
   fabricctl user create alice --out alice.pem
   fabricctl --api https://192.0.2.2 --identity alice.pem status
 
-Works on the host that holds the cluster's CA key, by default that of the first node, over its unix socket. The private
+Works on the host of an anchor, by default one of the first three nodes, over its unix socket. The private
 key is made here and goes into FILE only. A certificate cannot be taken back: it ends with its life.")]
     Create(UserArgs),
 }
@@ -402,6 +415,10 @@ mod tests {
             "fabricctl function list",
             "fabricctl function remove red/watch",
             "fabricctl token create --uses 3 --ttl 10m",
+            "fabricctl anchor list",
+            "fabricctl node remove h4",
+            "fabricctl anchor add h2",
+            "fabricctl anchor remove aaaaaaaaaaaa",
             "fabricctl user create alice --out a.pem",
             "fabricctl user create alice --ttl 8h --out a.pem --force",
             "fabricctl --api https://h1 --identity a.pem status",

@@ -2,6 +2,7 @@
 //! per command (`run`), and how answers look (`show`, `tables`, `specs`, `problem`); `usage` is for who did
 //! not say what to do. It holds no state and decides nothing: the daemon does.
 
+mod anchor;
 pub mod args;
 mod client;
 mod files;
@@ -19,4 +20,4 @@ mod user;
 mod watch;
 
 pub use problem::Problem;
-pub use run::run;
+pub use run::{leave, run};

@@ -1,19 +1,21 @@
 //! One function per command.
 
 use std::io::Write;
+use std::path::Path;
 
 use membership::id::Label;
 use overlay::object::Kind;
 
 use super::args::{
-    ApplyArgs, AttachArgs, Cli, Command, DeleteArgs, EndpointCommand, FunctionArgs, FunctionCommand, GetArgs,
-    NamedArgs, Output, TokenCommand, UserCommand,
+    Api, ApplyArgs, AttachArgs, Cli, Command, DeleteArgs, EndpointCommand, FunctionArgs, FunctionCommand, GetArgs,
+    NamedArgs, NodeCommand, Output, TokenCommand, UserCommand,
 };
 use super::client::Client;
 use super::problem::Problem;
 use super::show::{self, show};
 use super::user::{self, Created};
-use super::{files, pages, tables, watch};
+use super::{anchor, files, pages, tables, watch};
+use crate::api::nodes::NodeRemoved;
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest,
@@ -57,6 +59,20 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
             let answer: FunctionRemoved = session.client.delete(&path).await?;
             session.show(&answer, tables::function_removed)
         }
+        Command::Node(NodeCommand::Remove { node }) => {
+            let path = format!("/v1/nodes/{}", anchor::segment(&node));
+            let answer: NodeRemoved = session.client.delete(&path).await?;
+            session.show(&answer, |removed| {
+                format!(
+                    "node {} ({}) is out of the cluster; its id does not return",
+                    removed.name, removed.id
+                )
+            })
+        }
+        Command::Anchor(command) => {
+            let answer = anchor::ask(&session.client, command).await?;
+            session.show(&answer, anchor::table)
+        }
         Command::Token(TokenCommand::Create { uses, ttl }) => {
             let answer: Token = session
                 .client
@@ -77,6 +93,12 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
         // Done above, without a daemon.
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
+}
+
+/// Asks the daemon behind a socket to have its node removed from the cluster.
+pub async fn leave(socket: &Path) -> Result<NodeRemoved, Problem> {
+    let client = Client::new(Api::Unix(socket.to_owned()), None)?;
+    client.post("/v1/leave", &serde_json::json!({})).await
 }
 
 struct Session<'a, O, E> {

@@ -42,7 +42,7 @@ fn joined(list: &[String]) -> String {
     or_none(Some(&list.join(", ")))
 }
 
-fn state(state: PeerState) -> &'static str {
+pub(super) fn state(state: PeerState) -> &'static str {
     match state {
         PeerState::Live => "live",
         PeerState::Suspect => "suspect",

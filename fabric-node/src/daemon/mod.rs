@@ -12,6 +12,7 @@
 //! | `setup` | `init`, `join`, `purge` |
 
 mod agenda;
+mod anchors;
 mod apply;
 mod attach;
 mod binding;
@@ -63,6 +64,8 @@ pub async fn main(cli: Cli, out: &mut impl Write) -> Result<(), Failure> {
         Command::Init { cluster_name, settings } => setup::init(&begin(settings)?, cluster_name, out).await,
         Command::Join { token, settings } => setup::join(&begin(settings)?, &secret(token)?, out).await,
         Command::Purge { settings } => setup::purge(&begin(settings)?.config, out).await,
+        Command::Leave { settings } => setup::leave(&begin(settings)?.config, out).await,
+        Command::Reset { yes, settings } => setup::reset(&begin(settings)?.config, yes, out).await,
         Command::Run { settings } => run::run(begin(settings)?.config).await,
     }
 }

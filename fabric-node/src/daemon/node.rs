@@ -15,9 +15,11 @@ use super::paths::Paths;
 use super::programmed::Waiter;
 use super::reconcile::{AskError, Handle};
 use super::seen::Sight;
-use super::{apply, attach, delete, functions, objects, report, users};
+use super::{anchors, apply, attach, delete, functions, objects, report, users};
+use crate::api::anchors::Anchors;
 use crate::api::backend::{Author, Backend};
 use crate::api::error::ApiError;
+use crate::api::nodes::NodeRemoved;
 use crate::api::refusals::Refusals;
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
@@ -155,6 +157,30 @@ impl Backend for Node {
         Ok(Token { token })
     }
 
+    async fn anchors(&self) -> Result<Anchors, ApiError> {
+        Ok(anchors::list(self))
+    }
+
+    async fn add_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
+        tracing::info!(%author, node, "add an anchor");
+        anchors::add(self, node).await
+    }
+
+    async fn drop_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
+        tracing::info!(%author, node, "remove an anchor");
+        anchors::remove(self, node).await
+    }
+
+    async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError> {
+        tracing::info!(%author, node, "remove a node");
+        anchors::remove_node(self, node).await
+    }
+
+    async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError> {
+        tracing::info!(%author, "leave the cluster");
+        anchors::leave(self).await
+    }
+
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
         let made = users::issue(self, name, &request)?;
         tracing::info!(%author, user = %name, until = %made.not_after, "a user's certificate was made");
@@ -177,6 +203,7 @@ fn no_token(error: &TokenError, names: &BTreeMap<NodeId, Label>) -> ApiError {
             let anchors = called(anchors, names).join(", ");
             ApiError::refused(format!("{error}: run it on the host of {anchors}"))
         }
+        TokenError::NoKey => ApiError::try_again(error.to_string()),
         TokenError::Store(_) => ApiError::internal(error.to_string()),
         TokenError::Invalid(_) => ApiError::bad_request(error.to_string()),
     }

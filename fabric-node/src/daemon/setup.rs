@@ -1,13 +1,14 @@
-//! `init`, `join` and `purge`: what happens once, without a running daemon.
+//! `init`, `join`, `leave`, `purge` and `reset`: what happens once; all but `leave` without a running daemon.
 
 use std::io::Write;
 use std::path::Path;
 
 use membership::id::{Label, NodeId};
-use membership::service::{self, Outcome, SetupError, StartError};
+use membership::service::{self, Hold, Outcome, SetupError, StartError};
 
 use super::{Failure, Told, host};
-use crate::config::{Config, DEFAULT_FILE};
+use crate::config::{Config, DEFAULT_FILE, Kept};
+use crate::ctl;
 use crate::exit::Exit;
 
 /// Makes a cluster.
@@ -56,14 +57,53 @@ fn remember(told: &Told, outcome: &Outcome, next: &str, out: &mut impl Write) ->
 /// Removes what this node made in the kernel.
 pub(super) async fn purge(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let node = node_of(&config.node.data)?;
-    // The daemon has the store open before it touches the kernel, and none starts while this is held.
-    let _alone = service::hold(&config.node.data).map_err(|error| match error {
+    let _alone = hold(&config.node.data)?;
+    purge_kernel(config, node, out).await
+}
+
+/// Asks the running daemon to have its node removed from the cluster.
+pub(super) async fn leave(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+    let left = ctl::leave(&config.api.socket).await;
+    let left = left.map_err(|problem| Failure::new(problem.exit(), problem.to_string()))?;
+    writeln!(out, "node {} ({}) is out of the cluster", left.name, left.id)?;
+    writeln!(
+        out,
+        "next: systemctl disable --now fabric-node && fabric-node reset --yes"
+    )?;
+    Ok(())
+}
+
+/// Removes what this node made in the kernel, then the node.
+pub(super) async fn reset(config: &Config, yes: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let data = &config.node.data;
+    let node = node_of(data)?;
+    let alone = hold(data)?;
+    if !yes {
+        let message = format!(
+            "{} holds node {node}: its key and its records would be deleted for good; say --yes if that is meant",
+            data.display()
+        );
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    purge_kernel(config, node, out).await?;
+    service::forget(data, alone)?;
+    Kept::forget(data).map_err(|error| Failure::io(&error, format!("{}: {error}", data.display())))?;
+    writeln!(out, "node {node} is no more; next: fabric-node join TOKEN")?;
+    Ok(())
+}
+
+/// The daemon has the store open before it touches the kernel, and none starts while this is held.
+fn hold(data: &Path) -> Result<Hold, Failure> {
+    service::hold(data).map_err(|error| match error {
         StartError::InUse(data) => {
             let message = format!("the daemon of {} runs: stop it first", data.display());
             Failure::new(Exit::Refused, message)
         }
         other => other.into(),
-    })?;
+    })
+}
+
+async fn purge_kernel(config: &Config, node: NodeId, out: &mut impl Write) -> Result<(), Failure> {
     let removed = datapath::purge(&config.datapath.bpffs, node)
         .await
         .map_err(Failure::datapath)?;

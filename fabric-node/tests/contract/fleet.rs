@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use fabric_node::api::anchors::{Anchor, Anchors};
 use fabric_node::api::backend::{Author, Backend};
 use fabric_node::api::error::{ApiError, Code, Detail};
+use fabric_node::api::nodes::NodeRemoved;
 use fabric_node::api::types::*;
 use membership::id::Label;
 use membership::pki::{self, Authority};
@@ -415,6 +417,42 @@ impl Backend for Fleet {
         Err(ApiError::try_again("too few anchors answered"))
     }
 
+    async fn anchors(&self) -> Result<Anchors, ApiError> {
+        Ok(anchors())
+    }
+
+    async fn add_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
+        self.note(format!("add anchor {node} by {author}"));
+        if node == "h9" {
+            return Err(ApiError::not_found("no member is called h9, and none has that id"));
+        }
+        Ok(anchors())
+    }
+
+    async fn drop_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
+        self.note(format!("drop anchor {node} by {author}"));
+        Err(ApiError::try_again("1 of 3 anchors agreed, 2 are needed"))
+    }
+
+    async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError> {
+        self.note(format!("remove node {node} by {author}"));
+        if node == "h1" {
+            return Err(ApiError::refused("node aaaaaaaaaaaa is the only anchor"));
+        }
+        Ok(NodeRemoved {
+            id: text("bbbbbbbbbbbb"),
+            name: text(node),
+        })
+    }
+
+    async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError> {
+        self.note(format!("leave by {author}"));
+        Ok(NodeRemoved {
+            id: text("aaaaaaaaaaaa"),
+            name: text("h1"),
+        })
+    }
+
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
         self.note(format!("user {name} by {author} for {} s", request.ttl_s));
         let Some(authority) = &self.authority else {
@@ -439,6 +477,24 @@ impl Backend for Fleet {
 pub(crate) fn now() -> std::time::Duration {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.expect("a clock after 1970")
+}
+
+fn anchors() -> Anchors {
+    let anchor = |id: &str, name: &str, state, since| Anchor {
+        id: text(id),
+        name: text(name),
+        state,
+        since,
+    };
+    Anchors {
+        version: 3,
+        majority: 2,
+        anchors: vec![
+            anchor("aaaaaaaaaaaa", "h1", PeerState::Live, 1),
+            anchor("bbbbbbbbbbbb", "h2", PeerState::Dead, 2),
+            anchor("cccccccccccc", "h3", PeerState::Live, 3),
+        ],
+    }
 }
 
 fn function(name: &str, hook: FunctionHook, failures: u64) -> Function {

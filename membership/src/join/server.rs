@@ -23,7 +23,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 const DENIAL_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Who wants to join, with what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Applicant {
     /// The name it shall have.
     pub(crate) name: Label,

@@ -51,6 +51,13 @@ fn turn_away(shared: &Shared, connection: &Connection, close: Close) -> bool {
         Close::Protocol => Some((Counter::RefusedProtocol, "its first frame is no hello")),
         _ if connection
             .close_reason()
+            .is_some_and(|error| admission::removed_us(&error)) =>
+        {
+            let words = "it says that this node was removed from the cluster: run `fabric-node reset`, then join again";
+            Some((Counter::RefusedAsRemoved, words))
+        }
+        _ if connection
+            .close_reason()
             .is_some_and(|error| admission::refused_us(&error)) =>
         {
             let words = "it refuses this node's certificate: has it expired, or is that another cluster's address?";

@@ -26,7 +26,13 @@ const CELL_FILLED: usize = 6;
 pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
     let now = wallclock::monotonic();
     let mut alarms = state.events().shown(now);
-    let conditions = [certificate(state), cell(state), pulse(state, now), gossip_ended(gossip)];
+    let conditions = [
+        removed(state),
+        certificate(state),
+        cell(state),
+        pulse(state, now),
+        gossip_ended(gossip),
+    ];
     alarms.extend(conditions.into_iter().flatten());
     for (reason, words) in mesh.refusals() {
         alarms.push(alarm("peer-refused", format!("{reason}: {words}")));
@@ -43,6 +49,12 @@ fn alarm(name: &str, message: String) -> Alarm {
         name: name.to_owned(),
         message,
     }
+}
+
+fn removed(state: &State) -> Option<Alarm> {
+    let why = "this node was removed from the cluster: nobody hears it any more; its workloads are forwarded with what it \
+               knew last. Stop it and run `fabric-node reset`; it can join again with a token";
+    state.roster().is_out().then(|| alarm("node-removed", why.to_owned()))
 }
 
 fn certificate(state: &State) -> Option<Alarm> {

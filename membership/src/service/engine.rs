@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 
 use super::state::{Command, State};
-use super::writing;
+use super::{decrees, removal, writing};
 use crate::batch::Batch;
 use crate::counter::Counter;
 use crate::gossip::Gossip;
@@ -83,8 +83,10 @@ impl Engine {
     }
 
     async fn command(&mut self, command: Command) {
-        let Command::Local(batch, done) = command;
-        self.local(batch, done).await;
+        match command {
+            Command::Local(batch, done) => self.local(*batch, done).await,
+            Command::Look => self.refresh_members(),
+        }
     }
 
     async fn local(&mut self, batch: Batch, done: oneshot::Sender<()>) {
@@ -148,15 +150,22 @@ impl Engine {
                     .spawn(async move { writing::reclaim(&state, theirs).await });
             }
             Effect::Alarm(trouble) => self.state.note(trouble.name(), trouble.to_string()),
+            Effect::Void(version) => removal::keep_void(&self.state, version),
             Effect::Count(name, n) => self.state.count(name, n),
         }
     }
 
     fn refresh_members(&mut self) {
-        let changed = {
+        let refreshed = {
             let core = self.state.core();
             self.state.roster().refresh(core.replica())
         };
+        decrees::note(&self.state, refreshed.decrees);
+        for scope in removal::apply(&self.state) {
+            // Nobody may listen.
+            let _unheard = self.state.changes.send(scope);
+        }
+        self.mesh.banish(self.state.roster().banished());
         let (others, addresses) = {
             let roster = self.state.roster();
             (roster.others(), roster.addresses())
@@ -164,7 +173,7 @@ impl Engine {
         self.watch.members(&others, wallclock::monotonic());
         self.gossip.members(others);
         self.mesh.members(addresses);
-        if changed {
+        if refreshed.members || refreshed.decrees.changed {
             self.state.members_changed();
         }
         self.look();

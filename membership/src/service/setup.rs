@@ -40,10 +40,7 @@ pub(super) fn init(config: &Config, node_name: Label, cluster_name: Label) -> Re
         id,
         name: cluster_name,
         roots: vec![authority.certificate().clone()],
-        anchors: Anchors {
-            version: 1,
-            nodes: vec![key.id()],
-        },
+        anchors: Anchors::of(1, vec![key.id()]),
     };
     let files = NodeFiles {
         manifest: Manifest::new(key.id(), node_name, &cluster, identity::machine()),
@@ -51,6 +48,7 @@ pub(super) fn init(config: &Config, node_name: Label, cluster_name: Label) -> Re
         bootstrap: Bootstrap {
             cluster,
             nodes: Vec::new(),
+            decrees: None,
         },
         authority: Some(AuthorityFiles {
             certificate: authority.certificate().clone(),

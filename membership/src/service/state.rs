@@ -16,6 +16,7 @@ use super::roster::Roster;
 use crate::batch::Batch;
 use crate::counter::Counters;
 use crate::hlc::{Clock, Stamp};
+use crate::home::Home;
 use crate::id::{NodeId, Scope};
 use crate::identity::NodeKey;
 use crate::liveness::Pulse;
@@ -34,7 +35,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) enum Command {
     /// Merge and spread an own batch that is on disk; tell when it can be read.
-    Local(Batch, oneshot::Sender<()>),
+    Local(Box<Batch>, oneshot::Sender<()>),
+    /// The cluster record changed: look who the members are.
+    Look,
 }
 
 /// The shared state of one peer.
@@ -44,11 +47,12 @@ pub(super) struct State {
     pub(super) leaf: Leaf,
     /// The same as DER.
     pub(super) certificate: Bytes,
-    /// On anchors only.
-    pub(super) authority: Option<Authority>,
+    pub(super) home: Home,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
     pub(super) commands: mpsc::Sender<Command>,
+    /// Held while this node proposes a decree: one at a time.
+    pub(super) deciding: tokio::sync::Mutex<()>,
     /// Held from making an own batch until it is merged: each builds on the one before.
     pub(super) writing: tokio::sync::Mutex<()>,
     pub(super) changes: broadcast::Sender<Scope>,
@@ -65,14 +69,20 @@ pub(super) struct State {
     events: Arc<Mutex<Events>>,
     pulse: Mutex<Pulse>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    /// On anchors only.
+    authority: Mutex<Option<Arc<Authority>>>,
+    /// The version that gave this node the seat for which it holds the claims of those before it.
+    seated: Mutex<Option<u64>>,
 }
 
 /// What [`State::new`] takes.
 pub(super) struct Parts {
+    pub(super) home: Home,
     pub(super) key: NodeKey,
     pub(super) leaf: Leaf,
     pub(super) certificate: Bytes,
     pub(super) authority: Option<Authority>,
+    pub(super) seated: Option<u64>,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
     pub(super) commands: mpsc::Sender<Command>,
@@ -88,10 +98,12 @@ const CHANGES: usize = 256;
 impl State {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts {
+            home,
             key,
             leaf,
             certificate,
             authority,
+            seated,
             disk,
             handler,
             commands,
@@ -101,13 +113,16 @@ impl State {
             events,
         } = parts;
         Self {
+            home,
             key,
             leaf,
             certificate,
-            authority,
+            authority: Mutex::new(authority.map(Arc::new)),
+            seated: Mutex::new(seated),
             disk,
             handler,
             commands,
+            deciding: tokio::sync::Mutex::new(()),
             writing: tokio::sync::Mutex::new(()),
             changes: broadcast::Sender::new(CHANGES),
             members_changed: watch::Sender::new(0),
@@ -142,6 +157,25 @@ impl State {
 
     pub(super) fn events(&self) -> MutexGuard<'_, Events> {
         lock(&self.events)
+    }
+
+    /// The cluster's authority, where it lies.
+    pub(super) fn authority(&self) -> Option<Arc<Authority>> {
+        lock(&self.authority).clone()
+    }
+
+    /// Takes the authority, or lets go of it.
+    pub(super) fn set_authority(&self, authority: Option<Authority>) {
+        *lock(&self.authority) = authority.map(Arc::new);
+    }
+
+    /// The seat for which this anchor has what it needs to witness claims.
+    pub(super) fn seated(&self) -> Option<u64> {
+        *lock(&self.seated)
+    }
+
+    pub(super) fn sit(&self, since: u64) {
+        *lock(&self.seated) = Some(since);
     }
 
     /// Own facts may go on: a peer was heard, and what this node had lost was said again.

@@ -108,7 +108,7 @@ async fn write(state: &State, make: impl FnOnce(&State) -> Made) -> Result<Optio
             DiskError::Store(why) => WriteError::Store(why),
         })?;
     let (done, merged) = oneshot::channel();
-    let local = Command::Local(authored.batch.clone(), done);
+    let local = Command::Local(Box::new(authored.batch.clone()), done);
     // It is on disk: a node that stops meanwhile tells it after its next start.
     if state.commands.send(local).await.is_ok() {
         let _stopped = merged.await;

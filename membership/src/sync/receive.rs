@@ -8,7 +8,7 @@ use crate::facts::{self, Judgement, OriginFacts};
 use crate::id::{NodeId, Scope};
 use crate::keyring::{NODE_NAME, certified_key};
 use crate::node::NODE_KIND;
-use crate::record::{Head, Key};
+use crate::record::{Head, Intent, Key};
 use crate::replica::{Change, Gap};
 use crate::signed::{Raw, Signed};
 use crate::wire::Item;
@@ -78,7 +78,7 @@ impl Sync {
             Ok(_) => return self.refuse(from, &BatchError::Inconsistent("a head is of another scope")),
             Err(error) => return self.refuse(from, &error.into()),
         };
-        if self.is_old(&head) {
+        if self.replica.is_out(head.value().origin) || self.is_old(&head) {
             return Taken::Known;
         }
         let (batch, learned) = match raw.verify(self.replica.keyring(), self.certify.as_ref()) {
@@ -143,6 +143,7 @@ impl Sync {
 
     pub(super) fn take_intents(&mut self, from: NodeId, scope: &Scope, versions: Vec<Raw>) -> Taken {
         let versions: Vec<_> = versions.into_iter().filter(|raw| !self.is_held(scope, raw)).collect();
+        let versions = self.without_void(versions);
         if versions.is_empty() {
             return Taken::Known;
         }
@@ -152,12 +153,28 @@ impl Sync {
         }
     }
 
+    /// Sorts out what removed nodes wrote beyond their cut; it is handed to who keeps it, if they did write it.
+    fn without_void(&mut self, versions: Vec<Raw>) -> Vec<Raw> {
+        let (void, good): (Vec<Raw>, Vec<Raw>) = versions.into_iter().partition(|raw| {
+            let version = Signed::<Intent>::trust(raw.clone());
+            version.is_ok_and(|version| self.replica.is_void(version.value()))
+        });
+        for raw in void {
+            self.effects.push(Effect::Count("versions_of_removed_nodes", 1));
+            let signed = Signed::<Intent>::trust(raw.clone()).map(|version| version.value().dot.writer);
+            let key = signed.ok().and_then(|writer| self.replica.keyring().key(writer));
+            let checked = key.and_then(|key| Signed::<Intent>::verify(raw, key).ok());
+            self.effects.extend(checked.map(Effect::Void));
+        }
+        good
+    }
+
     /// Whether exactly these bytes are held, so that their signature need not be checked again.
     fn is_held(&self, scope: &Scope, raw: &Raw) -> bool {
         let Ok(version) = Signed::trust(raw.clone()) else {
             return false;
         };
-        let version: &Signed<crate::record::Intent> = &version;
+        let version: &Signed<Intent> = &version;
         let siblings = self.replica.intent(scope, &version.value().key);
         siblings.is_some_and(|siblings| siblings.versions().any(|held| held.digest() == version.digest()))
     }

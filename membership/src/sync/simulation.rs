@@ -176,7 +176,7 @@ impl World {
                 self.send(node, to, &frame);
             }
             Effect::Persist(change) => self.nodes[node].waiting.push(change),
-            Effect::ScopeChanged(_) => {}
+            Effect::ScopeChanged(_) | Effect::Void(_) => {}
             Effect::Reclaim(theirs) => self.reclaim(node, &theirs),
             Effect::Alarm(trouble) => self.troubles.push(trouble),
             Effect::Count(name, count) => *self.counts.entry(name).or_default() += count,
