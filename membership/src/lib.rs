@@ -30,6 +30,7 @@
 //! | `mesh` | connections between members |
 //! | `gossip` | who is alive, as all see it |
 //! | `liveness` | how each member looks from here |
+//! | `health` | whether this node may act on that |
 //! | `counter` | what is counted |
 //! | `wallclock` | the clocks, for shells only |
 //! | [`service`] | the shell: one running peer |
@@ -42,6 +43,7 @@ mod facts;
 #[cfg(test)]
 mod fixture;
 mod gossip;
+mod health;
 pub mod hlc;
 mod home;
 pub mod id;

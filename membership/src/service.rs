@@ -77,6 +77,9 @@ pub struct Member {
     pub record: NodeRecord,
     /// How it looks from here; this node itself is live.
     pub liveness: Liveness,
+    /// Whether anything may be decided by `liveness`: not while this node has reason to doubt itself. The same for all
+    /// others, and true of this node itself.
+    pub certain: bool,
     /// Smoothed round-trip time of the mesh connection, if there is one.
     pub rtt: Option<Duration>,
 }
@@ -212,10 +215,18 @@ impl Membership {
         self.0.state.roster().members(&round_trips)
     }
 
-    /// Told when `members` would answer differently (round-trip times apart).
+    /// Told when `members` would answer differently (round-trip times apart), or [`Membership::may_act_on_liveness`].
     #[must_use]
     pub fn members_changed(&self) -> watch::Receiver<u64> {
         self.0.state.members_changed.subscribe()
+    }
+
+    /// Whether anything may be decided by how members look, such as moving a gateway or leaving out a backend. Not while
+    /// this node's own ticks come late, or it lost so many peers at once that it may be the one that is cut off; an alarm
+    /// then says why. Reachability is never decided by liveness: that is what probes on the data path say.
+    #[must_use]
+    pub fn may_act_on_liveness(&self) -> bool {
+        self.0.state.may_act_on_liveness()
     }
 
     /// Reads the replica. The closure must be short: merges wait for it.

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::state::State;
 use super::Alarm;
 use super::registrar::CELL_MAX;
-use super::state::State;
 use crate::gossip::Gossip;
+use crate::health::Doubt;
 use crate::mesh::Mesh;
 use crate::wallclock;
 
@@ -26,7 +27,12 @@ const CELL_FILLED: usize = 6;
 pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
     let now = wallclock::monotonic();
     let mut alarms = state.events().shown(now);
-    let conditions = [certificate(state), cell(state), pulse(state, now), gossip_ended(gossip)];
+    let conditions = [
+        certificate(state),
+        cell(state),
+        health(state, now),
+        gossip_ended(gossip),
+    ];
     alarms.extend(conditions.into_iter().flatten());
     for (reason, words) in mesh.refusals() {
         alarms.push(alarm("peer-refused", format!("{reason}: {words}")));
@@ -74,10 +80,22 @@ fn cell(state: &State) -> Option<Alarm> {
     })
 }
 
-fn pulse(state: &State, now: Instant) -> Option<Alarm> {
-    let why = "this node's own ticks came late: it was stopped, or has too little processor time; what it says of others \
-               may be wrong";
-    (!state.pulse().is_steady(now)).then(|| alarm("ticks-late", why.to_owned()))
+fn health(state: &State, now: Instant) -> Option<Alarm> {
+    let until = "until its ticks came in time for 10 s it decides nothing by how others look";
+    let doubt = state.health().doubt(now)?;
+    Some(match doubt {
+        Doubt::Late => alarm(
+            "ticks-late",
+            format!("this node's own ticks came late: it was stopped, or has too little processor time; {until}"),
+        ),
+        Doubt::MassDeath { died, knew } => alarm(
+            "mass-death",
+            format!(
+                "{died} of {knew} peers were lost at once: this node may be the one that is cut off, look at its underlay; \
+                 {until}"
+            ),
+        ),
+    })
 }
 
 fn gossip_ended(gossip: &Gossip) -> Option<Alarm> {
