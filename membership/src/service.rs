@@ -2,13 +2,16 @@
 //! cores. Everything else in the process talks to membership through [`Membership`].
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
-//! `internal` and `registrar` answer other nodes; `users` lets people in; `setup` makes data directories.
+//! `internal` and `registrar` answer other nodes; `users` lets people in; `setup` makes data directories; `cell` bounds them.
 
 mod alarms;
+mod cell;
 mod claiming;
 mod disk;
 mod engine;
 mod handlers;
+#[cfg(test)]
+mod hostile;
 mod internal;
 mod own_record;
 mod registrar;

@@ -174,7 +174,7 @@ async fn send_gossip_stream(connection: &Connection, message: Bytes) -> Result<(
 
 async fn receive_datagrams(shared: &Shared, peer: NodeId, connection: &Connection) {
     while let Ok(message) = connection.read_datagram().await {
-        shared.gossip_came(peer, message);
+        shared.gossip_came(peer, connection, message);
     }
 }
 
@@ -188,7 +188,7 @@ async fn receive_gossip_streams(shared: &Arc<Shared>, peer: NodeId, connection: 
                 Err(_) => return Close::Done,
             },
             Some(read) = readers.join_next() => match read {
-                Ok(Ok(message)) => shared.gossip_came(peer, message),
+                Ok(Ok(message)) => shared.gossip_came(peer, connection, message),
                 Ok(Err(FrameError::Malformed | FrameError::TooLarge(_))) => return Close::Protocol,
                 Ok(Err(FrameError::Ended | FrameError::TooSlow)) | Err(_) => {}
             },

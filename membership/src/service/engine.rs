@@ -101,12 +101,13 @@ impl Engine {
             mesh::Event::Down(peer) if self.mesh.has(peer) => {}
             mesh::Event::Up(peer) => {
                 self.watch.connected(peer);
-                self.gossip.poke(peer);
+                self.gossip.connected(peer);
                 self.handle(Event::PeerUp(peer)).await;
                 self.look();
             }
             mesh::Event::Down(peer) => {
                 self.watch.disconnected(peer);
+                self.gossip.disconnected(peer);
                 self.handle(Event::PeerDown(peer)).await;
                 self.look();
             }
