@@ -263,8 +263,22 @@ impl Task {
     }
 }
 
+/// Whether what is handed on of any bytes is what would be handed on of that again, and fits.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_sieve(bytes: &[u8]) {
+    let sift = |bytes: &[u8]| sieve::sieve(bytes, "cluster", |_, said| Some(said));
+    if let Ok(first) = sift(bytes) {
+        assert!(first.message.len() <= crate::mesh::frame::GOSSIP_MAX);
+        let again = sift(&first.message);
+        assert_eq!(
+            again.map(|again| (again.dropped, again.message)),
+            Ok((0, first.message))
+        );
+    }
+}
+
 #[cfg(test)]
-pub(crate) use self::sieve::tests::syn_of;
+pub(crate) use self::sieve::tests::{syn_of, valid_messages};
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -34,6 +34,7 @@
 //! | `counter` | what is counted |
 //! | `wallclock` | the clocks, for shells only |
 //! | [`service`] | the shell: one running peer |
+//! | `fuzzing` | what reads bytes from outside, for fuzzers |
 
 pub mod author;
 pub mod batch;
@@ -42,6 +43,8 @@ mod counter;
 mod facts;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gossip;
 mod health;
 pub mod hlc;

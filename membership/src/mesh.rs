@@ -35,6 +35,8 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::admission::Close;
 pub(crate) use self::call::Class;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::call::read as read_call;
 use self::dialer::Dialer;
 use self::meter::Meters;
 use self::places::Places;

@@ -12,7 +12,7 @@ mod engine;
 mod handlers;
 #[cfg(test)]
 mod hostile;
-mod internal;
+pub(crate) mod internal;
 mod own_record;
 mod registrar;
 mod roster;
@@ -34,6 +34,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+#[cfg(test)]
+pub(crate) use self::setup::init as set_up;
 use self::state::State;
 pub use self::users::{UserCertificate, UserError};
 use crate::claim::{Claim, ClaimError};

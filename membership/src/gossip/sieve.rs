@@ -279,6 +279,22 @@ pub(crate) mod tests {
         write(SYN, &cluster.to_string(), &entries)
     }
 
+    /// A message of each kind, of a cluster called `cluster`; one as chitchat packs it.
+    pub(crate) fn valid_messages() -> Vec<Vec<u8>> {
+        let entries: Vec<_> = (1..4).map(|n| (node(n), beat(n.into(), 7))).collect();
+        let mut plain = Vec::new();
+        entries
+            .iter()
+            .for_each(|(id, beat)| write_entry(&mut plain, *id, *beat));
+        let packed = block(PACKED, &zstd::bulk::compress(&plain, 0).unwrap());
+        let mut all: Vec<_> = [SYN, SYN_ACK, ACK]
+            .iter()
+            .map(|kind| write(*kind, "cluster", &entries).to_vec())
+            .collect();
+        all.push(message(SYN_ACK, &[&packed, &[END, END]]));
+        all
+    }
+
     fn read(message: &[u8]) -> Result<Vec<(NodeId, Beat)>, Poison> {
         let mut read = Vec::new();
         sieve(message, CLUSTER, |node, beat| {

@@ -89,7 +89,7 @@ async fn hear_hello(connection: &Connection) -> Result<RecvStream, Close> {
         return Err(Close::Protocol);
     }
     let bytes = frame::read(&mut stream).await.map_err(close_for)?;
-    let hello: Hello = postcard::from_bytes(&bytes).map_err(|_| Close::Protocol)?;
+    let hello = Hello::read(&bytes).ok_or(Close::Protocol)?;
     if hello.agrees() {
         Ok(stream)
     } else {
