@@ -23,7 +23,7 @@ pub(super) const NOT_SEATED: &str = "this anchor is still taking over the claims
 
 /// What a node asks another one. Variants are added at the end: those before are what earlier releases speak.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Asks an anchor for a key.
     Claim {
         /// Within this scope.
@@ -70,7 +70,7 @@ pub(super) enum Request {
 
 /// What an anchor answers to [`Request::Claim`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Claimed {
+pub(crate) enum Claimed {
     /// The key is the asker's.
     Given(Acknowledgement),
     /// It is this node's.
