@@ -17,6 +17,7 @@
 //! | `touched` | which keys changed of late |
 //! | `root` | digests over a scope |
 //! | [`replica`] | all that this node holds, and `merge` |
+//! | [`history`] | what objects said before |
 //! | [`author`] | this node's own writes |
 //! | [`claim`] | exclusive keys and their witnesses |
 //! | [`store`] | the disk form |
@@ -42,6 +43,7 @@ mod facts;
 #[cfg(test)]
 mod fixture;
 mod gossip;
+pub mod history;
 pub mod hlc;
 mod home;
 pub mod id;

@@ -363,7 +363,7 @@ impl From<WriteError> for ApiError {
         match error {
             WriteError::TooLarge(_) | WriteError::NotHere => Self::refused(error.to_string()),
             WriteError::Store(_) => Self::internal(error.to_string()),
-            WriteError::Closed => Self::try_again(error.to_string()),
+            WriteError::Changed(_) | WriteError::Closed => Self::try_again(error.to_string()),
         }
     }
 }

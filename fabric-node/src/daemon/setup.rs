@@ -124,6 +124,7 @@ impl From<SetupError> for Failure {
             | SetupError::Refused(_)
             | SetupError::NotLetIn(_)
             | SetupError::Stranger(_)
+            | SetupError::NotRestored(_)
             | SetupError::Other(_) => Exit::Refused,
             SetupError::BadToken(_) => Exit::Usage,
             SetupError::Unreachable(..) => Exit::TryAgain,
