@@ -3,15 +3,18 @@
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
 //! `internal` and `registrar` answer other nodes; `history` reads back; `users` lets people in; `setup` makes data
-//! directories, `restore` their first content.
+//! directories, `restore` their first content; `cell` bounds them.
 
 mod alarms;
+mod cell;
 mod claiming;
 mod disk;
 mod engine;
 mod handlers;
 mod history;
-mod internal;
+#[cfg(test)]
+mod hostile;
+pub(crate) mod internal;
 mod own_record;
 mod registrar;
 mod restore;
@@ -36,6 +39,8 @@ use tokio::task::JoinHandle;
 
 pub use self::history::HistoryError;
 pub use self::restore::Restored;
+#[cfg(test)]
+pub(crate) use self::setup::init as set_up;
 use self::state::State;
 pub use self::users::{UserCertificate, UserError};
 pub use self::writing::Saw;
@@ -83,6 +88,9 @@ pub struct Member {
     pub record: NodeRecord,
     /// How it looks from here; this node itself is live.
     pub liveness: Liveness,
+    /// Whether anything may be decided by `liveness`: not while this node has reason to doubt itself. The same for all
+    /// others, and true of this node itself.
+    pub certain: bool,
     /// Smoothed round-trip time of the mesh connection, if there is one.
     pub rtt: Option<Duration>,
 }
@@ -221,10 +229,18 @@ impl Membership {
         self.0.state.roster().members(&round_trips)
     }
 
-    /// Told when `members` would answer differently (round-trip times apart).
+    /// Told when `members` would answer differently (round-trip times apart), or [`Membership::may_act_on_liveness`].
     #[must_use]
     pub fn members_changed(&self) -> watch::Receiver<u64> {
         self.0.state.members_changed.subscribe()
+    }
+
+    /// Whether anything may be decided by how members look, such as moving a gateway or leaving out a backend. Not while
+    /// this node's own ticks come late, or it lost so many peers at once that it may be the one that is cut off; an alarm
+    /// then says why. Reachability is never decided by liveness: that is what probes on the data path say.
+    #[must_use]
+    pub fn may_act_on_liveness(&self) -> bool {
+        self.0.state.may_act_on_liveness()
     }
 
     /// Reads the replica. The closure must be short: merges wait for it.
@@ -442,7 +458,7 @@ pub enum SetupError {
     reason = "the same shape as `join`; the caller need not know that it does no waiting"
 )]
 pub async fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
-    setup::init(config, node_name, cluster_name, None)
+    setup::init(config, node_name, cluster_name)
 }
 
 /// The same, with the objects of a backup: they are this node's versions, under their authors and with their stamps.
@@ -456,7 +472,7 @@ pub async fn init_from(
     cluster_name: Label,
     objects: Vec<Restored>,
 ) -> Result<Outcome, SetupError> {
-    setup::init(config, node_name, cluster_name, Some(objects))
+    setup::init_from(config, node_name, cluster_name, objects)
 }
 
 /// The node whose home a data directory is. Needs neither its key nor its store.
