@@ -3,7 +3,8 @@
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
 //! `internal` and `registrar` answer other nodes; `decrees` changes the cluster record, and `warden`, `seat` and
-//! `authority` do what follows from it; `users` lets people in; `setup` makes data directories; `cell` bounds them.
+//! `authority` do what follows from it; `history` reads back; `users` lets people in; `setup` makes data directories,
+//! `restore` their first content; `cell` bounds them.
 
 mod alarms;
 mod anchors;
@@ -14,12 +15,15 @@ mod decrees;
 mod disk;
 mod engine;
 mod handlers;
+mod history;
+mod holding;
 #[cfg(test)]
 mod hostile;
 pub(crate) mod internal;
 mod own_record;
 mod registrar;
 mod removal;
+mod restore;
 mod roster;
 mod seat;
 mod setup;
@@ -30,7 +34,7 @@ mod warden;
 mod writing;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,22 +47,24 @@ use tokio::task::JoinHandle;
 
 pub use self::anchors::{Anchor, AnchorList};
 pub use self::decrees::DecreeError;
+pub use self::history::HistoryError;
+pub use self::holding::{Hold, forget, hold, node_of};
 pub use self::removal::Void;
+pub use self::restore::Restored;
 #[cfg(test)]
 pub(crate) use self::setup::init as set_up;
 use self::state::State;
 pub use self::users::{UserCertificate, UserError};
+pub use self::writing::Saw;
 use crate::claim::{Claim, ClaimError};
 use crate::gossip::Gossip;
 use crate::hlc::Stamp;
-use crate::home::Home;
 use crate::id::{Label, NodeId, Scope};
 use crate::mesh::{Class, Mesh};
 use crate::node::{Cluster, NodeRecord};
 use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
-use crate::store::{Store, StoreError};
 
 /// Where and as whom a node runs.
 #[derive(Debug, Clone)]
@@ -152,6 +158,9 @@ pub enum WriteError {
     /// This node does not take intent writes (`intent = false`).
     #[error("this node does not take changes; ask another one")]
     NotHere,
+    /// The object is not what the caller saw.
+    #[error("{0} was changed meanwhile")]
+    Changed(Key),
     /// The node is shutting down.
     #[error("the node is shutting down")]
     Closed,
@@ -265,7 +274,7 @@ impl Membership {
     /// Each version replaces all versions of its key that the replica holds at that moment. A write that has begun is
     /// finished even if its caller does not wait.
     pub async fn write_intent(&self, scope: Scope, author: &str, writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
-        writing::intent(&self.0.state, scope, author.to_owned(), writes).await
+        self.write_intent_if(scope, author, writes, Vec::new()).await
     }
 
     /// Writes facts of this host in one scope as one batch: all or nothing, on disk when it returns. After a start it
@@ -430,6 +439,9 @@ pub enum SetupError {
         /// Its cluster's id.
         id: String,
     },
+    /// A backup makes a new cluster only.
+    #[error("{0} holds a node already, and nothing was restored: choose another --data, or remove that directory")]
+    NotRestored(PathBuf),
     /// The text is no token.
     #[error("not a join token: {0}; make one with `fabricctl token create` on an anchor")]
     BadToken(String),
@@ -462,40 +474,18 @@ pub async fn init(config: &Config, node_name: Label, cluster_name: Label) -> Res
     setup::init(config, node_name, cluster_name)
 }
 
-/// The node whose home a data directory is. Needs neither its key nor its store.
-pub fn node_of(data: &Path) -> Result<NodeId, StartError> {
-    let manifest = Home::at(data).manifest()?;
-    manifest
-        .map(|manifest| manifest.node)
-        .ok_or_else(|| StartError::NoNode(data.to_owned()))
-}
-
-/// Keeps a data directory's daemon from starting, as long as it lives.
-#[derive(Debug)]
-pub struct Hold(#[expect(dead_code, reason = "closing it frees the directory")] Option<Store>);
-
-/// Makes sure that no daemon runs in a data directory, and that none starts there meanwhile. A store that nobody can use
-/// is in nobody's use.
-pub fn hold(data: &Path) -> Result<Hold, StartError> {
-    let path = Home::at(data).store();
-    if !path.exists() {
-        return Ok(Hold(None));
-    }
-    match Store::open(&path) {
-        Ok(store) => Ok(Hold(Some(store))),
-        Err(StoreError::InUse(_)) => Err(StartError::InUse(data.to_owned())),
-        Err(error) => {
-            tracing::warn!("the store could not be opened: {error}");
-            Ok(Hold(None))
-        }
-    }
-}
-
-/// Removes the node whose home a data directory is: its key, its certificate, its store. The directory must be held.
-pub fn forget(data: &Path, hold: Hold) -> Result<(), StartError> {
-    // Open files cannot be removed everywhere; here they can, but a closed store is whole until it goes.
-    drop(hold);
-    Ok(Home::at(data).forget()?)
+/// The same, with the objects of a backup: they are this node's versions, under their authors and with their stamps.
+#[expect(
+    clippy::unused_async,
+    reason = "the same shape as `join`; the caller need not know that it does no waiting"
+)]
+pub async fn init_from(
+    config: &Config,
+    node_name: Label,
+    cluster_name: Label,
+    objects: Vec<Restored>,
+) -> Result<Outcome, SetupError> {
+    setup::init_from(config, node_name, cluster_name, objects)
 }
 
 /// Joins the cluster that the token is of. A second try after a lost answer gets what the first one was given.

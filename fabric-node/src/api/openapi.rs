@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{anchors, functions, nodes, routes};
+use super::{anchors, backup, conflicts, functions, history, nodes, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,12 @@ use super::{anchors, functions, nodes, routes};
         routes::describe,
         routes::delete,
         routes::apply,
+        history::history,
+        history::diff,
+        history::rollback,
+        backup::backup,
+        conflicts::list,
+        conflicts::resolve,
         routes::attach,
         routes::detach,
         anchors::list,
