@@ -7,10 +7,10 @@ use membership::id::Label;
 use overlay::object::Kind;
 
 use super::anchors::Anchors;
-use super::error::ApiError;
-use super::nodes::NodeRemoved;
 use super::changes::{Conflicts, Diff, History, Resolved, RolledBack};
+use super::error::ApiError;
 use super::moment::Moment;
+use super::nodes::NodeRemoved;
 use super::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
