@@ -44,6 +44,7 @@ use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
 use crate::store::{Store, StoreError};
+use crate::sync::Tombstones;
 
 /// Where and as whom a node runs.
 #[derive(Debug, Clone)]
@@ -307,6 +308,12 @@ impl Membership {
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.0.state.counted()
+    }
+
+    /// What is left of deleted objects, and which members it waits for.
+    #[must_use]
+    pub fn tombstones(&self) -> Tombstones {
+        self.0.state.core().tombstones()
     }
 
     /// Leaves the gossip, closes connections and the store. Bounded by 5 s.

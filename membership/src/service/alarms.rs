@@ -22,12 +22,16 @@ const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Say that the cell is getting full when it is so in parts of ten.
 const CELL_FILLED: usize = 6;
 
+/// Say that deleted objects cannot be forgotten when there are so many.
+const TOMBSTONES_MANY: usize = 1_000;
+
 /// All that holds at this moment, and the events of the last minutes.
 pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
     let now = wallclock::monotonic();
     let mut alarms = state.events().shown(now);
     let conditions = [certificate(state), cell(state), pulse(state, now), gossip_ended(gossip)];
     alarms.extend(conditions.into_iter().flatten());
+    alarms.extend(tombstones(state));
     for (reason, words) in mesh.refusals() {
         alarms.push(alarm("peer-refused", format!("{reason}: {words}")));
     }
@@ -62,6 +66,21 @@ fn certificate(state: &State) -> Option<Alarm> {
         }
         Some(_) => None,
     }
+}
+
+fn tombstones(state: &State) -> Option<Alarm> {
+    let held = state.core().tombstones();
+    let absent: Vec<String> = held.waiting_for.iter().map(ToString::to_string).collect();
+    (held.count >= TOMBSTONES_MANY && !absent.is_empty()).then(|| {
+        let what = format!("{} deleted objects are remembered ({} bytes)", held.count, held.bytes);
+        let absent = absent.join(", ");
+        alarm(
+            "tombstones-held-back",
+            format!(
+                "{what} until these members confirm: {absent}; bring them back, or remove those that are gone for good"
+            ),
+        )
+    })
 }
 
 fn cell(state: &State) -> Option<Alarm> {
