@@ -238,7 +238,8 @@ impl Membership {
 
     /// Writes objects of one scope as one batch: all or nothing. When it returns, the batch is on this node's disk.
     /// Each version replaces all versions of its key that the replica holds at that moment. A write that has begun is
-    /// finished even if its caller does not wait.
+    /// finished even if its caller does not wait. After a start it waits, as `write_facts` does: an old disk may hold
+    /// what was deleted.
     pub async fn write_intent(&self, scope: Scope, author: &str, writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
         writing::intent(&self.0.state, scope, author.to_owned(), writes).await
     }
