@@ -18,6 +18,7 @@
 //! | `root` | digests over a scope |
 //! | [`replica`] | all that this node holds, and `merge` |
 //! | [`author`] | this node's own writes |
+//! | [`collect`] | when the tombstone of a deleted object may go |
 //! | [`claim`] | exclusive keys and their witnesses |
 //! | [`store`] | the disk form |
 //! | `wire` | messages between replicas |
@@ -39,6 +40,7 @@
 pub mod author;
 pub mod batch;
 pub mod claim;
+pub mod collect;
 mod counter;
 mod facts;
 #[cfg(test)]

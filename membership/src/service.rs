@@ -49,6 +49,7 @@ use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
 use crate::store::{Store, StoreError};
+use crate::sync::Tombstones;
 
 /// Where and as whom a node runs.
 #[derive(Debug, Clone)]
@@ -253,7 +254,8 @@ impl Membership {
 
     /// Writes objects of one scope as one batch: all or nothing. When it returns, the batch is on this node's disk.
     /// Each version replaces all versions of its key that the replica holds at that moment. A write that has begun is
-    /// finished even if its caller does not wait.
+    /// finished even if its caller does not wait. After a start it waits, as `write_facts` does: an old disk may hold
+    /// what was deleted.
     pub async fn write_intent(&self, scope: Scope, author: &str, writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
         writing::intent(&self.0.state, scope, author.to_owned(), writes).await
     }
@@ -323,6 +325,12 @@ impl Membership {
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.0.state.counted()
+    }
+
+    /// What is left of deleted objects, and which members it waits for.
+    #[must_use]
+    pub fn tombstones(&self) -> Tombstones {
+        self.0.state.core().tombstones()
     }
 
     /// Leaves the gossip, closes connections and the store. Bounded by 5 s.
