@@ -17,6 +17,7 @@
 //! | `touched` | which keys changed of late |
 //! | `root` | digests over a scope |
 //! | [`replica`] | all that this node holds, and `merge` |
+//! | [`history`] | what objects said before |
 //! | [`author`] | this node's own writes |
 //! | [`collect`] | when the tombstone of a deleted object may go |
 //! | [`claim`] | exclusive keys and their witnesses |
@@ -49,6 +50,7 @@ mod fixture;
 pub mod fuzzing;
 mod gossip;
 mod health;
+pub mod history;
 pub mod hlc;
 mod home;
 pub mod id;
