@@ -9,7 +9,8 @@ use datapath::{Config, PROBE_INTERVAL, PathState, PathVerdict, Prober};
 use membership::id::NodeId;
 use overlay::fact::Vtep;
 
-use crate::lab::{BPFFS, Host, Namespace, eventually, privileged, two_hosts};
+use crate::lab::{BPFFS, Host, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain};
 
 /// A prober on a thread of its own in a host's namespace, until it is dropped.
