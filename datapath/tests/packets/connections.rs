@@ -3,8 +3,9 @@
 use datapath_common::connection::State;
 use datapath_common::{ConnectionKey, Reason, mapped};
 
-use crate::bench::{Bench, Context, Fate, dropped, to_namespace};
+use crate::bench::{Bench, Context};
 use crate::book::{API, DB, RED, RED_DOMAIN, WEB, Workload};
+use crate::fate::{Fate, dropped, to_namespace};
 use crate::frames::{Tunnel, echo4, echo6, icmp_error, tcp4_back, tcp4_flags, udp4, udp4_ports, udp6};
 use crate::rules::{ALLOW, DENY, leaves, rules};
 

@@ -5,20 +5,19 @@ use datapath_common::{
 };
 use etherparse::ArpOperation;
 
-use crate::bench::{Bench, Context, Drops, peer_b4, peer_b6};
+use crate::bench::{Bench, Context, peer_b4, peer_b6};
 use crate::book::{
     self, ALL_NODES, ALL_NODES_MAC, API, BROADCAST, DB, DENIED, DENIED_DOMAIN, HOST_B, HOST_B_V4, HOST_C, HOST_C_V4,
     MARK, MTU, NOBODY, RED, RED_DOMAIN, UNSPECIFIED, VM, WEB, Workload, link_local, member, member_host,
 };
 use crate::ear::Ear;
+use crate::fate::{DROPPED, Drops, REDIRECTED};
 use crate::frames::{
     CE, Tunnel, arp, echo4, ethernet, icmp_error, icmp6, ip4, link_option, neighbour, solicitation, udp4, udp4_ports,
     udp6, vlan,
 };
 use crate::rules::{ALLOW, DENY, rules};
 
-const DROPPED: u32 = 2;
-const REDIRECTED: u32 = 7;
 /// A bit for each member of [`MEMBERS`].
 const ONLY_API: u64 = 0b10;
 const ONLY_VM: u64 = 0b100;

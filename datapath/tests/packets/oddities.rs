@@ -2,8 +2,9 @@
 
 use datapath_common::{FragmentState, Reason, mapped};
 
-use crate::bench::{Bench, Context, Fate, dropped, to_namespace};
+use crate::bench::{Bench, Context};
 use crate::book::{API, DB, RED, RED_DOMAIN, WEB, Workload};
+use crate::fate::{Fate, dropped, to_namespace};
 use crate::frames::{Tunnel, echo6, icmp_error, ip4, ip6, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
 
 /// IPv4 with a payload of a protocol, as a fragment: `more`, and where it belongs in bytes.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use datapath_common::{FLOW_ROUTED, Hop, MemberKey, Neighbour, ROUTE_VIA, Reason, Route, mapped, slot};
 
-use crate::bench::{Bench, Context, Fate, to_namespace};
+use crate::bench::{Bench, Context};
 use crate::book::{self, APP, BLUE_DOMAIN, GREEN, RED_DOMAIN, SHOP, STORE, VACANT, WEB};
+use crate::fate::{Fate, to_namespace};
 use crate::frames::{echo4, routed, tcp4, udp4, udp4_ports, udp6, with_ttl};
 use crate::router::says;
 

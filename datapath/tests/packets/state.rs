@@ -150,11 +150,11 @@ impl Bench {
         let Workload {
             mac,
             host: peer,
-            ifindex,
             endpoint,
             flags,
             ..
         } = workload;
+        let ifindex = self.workload_interface(workload.ifindex);
         self.put(
             "STATIONS",
             StationKey { vni, mac, zero: [0; 2] },
@@ -298,6 +298,10 @@ impl Bench {
     }
 
     pub(crate) fn set_peer(&mut self, number: u32, peer: Peer) {
+        let peer = Peer {
+            ifindex: self.underlay_interface(peer.ifindex),
+            ..peer
+        };
         let map = self.map("PEERS");
         let mut map = Array::<&mut MapData, Peer>::try_from(map).expect("an array of peers");
         map.set(number, peer, 0).expect("the map takes it");
@@ -310,12 +314,15 @@ impl Bench {
         map.remove(&address).expect("it was there");
     }
 
-    /// Says what is behind the interface, or that nothing is.
+    /// Says what is behind the interface by which packets of `WEB` come, or that nothing is.
     pub(crate) fn port(&mut self, port: Option<Port>) {
+        let entries = self.entries();
         let mut map = HashMap::<&mut MapData, u32, Port>::try_from(self.map("PORTS")).expect("a hash of ports");
-        match port {
-            Some(port) => map.insert(book::LOOPBACK, port, 0).expect("the map takes it"),
-            None => map.remove(&book::LOOPBACK).expect("it was there"),
+        for ifindex in entries {
+            match port {
+                Some(port) => map.insert(ifindex, port, 0).expect("the map takes it"),
+                None => map.remove(&ifindex).expect("it was there"),
+            }
         }
     }
 
