@@ -24,7 +24,7 @@ const FUNCTIONS_IN_C: [&str; 8] = [
     "refused/large",
 ];
 /// What the packet tests load besides.
-const TESTS_IN_C: [&str; 1] = ["tests/packets/linear"];
+const TESTS_IN_C: [&str; 2] = ["tests/packets/clock", "tests/packets/linear"];
 const SETUP: &str = "run deploy/setup.sh, which installs it";
 
 fn main() -> Result<()> {
@@ -37,6 +37,7 @@ fn main() -> Result<()> {
         "common/src",
         "sdk",
         "functions",
+        "tests/packets/clock.c",
         "tests/packets/linear.c",
         "build.rs",
     ] {

@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     /// There until it is dropped.
     ebpf: Option<Ebpf>,
     trace: Option<RefCell<TraceMap>>,
-    /// Its maps are small: it is no other test's.
+    /// Its maps have other sizes: it is no other test's.
     small: bool,
     /// Interfaces by which tables of packets run, too.
     pub(crate) devices: Option<Devices>,
@@ -72,8 +72,8 @@ pub(crate) struct Context {
 }
 
 /// `struct __sk_buff`: its size and the fields used here.
-const CONTEXT: usize = 192;
-const CONTEXT_MARK: usize = 8;
+pub(crate) const CONTEXT: usize = 192;
+pub(crate) const CONTEXT_MARK: usize = 8;
 const CONTEXT_SEGMENT: usize = 176;
 
 /// Whether packet tests can run; says so, and insists where they must.
@@ -220,6 +220,22 @@ impl Bench {
         Some(bench)
     }
 
+    /// As [`Bench::new`], of tables with other sizes.
+    pub(crate) fn sized(sizes: &[(&'static str, u32)]) -> Option<Self> {
+        if !privileged() {
+            return None;
+        }
+        let (ebpf, trace) = loaded(sizes);
+        let mut bench = Self {
+            ebpf: Some(ebpf),
+            trace: Some(RefCell::new(trace)),
+            small: true,
+            devices: None,
+        };
+        bench.fill();
+        Some(bench)
+    }
+
     /// As [`Bench::new`], with interfaces by which every table of packets runs once more.
     pub(crate) fn on_devices() -> Option<Self> {
         let mut bench = Self::new()?;
@@ -320,7 +336,7 @@ impl Bench {
         ebpf.map_mut(name).expect("the map exists")
     }
 
-    fn program(&self, name: &str) -> &SchedClassifier {
+    pub(crate) fn program(&self, name: &str) -> &SchedClassifier {
         self.loaded()
             .program(name)
             .expect("it exists")

@@ -20,6 +20,7 @@ mod tap;
 
 mod bench;
 mod book;
+mod clock;
 mod devices;
 mod differential;
 mod ear;
@@ -38,6 +39,7 @@ mod from_endpoint;
 mod from_underlay;
 mod geneve;
 mod hooks;
+mod hour;
 mod neighbours;
 mod oddities;
 mod probes;
