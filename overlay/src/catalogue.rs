@@ -1,15 +1,16 @@
 //! All objects of all domains as a node has them: what the rules between objects are checked against.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use membership::claim::Claim;
 use membership::hlc::Stamp;
-use membership::id::Scope;
-use membership::record::{Fact, Intent};
+use membership::id::{Label, Scope};
+use membership::record::{Fact, Intent, Key};
 use membership::replica::Replica;
 
 use crate::claims;
+use crate::fact::ADDRESS_CLAIM_KIND;
 use crate::name::{DomainName, EndpointName, NetworkName, PolicyName, RouterName};
 use crate::object::{DomainSpec, EndpointSpec, Kind, NetworkSpec, Object, RouterSpec, SecurityPolicySpec, Spec};
 use crate::vni::{Owner, Owners};
@@ -96,13 +97,39 @@ impl Catalogue {
     pub fn from_replica(replica: &Replica, verify: &dyn Fn(&Claim) -> bool) -> Self {
         let mut catalogue = Self::default();
         for scope in replica.scopes() {
-            let Scope::Domain(domain) = scope else { continue };
-            replica
-                .intents(scope)
-                .for_each(|(_, siblings)| catalogue.see(siblings.shown()));
-            catalogue.claim(domain, &replica.facts(scope).collect::<Vec<_>>(), verify);
+            if let Scope::Domain(domain) = scope {
+                catalogue.read(replica, domain, verify);
+            }
         }
         catalogue
+    }
+
+    /// Reads one domain of the replica (again).
+    pub fn read(&mut self, replica: &Replica, domain: &DomainName, verify: &dyn Fn(&Claim) -> bool) {
+        let scope = Scope::Domain(domain.clone());
+        self.domains.remove(domain);
+        replica
+            .intents(&scope)
+            .for_each(|(_, siblings)| self.see(siblings.shown()));
+        self.claim(domain, &replica.facts(&scope).collect::<Vec<_>>(), verify);
+    }
+
+    /// Reads what changed of a domain of the replica, given the keys of all that did: then it is as if the domain were
+    /// read. False, and nothing is read, if they are not enough: what hosts claim is read as a whole.
+    #[must_use]
+    pub fn follow(&mut self, replica: &Replica, domain: &DomainName, touched: &BTreeSet<Key>) -> bool {
+        if touched.iter().any(|key| &*key.kind == ADDRESS_CLAIM_KIND) {
+            return false;
+        }
+        let scope = Scope::Domain(domain.clone());
+        let contents = self.domains.entry(domain.clone()).or_default();
+        for (kind, name) in touched.iter().filter_map(Kind::of_key) {
+            contents.forget(kind, &name);
+        }
+        for siblings in touched.iter().filter_map(|key| replica.intent(&scope, key)) {
+            self.see(siblings.shown());
+        }
+        true
     }
 
     /// The objects of a domain.
@@ -131,9 +158,19 @@ impl Catalogue {
 }
 
 impl Contents {
+    fn forget(&mut self, kind: Kind, name: &Label) {
+        match kind {
+            Kind::Domain => self.spec = None,
+            Kind::Network => drop(self.networks.remove(name)),
+            Kind::Endpoint => drop(self.endpoints.remove(name)),
+            Kind::Router => drop(self.routers.remove(name)),
+            Kind::SecurityPolicy => drop(self.policies.remove(name)),
+        }
+    }
+
     /// One object's content.
     #[must_use]
-    pub fn get(&self, kind: Kind, name: &membership::id::Label) -> Option<Spec> {
+    pub fn get(&self, kind: Kind, name: &Label) -> Option<Spec> {
         match kind {
             Kind::Domain => self.spec.clone().map(Spec::Domain),
             Kind::Network => self.networks.get(name).map(|(spec, _)| Spec::Network(spec.clone())),

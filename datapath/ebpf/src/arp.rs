@@ -1,10 +1,10 @@
 //! ARP of workloads (RFC 826, RFC 5227): answered here from replicated state. What that does not know goes to others only
-//! where the segment floods. The order of checks is tables A and TA of the reference model (`overlay::model`).
+//! where the segment floods; what a foreign tunnel end asks, workloads answer. The order of checks is tables A and TA of the reference model (`overlay::model`).
 
 use datapath_common::{Port, Reason, SEGMENT_FLOOD, Segment, Settings};
 
 use crate::drop::Owner;
-use crate::headers::{Arp, ETHERNET, Ethernet, ether};
+use crate::headers::{Arp, ETHERNET, Ethernet, MacWords, ether};
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
 use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, owner, trace};
@@ -19,13 +19,14 @@ const REPLY: u16 = 2_u16.to_be();
 pub fn answer(
     packet: &mut Packet,
     port: &Port,
+    to: MacWords,
     segment: &Segment,
     settings: &Settings,
 ) -> Result<Option<Verdict>, Reason> {
     packet.linear(ETHERNET + size_of::<Arp>())?;
     let arp = *packet.at::<Arp>(ETHERNET)?;
     let asker = mac_words(&port.mac);
-    let Some(owner) = asked(&arp, port, segment.flags & SEGMENT_FLOOD != 0)? else {
+    let Some(owner) = asked(&arp, port, to, segment.flags & SEGMENT_FLOOD != 0)? else {
         return Ok(None);
     };
 
@@ -74,9 +75,10 @@ fn form(arp: &Arp) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The MAC address that a request asks for; none if others have to see it, which only happens where the segment `floods`.
+/// The MAC address that a request asks for; none if others have to see what is said: where the segment `floods`, or an
+/// answer `to` a station at another host, which may be a foreign one that asked.
 #[inline(always)]
-fn asked(arp: &Arp, port: &Port, floods: bool) -> Result<Option<[u16; 3]>, Reason> {
+fn asked(arp: &Arp, port: &Port, to: MacWords, floods: bool) -> Result<Option<MacWords>, Reason> {
     let asker = mac_words(&port.mac);
     form(arp)?;
     if !same(arp.sender_mac, asker) {
@@ -86,6 +88,9 @@ fn asked(arp: &Arp, port: &Port, floods: bool) -> Result<Option<[u16; 3]>, Reaso
     let probe = sender == 0 && arp.operation == REQUEST;
     if !probe && !owner::has(port.vni, &ip::mapped(sender), true, asker) {
         return Err(Reason::NeighbourSpoof);
+    }
+    if arp.operation == REPLY && owner::elsewhere(port.vni, to) {
+        return Ok(None);
     }
     if arp.operation == REPLY || sender == target {
         // Of an address that all hosts know, nobody has to be told.
@@ -104,7 +109,7 @@ fn asked(arp: &Arp, port: &Port, floods: bool) -> Result<Option<[u16; 3]>, Reaso
 }
 
 #[inline(always)]
-fn owner_of(port: &Port, address: u32) -> Option<[u16; 3]> {
+fn owner_of(port: &Port, address: u32) -> Option<MacWords> {
     neighbour(port.vni, &ip::mapped(address)).map(|neighbour| mac_words(&neighbour.mac))
 }
 

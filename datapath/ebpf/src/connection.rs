@@ -74,6 +74,8 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         Some(state) => state.step(if walk.ip.is(IP_LATER) { 0 } else { walk.ip.tcp }, reply),
         None => State::first(walk.tuple.protocol),
     };
+    // There is hardly more to come of it.
+    walk.cache &= next != State::Closed;
     let share = Share {
         // Where there is no room, one that both ends took part in is among the others.
         stays: state.is_some_and(State::permanent) && CONNECTIONS.get_ptr(&walk.tuple).is_some(),
@@ -200,12 +202,18 @@ fn find(tuple: &ConnectionKey, now: u32) -> Option<&'static mut Connection> {
         }
         release(tuple, connection.endpoint);
     }
-    let connection = match HALF_OPEN.get_ptr_mut(tuple) {
-        None => CROWDED.get_ptr_mut(tuple)?,
-        Some(connection) => connection,
-    };
-    // SAFETY: as above.
-    let connection = unsafe { &mut *connection };
+    // One that is over may stand in the first where its successor stands in the second.
+    match among(HALF_OPEN.get_ptr_mut(tuple), now) {
+        None => among(CROWDED.get_ptr_mut(tuple), now),
+        connection => connection,
+    }
+}
+
+/// The entry, if its connection lives.
+#[inline(always)]
+fn among(entry: Option<*mut Connection>, now: u32) -> Option<&'static mut Connection> {
+    // SAFETY: a value may change while it is read or written; each field is valid by itself.
+    let connection = unsafe { &mut *entry? };
     if live(connection, now) { Some(connection) } else { None }
 }
 
@@ -264,9 +272,12 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
         connection.endpoint = share.opener;
         if quota::has_room(share.opener) && CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
             quota::enter(share.opener);
-            // Each fails where it is not.
-            let _ = HALF_OPEN.remove(&walk.tuple);
-            let _ = CROWDED.remove(&walk.tuple);
+            // Fails where another CPU was faster.
+            let _ = if share.crowded {
+                CROWDED.remove(&walk.tuple)
+            } else {
+                HALF_OPEN.remove(&walk.tuple)
+            };
             return;
         }
         policy::count_full(walk.ip.end.saturating_sub(walk.ip.start));

@@ -6,6 +6,7 @@ use datapath_common::{Address, Reason};
 use crate::headers::{Extension, Fragment, Ipv4, Ipv6, ether, protocol};
 use crate::packet::Packet;
 use crate::walk::{IP_EXTENDED, IP_FRAGMENT, IP_LATER, IP_V4, Ip, NO_ICMP, Walk};
+use crate::words::copied;
 
 /// Extension headers that are walked at most.
 const EXTENSIONS: u32 = 8;
@@ -129,8 +130,8 @@ fn ipv6(packet: &mut Packet, walk: &mut Walk, start: usize) -> Result<(), Reason
     let version_class = u32::from_be(header.version_class_flow);
     let payload = usize::from(u16::from_be(header.payload_length));
     let next = header.next_header;
-    walk.key.source = address(header.source);
-    walk.key.destination = address(header.destination);
+    walk.key.source = address(copied(&header.source));
+    walk.key.destination = address(copied(&header.destination));
     walk.key.protocol = next.into();
     let upper = start + size_of::<Ipv6>();
     walk.ip = Ip {

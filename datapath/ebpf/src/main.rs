@@ -71,6 +71,7 @@ mod trace;
 mod transport;
 mod tunnel;
 mod walk;
+mod words;
 
 use aya_ebpf::programs::TcContext;
 use datapath_common::{Reason, SLOT_CHAIN_FLOOD, SLOT_FLOOD, SLOT_ROUTER};

@@ -40,7 +40,9 @@ pub fn answer(
     kind: u8,
 ) -> Result<Option<Verdict>, Reason> {
     let target = target(packet, walk, ETHERNET)?;
-    let Some((owner, router)) = asked(port, target, kind, segment.flags & SEGMENT_FLOOD != 0)? else {
+    let [a, b, c, d, e, f, ..] = walk.flow.frame;
+    let to = mac_words(&[a, b, c, d, e, f]);
+    let Some((owner, router)) = asked(port, to, target, kind, segment.flags & SEGMENT_FLOOD != 0)? else {
         return Ok(None);
     };
     write(packet, port, ip::words(&walk.key.source), target, owner, router)?;
@@ -83,7 +85,13 @@ fn target(packet: &mut Packet, walk: &Walk, start: usize) -> Result<[u32; 4], Re
 /// The MAC address that a solicitation asks for, and whether it is a router's; none if others have to see the message,
 /// which for all but link-local addresses only happens where the segment `floods`.
 #[inline(always)]
-fn asked(port: &Port, target: [u32; 4], kind: u8, floods: bool) -> Result<Option<(MacWords, bool)>, Reason> {
+fn asked(
+    port: &Port,
+    to: MacWords,
+    target: [u32; 4],
+    kind: u8,
+    floods: bool,
+) -> Result<Option<(MacWords, bool)>, Reason> {
     let address = ip::address(target);
     let floods = floods || owner::link_local(&address);
     let owner = if ip::pretends(&address) {
@@ -101,6 +109,8 @@ fn asked(port: &Port, target: [u32; 4], kind: u8, floods: bool) -> Result<Option
         (NEIGHBOUR_SOLICITATION, Some(_)) => Ok(owner),
         (NEIGHBOUR_SOLICITATION, None) if floods => Ok(None),
         (NEIGHBOUR_SOLICITATION, None) => Err(Reason::UnknownNeighbour),
+        // A foreign tunnel end may have asked.
+        _ if own && owner::elsewhere(port.vni, to) => Ok(None),
         _ if own => Err(Reason::Gratuitous),
         (_, None) if floods && owner::has(port.vni, &address, false, mac_words(&port.mac)) => Ok(None),
         _ => Err(Reason::NeighbourSpoof),

@@ -1,12 +1,12 @@
 //! Whose a MAC or an IP address is, and who sends from where: the lookups behind every check.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use datapath_common::{Address, Neighbour, NeighbourKey, PrefixKey, Station, StationKey};
+use datapath_common::{Address, HERE, Neighbour, NeighbourKey, PrefixKey, ROUTER, Station, StationKey};
 
 use crate::headers::MacWords;
-use crate::ip;
 use crate::maps::{NEIGHBOURS, PREFIXES, STATIONS};
 use crate::walk::Walk;
+use crate::{ip, words};
 
 /// Bits of a whole key of `PREFIXES`.
 const WHOLE: u32 = 32 + 32 + 128;
@@ -52,6 +52,12 @@ pub fn station(vni: u32, mac: MacWords) -> Option<&'static Station> {
     };
     // SAFETY: a value may change while it is read; each field is valid by itself.
     unsafe { STATIONS.get(key) }
+}
+
+/// Whether a MAC address of a segment lives at another host.
+#[inline(never)]
+pub fn elsewhere(vni: u32, mac: MacWords) -> bool {
+    station(vni, mac).is_some_and(|station| station.peer != HERE && station.peer != ROUTER)
 }
 
 /// Who answers for an IP address of a segment.
@@ -113,7 +119,7 @@ pub fn link_local(address: &Address) -> bool {
 /// address's groups in the walk.
 #[inline(always)]
 pub fn owns(walk: &mut Walk, vni: u32, mac: MacWords) -> bool {
-    walk.source_groups = [0; 4];
+    words::zero(&mut walk.source_groups);
     let (address, v4) = (&walk.key.source, walk.ip.v4());
     if !v4 && ip::pretends(address) {
         return false;
@@ -124,7 +130,7 @@ pub fn owns(walk: &mut Walk, vni: u32, mac: MacWords) -> bool {
         owner => owner,
     };
     if let Some(owner) = owner {
-        walk.source_groups = owner.groups;
+        walk.source_groups = words::copied(&owner.groups);
         if same(mac_words(&owner.mac), mac) {
             return true;
         }

@@ -19,7 +19,7 @@ use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{
     TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd,
-    punt, related, route, server, transport,
+    punt, related, route, server, transport, words,
 };
 
 /// Called by `from_endpoint`.
@@ -65,7 +65,7 @@ fn try_slow_endpoint(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Re
     walk.flood.ether_type = frame.ether_type.into();
     segment_of(walk, segment);
     if frame.ether_type == ether::ARP {
-        return match arp::answer(packet, port, segment, settings)? {
+        return match arp::answer(packet, port, frame.destination, segment, settings)? {
             Some(verdict) => Ok(verdict),
             None => other(packet, walk, port, segment, &frame),
         };
@@ -213,14 +213,17 @@ pub fn leave(packet: &mut Packet, walk: &mut Walk, load: &Load, settings: &Setti
 /// Whom an ICMP error is from: the router, or, without one of the family, who would have got the packet.
 #[inline(always)]
 fn speaker(walk: &mut Walk, segment: &Segment) {
-    walk.gateway = if walk.ip.v4() {
-        segment.gateway4
+    let gateway = if walk.ip.v4() {
+        ip::words(&segment.gateway4)
     } else {
-        segment.gateway6
+        ip::words(&segment.gateway6)
     };
-    if ip::words(&walk.gateway) == [0; 4] {
-        walk.gateway = walk.key.destination;
-    }
+    let [a, b, c, d] = gateway;
+    walk.gateway = if a | b | c | d == 0 {
+        ip::address(ip::words(&walk.key.destination))
+    } else {
+        ip::address([a, b, c, d])
+    };
 }
 
 /// It stays in its segment.
@@ -235,10 +238,10 @@ fn switch(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) {
 /// else's groups would not be seen.
 #[inline(always)]
 pub fn owned_by(walk: &mut Walk, vni: u32, mac: MacWords) {
-    walk.destination_groups = [0; 4];
+    words::zero(&mut walk.destination_groups);
     match crate::owner::of(vni, &walk.key.destination, walk.ip.v4()) {
         Some(owner) => {
-            walk.destination_groups = owner.groups;
+            walk.destination_groups = words::copied(&owner.groups);
             walk.cache &= same(mac_words(&owner.mac), mac);
         }
         None => walk.cache = false,

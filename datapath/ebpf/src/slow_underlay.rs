@@ -164,7 +164,7 @@ fn segment(walk: &mut Walk, outer: &Outer, vni: u32) -> Result<&'static Segment,
     walk.flow.domain = segment.domain;
     walk.flow.vni = vni;
     walk.flow.mtu = segment.mtu;
-    walk.flow.outer = outer.source;
+    walk.flow.outer = ip::address(ip::words(&outer.source));
     if outer.geneve {
         walk.flow.flags |= FLOW_GENEVE;
     }

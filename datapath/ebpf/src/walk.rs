@@ -2,16 +2,18 @@
 //! bytes; and the verifier, which forgets what is in a map, sees fewer paths. A program is not preempted by another one
 //! that walks on the same CPU, and a tail call stays on it, so that `router` finds what the slow path left.
 
+use core::mem::offset_of;
+
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_common::connection::FLAGS;
 use datapath_common::{Address, ConnectionKey, Flow, FlowKey, FragmentKey, Groups};
 
 use crate::chain::Pending;
 use crate::drop::Owner;
-use crate::flow;
 use crate::headers::protocol;
 use crate::maps::{GENERATIONS, SCRATCH};
 use crate::policy::Evaluation;
+use crate::{flow, words};
 
 /// All of it.
 #[repr(C)]
@@ -163,8 +165,12 @@ impl Walk {
         walk.cache = true;
         walk.flow.flags = 0;
         walk.flow.told = flow::tick();
-        walk.flow.outer = [0; 16];
-        walk.gateway = [0; 16];
+        const { assert!(offset_of!(Self, flow.outer) % 4 == 0 && offset_of!(Self, gateway) % 4 == 0) };
+        // SAFETY: at multiples of four bytes, as asserted.
+        unsafe {
+            words::zero_address(&mut walk.flow.outer);
+            words::zero_address(&mut walk.gateway);
+        }
         walk.flood.start = 0;
         walk.flood.copied = 0;
         walk.flood.copies = 0;

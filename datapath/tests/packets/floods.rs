@@ -643,7 +643,7 @@ fn arp_of_what_is_not_known() {
     expect(
         &bench,
         "an answer where nobody asks",
-        &tell(&WEB, DB.mac),
+        &tell(&WEB, API.mac),
         Outcome::Dropped(Reason::Gratuitous),
     );
     flooding(&mut bench);
@@ -713,6 +713,67 @@ fn arp_of_what_is_not_known() {
     );
     expect_inside(&bench, "of what is known", &told, Outcome::Dropped(Reason::Gratuitous));
     expect_inside(&bench, "cut off", &answer[..41], Outcome::Dropped(Reason::Truncated));
+}
+
+#[test]
+fn what_a_foreign_tunnel_end_asks_is_answered() {
+    let Some(bench) = bench() else { return };
+    let question = arp(
+        (DB.mac, BROADCAST),
+        ArpOperation::REQUEST,
+        (DB.mac, DB.v4),
+        ([0; 6], WEB.v4),
+    );
+    expect_inside(&bench, "his question", &question, Outcome::Copies(0b111));
+    let answer = |from: &Workload, to: &Workload| {
+        arp(
+            (from.mac, to.mac),
+            ArpOperation::REPLY,
+            (from.mac, from.v4),
+            (to.mac, to.v4),
+        )
+    };
+    let said = answer(&WEB, &DB);
+    let (outcome, out, _) = send(&bench, "from_endpoint", "the answer", &said);
+    assert!(matches!(outcome, Outcome::One(_, 0)), "{outcome:?}");
+    assert_eq!(inside_b(&out), said);
+    let gratuitous = || Outcome::Dropped(Reason::Gratuitous);
+    expect(&bench, "to one of this host", &answer(&WEB, &API), gratuitous());
+    expect(
+        &bench,
+        "to nobody",
+        &answer(&WEB, &Workload { mac: NOBODY.mac, ..DB }),
+        gratuitous(),
+    );
+    let forged = answer(&Workload { v4: API.v4, ..WEB }, &DB);
+    expect(
+        &bench,
+        "of another's address",
+        &forged,
+        Outcome::Dropped(Reason::NeighbourSpoof),
+    );
+
+    expect_inside(
+        &bench,
+        "his solicitation",
+        &solicitation(&DB, DB.v6, WEB.v6),
+        Outcome::Copies(0b111),
+    );
+    let advertised = |target, to: &Workload| {
+        let body = neighbour(0x60, target, &[&link_option(2, WEB.mac)]);
+        icmp6((WEB.mac, to.mac), (WEB.v6, to.v6), 136, &body)
+    };
+    let said = advertised(WEB.v6, &DB);
+    let (outcome, out, _) = send(&bench, "from_endpoint", "the advertisement", &said);
+    assert!(matches!(outcome, Outcome::One(_, 0)), "{outcome:?}");
+    assert_eq!(inside_b(&out), said);
+    expect(&bench, "one to this host", &advertised(WEB.v6, &API), gratuitous());
+    expect(
+        &bench,
+        "one of another's address",
+        &advertised(API.v6, &DB),
+        Outcome::Dropped(Reason::NeighbourSpoof),
+    );
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn arp_that_is_not_answered() {
             ),
             (
                 "an answer for its own address",
-                arp((WEB.mac, DB.mac), REPLY, (WEB.mac, WEB.v4), (DB.mac, DB.v4)),
+                arp((WEB.mac, API.mac), REPLY, (WEB.mac, WEB.v4), (API.mac, API.v4)),
                 dropped(Reason::Gratuitous),
             ),
             (

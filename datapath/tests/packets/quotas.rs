@@ -2,8 +2,8 @@
 
 use datapath_common::connection::State;
 use datapath_common::{
-    AUDIT_CONNECTIONS_FULL, CROWD, ConnectionKey, ESTABLISHED_MAX, LIMIT_CONNECTIONS, LIMIT_REMOTE, LIMIT_SLOW,
-    RATE_CONNECTIONS, Reason, slot,
+    AUDIT_CONNECTIONS_FULL, CROWD, Connection, ConnectionKey, ESTABLISHED_MAX, LIMIT_CONNECTIONS, LIMIT_REMOTE,
+    LIMIT_SLOW, RATE_CONNECTIONS, Reason, slot,
 };
 
 use crate::bench::{Bench, Context};
@@ -13,6 +13,7 @@ use crate::fate::{dropped, to_namespace};
 use crate::frames::{Tunnel, tcp4_back, tcp4_flags, udp4, udp4_ports};
 use crate::rules::{ALLOW, DENY, leaves, rules};
 
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 /// Where the ports of UDP over IPv4 stand in a frame.
@@ -99,6 +100,52 @@ fn a_crowded_handshake_comes_through() {
     );
     assert_eq!(bench.connection_in("CROWDED", tuple), None);
     assert_eq!(bench.established(WEB.endpoint), 1);
+}
+
+#[test]
+fn a_crowded_connection_comes_after_one_of_the_same_ports() {
+    let Some(mut bench) = Bench::new() else { return };
+    let tuple = key(6, &WEB, &DB, (40_001, 80));
+    let ended = Connection {
+        seen: bench.seconds().saturating_sub(State::Closed.timeout() + 5),
+        state: State::Closed as u32,
+        endpoint: 0,
+    };
+    bench.put_half_open(tuple, ended);
+    bench.exhaust(WEB.endpoint, LIMIT_CONNECTIONS);
+    assert!(leaves(&bench, "SYN", &tcp4_flags(&WEB, &DB, SYN)));
+    let both = tcp4_back(&DB, &WEB, SYN | ACK);
+    bench.table("from_underlay", vec![("SYN|ACK", back(&both), to_namespace(&both))]);
+    assert!(leaves(&bench, "ACK", &tcp4_flags(&WEB, &DB, ACK)));
+    assert_eq!(
+        bench.connection_in("CONNECTIONS", tuple).unwrap().state,
+        State::Established as u32
+    );
+}
+
+#[test]
+fn what_ended_is_not_cached() {
+    let Some(mut bench) = Bench::new() else { return };
+    let tuple = key(6, &WEB, &DB, (40_001, 80));
+    assert!(leaves(&bench, "SYN", &tcp4_flags(&WEB, &DB, SYN)));
+    for (what, flags) in [("SYN|ACK", SYN | ACK), ("FIN|ACK", FIN | ACK)] {
+        let answer = tcp4_back(&DB, &WEB, flags);
+        bench.table("from_underlay", vec![(what, back(&answer), to_namespace(&answer))]);
+        assert!(leaves(&bench, what, &tcp4_flags(&WEB, &DB, ACK)));
+    }
+    assert_eq!(bench.flows(), 1, "half of it is open");
+    assert!(leaves(&bench, "FIN|ACK", &tcp4_flags(&WEB, &DB, FIN | ACK)));
+    assert_eq!(
+        bench.connection_in("HALF_OPEN", tuple).unwrap().state,
+        State::Closed as u32
+    );
+    assert_eq!(bench.flows(), 0);
+    let last = tcp4_back(&DB, &WEB, ACK);
+    bench.table(
+        "from_underlay",
+        vec![("the last ACK", back(&last), to_namespace(&last))],
+    );
+    assert_eq!(bench.flows(), 0);
 }
 
 #[test]

@@ -93,6 +93,12 @@ impl Bench {
         self.get("ESTABLISHED", &endpoint).unwrap_or(0)
     }
 
+    /// The clock of `Connection::seen`.
+    pub(crate) fn seconds(&self) -> u32 {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE).expect("a clock");
+        u32::try_from(now.tv_sec()).expect("a machine that is not up for a century")
+    }
+
     /// Empties a token bucket for good.
     pub(crate) fn exhaust(&mut self, endpoint: u32, kind: u32) {
         let never = Bucket {

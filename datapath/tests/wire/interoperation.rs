@@ -8,7 +8,7 @@ use crate::open_vswitch::OpenVSwitch;
 use crate::topology::{FAR, ONE};
 use crate::traffic::{echo_sizes, streams};
 use crate::underlay::{A, B, UNDERLAY, Way, addressed, linked, peer};
-use crate::workload::{INTERFACE, MTU, host_side, knows, plugged};
+use crate::workload::{INTERFACE, MTU, host_side, plugged};
 
 /// All that a device can do for its stack.
 const OFF: [&str; 10] = ["tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off"];
@@ -31,9 +31,6 @@ impl Mixed {
         linked(&a, &b);
         addressed(&a, A, UNDERLAY);
         let far = plugged(&b, FAR);
-        // The programs answer for every station, so that none of theirs answers questions of others: a foreign host has to
-        // know whom it speaks to.
-        knows(&far, ONE);
         let port = host_side(FAR);
         let switch = switch(&b, &port);
         a.ready(UNDERLAY);

@@ -54,21 +54,3 @@ pub(crate) fn add_address(namespace: &Namespace, interface: &str, address: IpAdd
         IpAddr::V6(v6) => namespace.ip(&["addr", "add", &format!("{v6}/64"), "dev", interface, "nodad"]),
     }
 }
-
-/// Tells a workload another one's MAC address, so that it does not ask.
-pub(crate) fn knows(workload: &Namespace, other: Identity) {
-    for address in other.addresses() {
-        let (address, mac) = (address.to_string(), other.mac_text());
-        workload.ip(&[
-            "neigh",
-            "replace",
-            &address,
-            "lladdr",
-            &mac,
-            "dev",
-            INTERFACE,
-            "nud",
-            "permanent",
-        ]);
-    }
-}

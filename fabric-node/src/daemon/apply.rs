@@ -75,7 +75,7 @@ fn read(request: &Apply) -> Result<Vec<Document>, ApiError> {
 async fn write(node: &Node, author: &str, documents: &[Document]) -> Result<Vec<Change>, ApiError> {
     let objects: Vec<Object> = documents.iter().map(|document| document.object.clone()).collect();
     let _turn = node.writes.lock().await;
-    let verdicts = admit(&node.sight.catalogue(), &objects);
+    let verdicts = node.sight.with_catalogue(|catalogue| admit(catalogue, &objects));
     let mut all = Vec::new();
     for (domain, changes) in admitted(verdicts, documents)? {
         let changed = changes.iter().filter(|change| change.outcome != Outcome::Unchanged);

@@ -21,7 +21,9 @@ pub(super) async fn delete(
     cascade: bool,
 ) -> Result<Deleted, ApiError> {
     let _turn = node.writes.lock().await;
-    let gone = admission::delete(&node.sight.catalogue(), domain, kind, name, cascade)
+    let gone = node
+        .sight
+        .with_catalogue(|catalogue| admission::delete(catalogue, domain, kind, name, cascade))
         .map_err(|error| refusal(&error, domain))?;
     let author = node.author(author);
     // What depends on others goes first, so that each batch leaves a consistent domain.

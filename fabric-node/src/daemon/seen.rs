@@ -38,6 +38,47 @@ pub(super) struct Sight {
     membership: Membership,
     witnessed: Arc<Mutex<BTreeSet<Vec<u8>>>>,
     shared: Arc<Mutex<Option<Shared>>>,
+    book: Arc<Mutex<Book>>,
+}
+
+/// All objects, as they were when they were looked at last. A node that takes no writes has none.
+#[derive(Debug, Default)]
+struct Book {
+    /// Version of the anchors by whom claims were witnessed.
+    anchors: u64,
+    /// Up to which change of each domain.
+    moments: BTreeMap<DomainName, u64>,
+    catalogue: Catalogue,
+}
+
+impl Book {
+    /// Reads what changed since.
+    fn follow(&mut self, replica: &Replica, anchors: u64, verify: &dyn Fn(&Claim) -> bool) {
+        let there: BTreeMap<DomainName, u64> = replica
+            .scopes()
+            .filter_map(|scope| match scope {
+                Scope::System => None,
+                Scope::Domain(domain) => Some((domain.clone(), replica.moment(scope))),
+            })
+            .collect();
+        if self.anchors != anchors || self.moments.keys().any(|known| !there.contains_key(known)) {
+            *self = Self {
+                anchors,
+                ..Self::default()
+            };
+        }
+        for (domain, moment) in &there {
+            let known = self.moments.get(domain);
+            if known == Some(moment) {
+                continue;
+            }
+            let touched = known.and_then(|known| replica.touched(&Scope::Domain(domain.clone()), *known));
+            if !touched.is_some_and(|touched| self.catalogue.follow(replica, domain, &touched)) {
+                self.catalogue.read(replica, domain, verify);
+            }
+        }
+        self.moments = there;
+    }
 }
 
 /// What the views of all domains share, and which state it was made from.
@@ -81,6 +122,7 @@ impl Sight {
             membership,
             witnessed: Arc::default(),
             shared: Arc::default(),
+            book: Arc::default(),
         }
     }
 
@@ -175,13 +217,15 @@ impl Sight {
         })
     }
 
-    /// All objects, for the rules between them.
-    pub(super) fn catalogue(&self) -> Catalogue {
+    /// Looks at all objects, for the rules between them.
+    pub(super) fn with_catalogue<T>(&self, look: impl FnOnce(&Catalogue) -> T) -> T {
         let cluster = self.membership.cluster();
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         self.membership.read(|replica| {
             let verify = |claim: &Claim| self.is_witnessed(claim, &cluster.anchors, cluster.id, replica);
-            Catalogue::from_replica(replica, &verify)
-        })
+            book.follow(replica, cluster.anchors.version, &verify);
+        });
+        look(&book.catalogue)
     }
 
     /// Digest of a scope's records.

@@ -43,7 +43,12 @@ fn read(packet: &[u8]) -> Result<Said, Reason> {
 }
 
 /// The answer to a workload; none if others have to see what it says.
-pub(super) fn answer(sender: &Sender<'_>, floods: bool, packet: &[u8]) -> Result<Option<Verdict>, Reason> {
+pub(super) fn answer(
+    sender: &Sender<'_>,
+    floods: bool,
+    destination: [u8; 6],
+    packet: &[u8],
+) -> Result<Option<Verdict>, Reason> {
     let said = read(packet)?;
     let probe = said.request && said.sender.is_unspecified();
     if said.mac != sender.port.mac.octets() || !(probe || sender.may_use(IpAddr::V4(said.sender))) {
@@ -51,7 +56,8 @@ pub(super) fn answer(sender: &Sender<'_>, floods: bool, packet: &[u8]) -> Result
     }
     if !said.request || said.target == said.sender {
         let unknown = sender.owner(IpAddr::V4(said.sender)).is_none();
-        return if floods && unknown {
+        let asked = !said.request && sender.is_elsewhere(destination);
+        return if asked || (floods && unknown) {
             Ok(None)
         } else {
             Err(Reason::Gratuitous)

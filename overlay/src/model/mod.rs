@@ -76,7 +76,7 @@
 //! | A2 | hardware type ≠ 1, protocol type ≠ 0x0800, lengths ≠ 6 and 4, or operation neither 1 nor 2 | `malformed` |
 //! | A3 | sender hardware address is not the port's MAC | `neighbour_spoof` |
 //! | A4 | sender protocol address is not the port's, by table S; 0.0.0.0 is let through in a request (a probe) | `neighbour_spoof` |
-//! | A5 | operation 2 (an answer: nobody asked), or target protocol address = sender's (an announcement) | `gratuitous`; L where the segment floods and nobody has exactly the sender's address |
+//! | A5 | operation 2 (an answer), or target protocol address = sender's (an announcement) | `gratuitous`; L where it is an answer to the MAC address of a station at another host (which may be a foreign one), and where the segment floods and nobody has exactly the sender's address |
 //! | A6 | target protocol address is exactly one of the port's own (no prefix) | `dad_probe` |
 //! | A7 | no station and no router of the VNI has exactly the target protocol address | `unknown_neighbour`; L where the segment floods |
 //! | A8 | — | reply to the port: operation 2, sender = (owner's MAC, target), target = (port's MAC, sender) |
@@ -88,7 +88,7 @@
 //! | N1 | an extension header stands before the ICMPv6 header (RFC 6980), hop limit ≠ 255, or code ≠ 0 | `malformed` |
 //! | N2 | fewer than 24 bytes of ICMPv6 | `truncated` |
 //! | N3 | the target is a multicast address | `malformed` |
-//! | N4 | 136, the target is exactly one of the port's own | `gratuitous` |
+//! | N4 | 136, the target is exactly one of the port's own | `gratuitous`; L where the destination MAC is that of a station at another host |
 //! | N5 | 136, otherwise | `neighbour_spoof`; L where the segment floods, nobody has exactly the target, and it is the port's by table S |
 //! | N6 | 135, the target is exactly one of the port's own | `dad_probe` |
 //! | N7 | 135, the target is the link-local address of the host side's MAC (if it has one) | `host_link` |

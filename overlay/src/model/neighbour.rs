@@ -43,6 +43,7 @@ fn target(ip: &Ip<'_>, message: &[u8]) -> Result<Ipv6Addr, Reason> {
 pub(super) fn answer(
     sender: &Sender<'_>,
     floods: bool,
+    destination: [u8; 6],
     ip: &Ip<'_>,
     message: &[u8],
 ) -> Result<Option<Verdict>, Reason> {
@@ -53,6 +54,7 @@ pub(super) fn answer(
     let host = sender.ingress.host_mac.is_some_and(|mac| target == mac.link_local());
     let owner = sender.owner(address);
     match (message[0] == SOLICITATION, owner) {
+        (false, _) if own && sender.is_elsewhere(destination) => Ok(None),
         (false, _) if own => Err(Reason::Gratuitous),
         (false, None) if floods && sender.may_use(address) => Ok(None),
         (false, _) => Err(Reason::NeighbourSpoof),

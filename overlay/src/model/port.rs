@@ -58,6 +58,12 @@ impl<'a> Sender<'a> {
         Owner::exact(self.domain, self.port.vni, address)
     }
 
+    /// Whether the MAC address is that of a station of the sender's segment at another host.
+    pub(super) fn is_elsewhere(&self, mac: [u8; 6]) -> bool {
+        let station = owner::station(self.domain, self.port.vni, mac);
+        station.is_some_and(|(_, station)| station.place != Place::Here)
+    }
+
     fn segment(&self) -> Result<&'a Segment, Reason> {
         let segment = self.domain.networks.get(&self.port.network);
         segment
@@ -85,7 +91,7 @@ impl<'a> Sender<'a> {
         }
         let packet = &frame[ETHERNET..];
         if ether_type == ARP {
-            let answer = arp::answer(self, segment.flood, packet)?;
+            let answer = arp::answer(self, segment.flood, destination, packet)?;
             return answer.map_or_else(|| self.plain(memory, segment, frame), Ok);
         }
         let Some(ip) = Ip::of(ether_type, packet)? else {
@@ -97,7 +103,7 @@ impl<'a> Sender<'a> {
             return Err(Reason::RogueServer.into());
         }
         if let Some(message) = ip.icmpv6().filter(|message| matches!(message[0], 135 | 136)) {
-            let answer = neighbour::answer(self, segment.flood, &ip, message)?;
+            let answer = neighbour::answer(self, segment.flood, destination, &ip, message)?;
             return answer.map_or_else(|| self.plain(memory, segment, frame), Ok);
         }
         let entrance = Entrance::Port(self.ingress.endpoint.clone());
