@@ -11,7 +11,10 @@ const IN: fn(u32) -> Tunnel = Tunnel::inbound;
 
 #[test]
 fn the_second_packet_of_a_workload_takes_the_fast_path() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::new() else { return };
+    for ends in [(mapped(WEB.v4), mapped(API.v4)), (WEB.v6, API.v6)] {
+        bench.establish(ends, (40_001, 80));
+    }
     bench.remembered(
         "from_endpoint",
         vec![

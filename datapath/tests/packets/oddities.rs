@@ -105,6 +105,7 @@ fn tcp_flags_that_no_stack_sends() {
         assert_eq!(fate, expected, "{flags:#04x}");
     }
     let remembered = tcp4(&WEB, &API, b"");
+    bench.establish((mapped(WEB.v4), mapped(API.v4)), (40_001, 80));
     bench.remembered(
         "from_endpoint",
         vec![("data", remembered.clone(), to_namespace(&remembered))],

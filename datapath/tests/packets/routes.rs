@@ -19,7 +19,8 @@ pub(crate) fn bench() -> Option<Bench> {
 
 #[test]
 fn to_a_workload_of_the_other_segment_here() {
-    let Some(bench) = bench() else { return };
+    let Some(mut bench) = bench() else { return };
+    bench.establish((mapped(WEB.v4), mapped(APP.v4)), (40_001, 80));
     let frames = [
         ("UDP", udp4(&WEB, &APP.routed())),
         ("UDP over IPv6", udp6(&WEB, &APP.routed())),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuHashMap};
+use datapath_common::connection::State;
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, Domain, FloodTarget, Flow, FlowKey, FragmentKey, FragmentState,
     HERE, LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED,
@@ -123,6 +124,23 @@ impl Bench {
             ..segment
         };
         self.segment(vni, segment);
+    }
+
+    /// Makes a connection over TCP that both ends took part in, from `from` to `to`.
+    pub(crate) fn establish(&mut self, addresses: (Address, Address), ports: (u16, u16)) {
+        let tuple = ConnectionKey {
+            domain: book::RED_DOMAIN,
+            ports: u32::from(ports.0) << 16 | u32::from(ports.1),
+            protocol: 6,
+            source: addresses.0,
+            destination: addresses.1,
+        };
+        let connection = Connection {
+            seen: self.seconds(),
+            state: State::Established as u32,
+            endpoint: 0,
+        };
+        self.put("CONNECTIONS", tuple, connection);
     }
 
     /// Makes a connection that is half open.

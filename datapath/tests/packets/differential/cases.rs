@@ -347,6 +347,28 @@ fn a_denied_syn_does_not_take_the_place_of_what_ended() {
     });
 }
 
+/// Found: an ACK before the SYN|ACK was remembered, and the one that makes the connection went the same way.
+#[test]
+fn an_early_ack_does_not_hide_the_one_that_counts() {
+    play(|at| {
+        for other in [API, APP] {
+            at.change("the other may open nothing", &[0], |world| {
+                world.plans[0].policies = rules::silent(other);
+            });
+            let forth = |flags| at.between(0, WEB, other, tcp((40_000, 80), flags));
+            let back = |flags| at.between(0, other, WEB, tcp((80, 40_000), flags));
+            let [syn, both, ack] = [forth(SYN), back(SYN | ACK), forth(ACK)];
+            let late = back(ACK);
+            for packet in [&syn, &ack, &ack, &both, &ack] {
+                at.send(packet, "deliver");
+            }
+            at.play.jump(Duration::from_secs(400));
+            at.send(&late, "deliver");
+            at.play.jump(Duration::from_secs(8000));
+        }
+    });
+}
+
 /// Found: stations at hosts without a tunnel were nobody, and their peers' drops `unknown_destination`.
 #[test]
 fn a_host_without_a_tunnel_is_no_route() {
