@@ -9,6 +9,7 @@
 //! | [`daemon`] | the running node behind the API, and its one-time commands |
 //! | [`ctl`] | `fabricctl` |
 //! | [`exit`] | exit codes of both programs |
+//! | `fuzzing` | what reads bytes from outside, for fuzzers |
 //! | `wallclock` | the clock, for shells only |
 
 pub mod api;
@@ -16,5 +17,7 @@ pub mod config;
 pub mod ctl;
 pub mod daemon;
 pub mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod node_args;
 mod wallclock;

@@ -57,10 +57,14 @@ counters! {
     LinksBroken => "links_broken",
     /// Gossip messages replaced by later ones before they were sent or read.
     GossipDropped => "gossip_dropped",
+    /// Gossip messages of a peer that brings more than it may.
+    GossipFlood => "gossip_flood",
     /// Gossip messages that were none.
     GossipInvalid => "gossip_invalid",
     /// Gossip of nodes that are no members, or muted.
     GossipRefused => "gossip_refused",
+    /// Entries of gossip that were left out: of no member, or what a node does not say of itself.
+    GossipUnbelieved => "gossip_unbelieved",
     /// Times the gossip task ended and was started again.
     GossipRestarts => "gossip_restarts",
     /// Calls of other nodes that were answered.

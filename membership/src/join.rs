@@ -17,6 +17,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use client::{JoinError, join};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use server::read as read_request;
 pub(crate) use server::{Applicant, Registrar, serve};
 
 use crate::home::Bootstrap;
@@ -35,15 +37,16 @@ const EXPORTER: &[u8] = b"EXPORTER-fabric-join";
 /// In front of what the proof signs; no other signature begins with it.
 const PROOF: &[u8] = b"fabric join proof\0";
 
+/// What a joiner asks with.
 #[derive(Debug, Serialize, Deserialize)]
-struct Request {
-    version: u16,
-    token: TokenId,
-    secret: Secret,
-    name: Label,
-    key: [u8; 32],
+pub(crate) struct Request {
+    pub(crate) version: u16,
+    pub(crate) token: TokenId,
+    pub(crate) secret: Secret,
+    pub(crate) name: Label,
+    pub(crate) key: [u8; 32],
     /// Ed25519 by `key` over [`PROOF`] and the session's keying material.
-    proof: Bytes,
+    pub(crate) proof: Bytes,
 }
 
 /// What a joiner gets.

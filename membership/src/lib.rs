@@ -30,9 +30,11 @@
 //! | `mesh` | connections between members |
 //! | `gossip` | who is alive, as all see it |
 //! | `liveness` | how each member looks from here |
+//! | `health` | whether this node may act on that |
 //! | `counter` | what is counted |
 //! | `wallclock` | the clocks, for shells only |
 //! | [`service`] | the shell: one running peer |
+//! | `fuzzing` | what reads bytes from outside, for fuzzers |
 
 pub mod author;
 pub mod batch;
@@ -41,7 +43,10 @@ mod counter;
 mod facts;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gossip;
+mod health;
 pub mod hlc;
 mod home;
 pub mod id;

@@ -12,6 +12,8 @@ mod dialer;
 pub(crate) mod frame;
 mod link;
 mod listen;
+mod meter;
+mod places;
 pub(crate) mod queue;
 mod refusals;
 mod table;
@@ -33,7 +35,11 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::admission::Close;
 pub(crate) use self::call::Class;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::call::read as read_call;
 use self::dialer::Dialer;
+use self::meter::Meters;
+use self::places::Places;
 use self::queue::{Bounds, Queue};
 use self::refusals::Refusals;
 use self::table::{Dialled, Seat, Table};
@@ -140,6 +146,8 @@ struct Shared {
     dialer: Mutex<Dialer>,
     events: mpsc::Sender<Event>,
     gossip: Arc<Queue<(NodeId, Bytes)>>,
+    meters: Mutex<Meters>,
+    places: Places,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -174,6 +182,8 @@ impl Mesh {
             dialer: Mutex::new(Dialer::new(key.id())),
             events,
             gossip: Arc::new(Queue::new(GOSSIP_WAITING)),
+            meters: Mutex::default(),
+            places: Places::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -330,7 +340,14 @@ impl Shared {
         }
     }
 
-    fn gossip_came(&self, from: NodeId, message: Bytes) {
+    fn gossip_came(&self, from: NodeId, connection: &Connection, message: Bytes) {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let takes = meters.takes(from, wallclock::monotonic());
+        drop(meters);
+        if !takes {
+            let words = format!("node {from} floods this one with gossip, which is dropped");
+            return self.refuse(Counter::GossipFlood, connection.remote_address(), &words);
+        }
         self.counters
             .add_many(Counter::GossipDropped, self.gossip.push_newest((from, message)));
     }

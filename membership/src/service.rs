@@ -2,14 +2,17 @@
 //! cores. Everything else in the process talks to membership through [`Membership`].
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
-//! `internal` and `registrar` answer other nodes; `users` lets people in; `setup` makes data directories.
+//! `internal` and `registrar` answer other nodes; `users` lets people in; `setup` makes data directories; `cell` bounds them.
 
 mod alarms;
+mod cell;
 mod claiming;
 mod disk;
 mod engine;
 mod handlers;
-mod internal;
+#[cfg(test)]
+mod hostile;
+pub(crate) mod internal;
 mod own_record;
 mod registrar;
 mod roster;
@@ -31,6 +34,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+#[cfg(test)]
+pub(crate) use self::setup::init as set_up;
 use self::state::State;
 pub use self::users::{UserCertificate, UserError};
 use crate::claim::{Claim, ClaimError};
@@ -77,6 +82,9 @@ pub struct Member {
     pub record: NodeRecord,
     /// How it looks from here; this node itself is live.
     pub liveness: Liveness,
+    /// Whether anything may be decided by `liveness`: not while this node has reason to doubt itself. The same for all
+    /// others, and true of this node itself.
+    pub certain: bool,
     /// Smoothed round-trip time of the mesh connection, if there is one.
     pub rtt: Option<Duration>,
 }
@@ -212,10 +220,18 @@ impl Membership {
         self.0.state.roster().members(&round_trips)
     }
 
-    /// Told when `members` would answer differently (round-trip times apart).
+    /// Told when `members` would answer differently (round-trip times apart), or [`Membership::may_act_on_liveness`].
     #[must_use]
     pub fn members_changed(&self) -> watch::Receiver<u64> {
         self.0.state.members_changed.subscribe()
+    }
+
+    /// Whether anything may be decided by how members look, such as moving a gateway or leaving out a backend. Not while
+    /// this node's own ticks come late, or it lost so many peers at once that it may be the one that is cut off; an alarm
+    /// then says why. Reachability is never decided by liveness: that is what probes on the data path say.
+    #[must_use]
+    pub fn may_act_on_liveness(&self) -> bool {
+        self.0.state.may_act_on_liveness()
     }
 
     /// Reads the replica. The closure must be short: merges wait for it.

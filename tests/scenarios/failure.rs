@@ -15,6 +15,8 @@ use fabric_tests::lab::{Lab, Underlay, Workload};
 use fabric_tests::netns::{inside, run};
 use fabric_tests::scenario::{on_lab, say, step};
 use fabric_tests::stage::links;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 const HOSTS: [&str; 3] = ["fab1", "fab2", "fab3"];
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         vec![
             step("a_killed_daemon_leaves_its_workloads_forwarding", killed_daemon),
             step("no_datagram_is_lost_while_a_daemon_is_killed_and_started", restarted),
+            step("a_daemon_that_stood_still_changes_only_its_own_state", stood_still),
             step("a_host_that_is_off_is_dead_and_the_rest_forwards_on", host_off),
             step("a_host_that_is_back_has_its_state_and_endpoints", host_back),
             step("a_write_during_a_split_is_everywhere_after_it", split),
@@ -129,6 +132,87 @@ impl Numbered {
         let sent = self.sender.join().map_err(panicked)??;
         Ok((sent, self.receiver.join().map_err(panicked)?))
     }
+}
+
+/// A daemon that is stopped, and goes on when this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn daemon(lab: &Lab, host: &str) -> Result<Self> {
+        let file = lab.host_folder(host).join("pid");
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let pid = text.split(' ').next().context("no pid")?.trim().parse()?;
+        kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
+        Ok(Self(Pid::from_raw(pid)))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It fails only if somebody killed the daemon meanwhile.
+        let _gone = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+fn has_alarm(lab: &Lab, host: &str, name: &str) -> Result<bool> {
+    let status = lab.json(host, &["status"])?;
+    let alarms = status["alarms"].as_array().context("status has no alarms")?;
+    Ok(alarms.iter().any(|alarm| alarm["name"] == name))
+}
+
+/// When it wakes it has lost all others. It says that it was late, and that is all that changes: no datagram is lost,
+/// no path is down, nothing is written.
+fn stood_still(lab: &Lab) -> Result<()> {
+    let before = lab.converged(&HOSTS)?;
+    let [one, two, three] = ["red-web-1", "red-web-2", "red-web-3"].map(|name| lab.workload(name));
+    let (one, two, three) = (one?, two?, three?);
+    let flows = [
+        Numbered::start(one, two)?,
+        Numbered::start(two, three)?,
+        Numbered::start(three, one)?,
+    ];
+    let stopped = Stopped::daemon(lab, "fab2")?;
+    lab.wait_peer(&["fab1", "fab3"], "fab2", "dead")?;
+    all_flows(lab, &[1, 2, 3])?;
+    drop(stopped);
+    eventually("fab2 says that it was late", || {
+        ensure!(has_alarm(lab, "fab2", "ticks-late")?, "it does not");
+        Ok(())
+    })?;
+    eventually("fab2 is well again", || {
+        for host in HOSTS {
+            let peers = lab.json(host, &["peers"])?;
+            let down = peers
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|peer| peer["path"] == "down");
+            // An error here is only tried again; what must never be is remembered.
+            if down {
+                return Ok(Err(format!("{host} took a path for cut: {peers}")));
+            }
+        }
+        ensure!(!has_alarm(lab, "fab2", "ticks-late")?, "it is still late");
+        Ok(Ok(()))
+    })?
+    .map_err(anyhow::Error::msg)?;
+    for host in HOSTS {
+        let others: Vec<_> = HOSTS.into_iter().filter(|other| *other != host).collect();
+        lab.wait_peer(&others, host, "live")?;
+        ensure!(!has_alarm(lab, host, "mass-death")?, "{host} lost only one peer");
+    }
+    for flow in flows {
+        let (sent, received) = flow.stop()?;
+        say(format!("{received} of {sent} datagrams"));
+        ensure!(
+            sent > 500 && received == sent,
+            "{} of {sent} datagrams were lost",
+            sent - received
+        );
+    }
+    let after = lab.converged(&HOSTS)?;
+    ensure!(before == after, "something was written: {before} {after}");
+    Ok(())
 }
 
 fn host_off(lab: &Lab) -> Result<()> {

@@ -37,6 +37,11 @@ mod users;
 mod vtep;
 mod wire;
 
+#[cfg(test)]
+pub(crate) use wire::a_call;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use wire::read_call;
+
 use std::io::{self, BufRead, Read, Write};
 
 use crate::config::resolve::ResolveError;

@@ -65,6 +65,7 @@ impl Engine {
                 Ok(()) = live.changed() => {
                     let live = live.borrow_and_update().clone();
                     self.watch.gossip(live, wallclock::monotonic());
+                    self.weigh();
                     self.look();
                 }
                 Some(command) = commands.recv() => self.command(command).await,
@@ -74,7 +75,7 @@ impl Engine {
     }
 
     async fn tick(&mut self) {
-        if self.state.pulse().beat(TICK, wallclock::monotonic()) {
+        if self.state.health().beat(wallclock::monotonic()) {
             self.state.counters.add(Counter::TicksLate);
         }
         self.handle(Event::Tick).await;
@@ -100,12 +101,13 @@ impl Engine {
             mesh::Event::Down(peer) if self.mesh.has(peer) => {}
             mesh::Event::Up(peer) => {
                 self.watch.connected(peer);
-                self.gossip.poke(peer);
+                self.gossip.connected(peer);
                 self.handle(Event::PeerUp(peer)).await;
                 self.look();
             }
             mesh::Event::Down(peer) => {
                 self.watch.disconnected(peer);
+                self.gossip.disconnected(peer);
                 self.handle(Event::PeerDown(peer)).await;
                 self.look();
             }
@@ -162,6 +164,7 @@ impl Engine {
             (roster.others(), roster.addresses())
         };
         self.watch.members(&others, wallclock::monotonic());
+        self.weigh();
         self.gossip.members(others);
         self.mesh.members(addresses);
         if changed {
@@ -170,10 +173,19 @@ impl Engine {
         self.look();
     }
 
-    /// Tells how the members look, if that changed.
+    /// Asks whether those who were lost are likely to be dead, or this node cut off.
+    fn weigh(&self) {
+        let heard = self.watch.heard();
+        self.state
+            .health()
+            .hears(heard, |id| self.watch.has(id), wallclock::monotonic());
+    }
+
+    /// Tells how the members look and whether that is certain, if either changed.
     fn look(&self) {
-        let liveness = self.watch.all(wallclock::monotonic());
-        if self.state.roster().looks(liveness) {
+        let now = wallclock::monotonic();
+        let (liveness, certain) = (self.watch.all(now), self.state.may_act_on_liveness());
+        if self.state.roster().looks(liveness, certain) {
             self.state.members_changed();
         }
     }

@@ -11,7 +11,7 @@ use crate::id::{NodeId, Scope};
 
 /// What a node asks another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Asks an anchor for a key.
     Claim {
         /// Within this scope.
@@ -30,7 +30,7 @@ pub(super) enum Request {
 
 /// What an anchor answers to [`Request::Claim`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Claimed {
+pub(crate) enum Claimed {
     /// The key is the asker's.
     Given(Acknowledgement),
     /// It is this node's.

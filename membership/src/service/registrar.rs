@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use super::TokenError;
 use super::disk::DiskError;
 use super::state::State;
+use super::{TokenError, cell};
 use crate::home::Bootstrap;
 use crate::id::NodeId;
 use crate::join::{Applicant, Denied, Registrar};
@@ -22,8 +22,6 @@ use crate::wallclock;
 /// The store's table with the book of tokens, and the book's key in it.
 const TABLE: &str = "tokens";
 const BOOK: &[u8] = b"book";
-/// Most nodes of one cell: the digest of more does not fit a gossip message.
-pub(super) const CELL_MAX: usize = 800;
 
 /// Makes a token and its text.
 pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<String, TokenError> {
@@ -155,7 +153,7 @@ fn check_place(state: &State, book: &Tokens, applicant: &Applicant, now: Duratio
         return Err(Denied::NameTaken(applicant.name.clone(), other));
     }
     let nodes = roster.len() + promised.len();
-    if nodes >= CELL_MAX && !roster.has(node) {
+    if !cell::has_room(nodes) && !roster.has(node) {
         return Err(Denied::CellFull(nodes));
     }
     Ok(())

@@ -24,6 +24,8 @@ pub(super) struct Roster {
     cluster: Cluster,
     nodes: BTreeMap<NodeId, NodeRecord>,
     liveness: BTreeMap<NodeId, Liveness>,
+    /// Whether anything may be decided by it.
+    certain: bool,
 }
 
 impl Roster {
@@ -36,6 +38,7 @@ impl Roster {
             cluster,
             nodes,
             liveness: BTreeMap::new(),
+            certain: true,
         }
     }
 
@@ -69,10 +72,10 @@ impl Roster {
         cluster
     }
 
-    /// Takes how the others look. Says whether `members` would answer differently.
-    pub(super) fn looks(&mut self, liveness: BTreeMap<NodeId, Liveness>) -> bool {
-        let changed = liveness != self.liveness;
-        self.liveness = liveness;
+    /// Takes how the others look, and whether that is certain. Says whether `members` would answer differently.
+    pub(super) fn looks(&mut self, liveness: BTreeMap<NodeId, Liveness>, certain: bool) -> bool {
+        let changed = liveness != self.liveness || certain != self.certain;
+        (self.liveness, self.certain) = (liveness, certain);
         changed
     }
 
@@ -98,6 +101,7 @@ impl Roster {
             id: *id,
             record: record.clone(),
             liveness: self.liveness(*id),
+            certain: *id == self.own || self.certain,
             rtt: round_trips.get(id).copied(),
         };
         self.nodes.iter().map(member).collect()
@@ -111,10 +115,10 @@ impl Roster {
         }
     }
 
-    /// Another node of that name that is not dead.
+    /// Another node of that name that is not dead for certain.
     pub(super) fn namesake(&self, name: &Label, node: NodeId) -> Option<NodeId> {
-        let clash =
-            |id: NodeId, record: &NodeRecord| id != node && record.name == *name && self.liveness(id) != Liveness::Dead;
+        let dead = |id| self.certain && self.liveness(id) == Liveness::Dead;
+        let clash = |id: NodeId, record: &NodeRecord| id != node && record.name == *name && !dead(id);
         self.nodes
             .iter()
             .find(|(id, record)| clash(**id, record))

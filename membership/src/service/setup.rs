@@ -26,7 +26,7 @@ impl From<PkiError> for SetupError {
 }
 
 /// Makes a cluster of one node.
-pub(super) fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
+pub(crate) fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
     let home = Home::at(&config.data);
     let _alone = home.begin()?;
     if let Some(manifest) = home.manifest()? {

@@ -15,12 +15,12 @@ use super::disk::Disk;
 use super::roster::Roster;
 use crate::batch::Batch;
 use crate::counter::Counters;
+use crate::health::Health;
 use crate::hlc::{Clock, Stamp};
 use crate::id::{NodeId, Scope};
 use crate::identity::NodeKey;
-use crate::liveness::Pulse;
 use crate::pki::{Authority, Leaf};
-use crate::sync::Sync;
+use crate::sync::{Sync, TICK};
 use crate::wallclock;
 
 /// How far ahead of this node's clock another one's stamp may be to be followed.
@@ -63,7 +63,7 @@ pub(super) struct State {
     clock: Mutex<Clock>,
     roster: Mutex<Roster>,
     events: Arc<Mutex<Events>>,
-    pulse: Mutex<Pulse>,
+    health: Mutex<Health>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -119,7 +119,7 @@ impl State {
             clock: Mutex::default(),
             roster: Mutex::new(roster),
             events,
-            pulse: Mutex::default(),
+            health: Mutex::new(Health::new(TICK)),
             counts: Mutex::default(),
         }
     }
@@ -136,8 +136,13 @@ impl State {
         lock(&self.roster)
     }
 
-    pub(super) fn pulse(&self) -> MutexGuard<'_, Pulse> {
-        lock(&self.pulse)
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        lock(&self.health)
+    }
+
+    /// Whether anything may be decided by how members look.
+    pub(super) fn may_act_on_liveness(&self) -> bool {
+        self.health().doubt(wallclock::monotonic()).is_none()
     }
 
     pub(super) fn events(&self) -> MutexGuard<'_, Events> {

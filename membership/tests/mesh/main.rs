@@ -1,6 +1,7 @@
 //! Whole peers against each other and against strangers.
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod doubting;
 mod lab;
 mod restoring;
 mod sharing;
