@@ -19,6 +19,7 @@
 //! | [`replica`] | all that this node holds, and `merge` |
 //! | [`history`] | what objects said before |
 //! | [`author`] | this node's own writes |
+//! | [`collect`] | when the tombstone of a deleted object may go |
 //! | [`claim`] | exclusive keys and their witnesses |
 //! | [`decree`] | how the cluster record changes |
 //! | [`store`] | the disk form |
@@ -41,6 +42,7 @@
 pub mod author;
 pub mod batch;
 pub mod claim;
+pub mod collect;
 mod counter;
 pub mod decree;
 mod facts;

@@ -65,6 +65,7 @@ use crate::node::{Cluster, NodeRecord};
 use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
+use crate::sync::Tombstones;
 
 /// Where and as whom a node runs.
 #[derive(Debug, Clone)]
@@ -272,7 +273,8 @@ impl Membership {
 
     /// Writes objects of one scope as one batch: all or nothing. When it returns, the batch is on this node's disk.
     /// Each version replaces all versions of its key that the replica holds at that moment. A write that has begun is
-    /// finished even if its caller does not wait.
+    /// finished even if its caller does not wait. After a start it waits, as `write_facts` does: an old disk may hold
+    /// what was deleted.
     pub async fn write_intent(&self, scope: Scope, author: &str, writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
         self.write_intent_if(scope, author, writes, Vec::new()).await
     }
@@ -342,6 +344,12 @@ impl Membership {
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.0.state.counted()
+    }
+
+    /// What is left of deleted objects, and which members it waits for.
+    #[must_use]
+    pub fn tombstones(&self) -> Tombstones {
+        self.0.state.core().tombstones()
     }
 
     /// Leaves the gossip, closes connections and the store. Bounded by 5 s.
@@ -471,7 +479,7 @@ pub enum SetupError {
     reason = "the same shape as `join`; the caller need not know that it does no waiting"
 )]
 pub async fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
-    setup::init(config, node_name, cluster_name)
+    setup::init(config, node_name, cluster_name, None)
 }
 
 /// The same, with the objects of a backup: they are this node's versions, under their authors and with their stamps.
@@ -485,7 +493,7 @@ pub async fn init_from(
     cluster_name: Label,
     objects: Vec<Restored>,
 ) -> Result<Outcome, SetupError> {
-    setup::init_from(config, node_name, cluster_name, objects)
+    setup::init(config, node_name, cluster_name, Some(objects))
 }
 
 /// Joins the cluster that the token is of. A second try after a lost answer gets what the first one was given.

@@ -33,7 +33,12 @@ fn main() -> ExitCode {
             step("a_host_that_is_off_is_dead_and_the_rest_forwards_on", host_off),
             step("a_host_that_is_back_has_its_state_and_endpoints", host_back),
             step("a_write_during_a_split_is_everywhere_after_it", split),
+            step("what_two_hosts_cannot_say_to_each_other_a_third_passes_on", one_way),
             step("traffic_survives_lossy_cables", loss),
+            step(
+                "with_a_third_of_all_packets_lost_all_agree_and_nobody_is_dead",
+                heavy_loss,
+            ),
             step(
                 "killed_and_stripped_of_everything_in_the_kernel_all_is_as_before",
                 from_disk,
@@ -256,6 +261,63 @@ fn split(lab: &Lab) -> Result<()> {
         lab.ctl("fab3", &["delete", "endpoint", name, "-d", "red"])?;
     }
     Ok(())
+}
+
+/// Writes an endpoint on each of these hosts; that all others confirm it is not asked for.
+fn written(lab: &Lab, hosts: &[&str], name: &str) -> Result<()> {
+    for host in hosts {
+        let endpoint = format!("{{kind: Endpoint, domain: red, name: {name}-{host}, spec: {{network: lan}}}}");
+        let output = lab.apply(host, &endpoint)?;
+        let taken = output.status.code().is_some_and(|code| code == 0 || code == 75);
+        ensure!(taken, "{host}: {}", output.status);
+    }
+    lab.converged(&HOSTS)?;
+    for host in hosts {
+        lab.ctl(host, &["delete", "endpoint", &format!("{name}-{host}"), "-d", "red"])?;
+    }
+    lab.converged(&HOSTS).map(drop)
+}
+
+fn nobody_is_dead(lab: &Lab) -> Result<()> {
+    for host in HOSTS {
+        let peers = lab.json(host, &["peers"])?;
+        let dead = peers
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|peer| peer["state"] == "dead");
+        ensure!(!dead, "{host} took one for dead: {peers}");
+    }
+    Ok(())
+}
+
+/// All see all alive, and traffic flows.
+fn healed(lab: &Lab) -> Result<()> {
+    lab.sh(&["heal"])?;
+    for host in HOSTS {
+        let others: Vec<_> = HOSTS.into_iter().filter(|other| *other != host).collect();
+        lab.wait_peer(&others, host, "live")?;
+    }
+    eventually_all_flows(lab)
+}
+
+/// Packets from fab1 to fab3 are lost, those back are not.
+fn one_way(lab: &Lab) -> Result<()> {
+    lab.sh(&["cut", "--from", "fab1", "--to", "fab3"])?;
+    lab.wait_peer(&["fab1"], "fab3", "suspect")?;
+    lab.wait_peer(&["fab3"], "fab1", "suspect")?;
+    written(lab, &["fab1", "fab3"], "way")?;
+    // The third hears both, and tells.
+    nobody_is_dead(lab)?;
+    all_flows(lab, &[1, 2])?;
+    healed(lab)
+}
+
+fn heavy_loss(lab: &Lab) -> Result<()> {
+    lab.sh(&["loss", "30"])?;
+    written(lab, &HOSTS, "lossy")?;
+    nobody_is_dead(lab)?;
+    healed(lab)
 }
 
 fn loss(lab: &Lab) -> Result<()> {

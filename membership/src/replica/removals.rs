@@ -86,6 +86,7 @@ impl Replica {
         let Some(held) = state.facts.remove(&node) else {
             return false;
         };
+        self.usages.forget_facts(node, &held);
         state.sums.replace_head(Some(held.head.digest()), Default::default());
         state.touched.note(held.current.keys());
         true

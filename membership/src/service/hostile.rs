@@ -17,7 +17,7 @@ use crate::batch::{Batch, RawFacts};
 use crate::counter::Counters;
 use crate::fixture::{stamp, write};
 use crate::gossip::syn_of;
-use crate::home::NodeFiles;
+use crate::home::{Home, NodeFiles};
 use crate::mesh::frame::{FRAME_MAX, GOSSIP, Hello, RECORDS};
 use crate::mesh::{Close, Handlers, Settings, tls};
 use crate::pki;
@@ -116,7 +116,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let one = Host::new();
-        setup::init(&one.config, label("one"), label("lab")).unwrap();
+        setup::init(&one.config, label("one"), label("lab"), None).unwrap();
         let a = one.start().await;
         let two = Host::joined("two", &a).await;
         let b = two.start().await;

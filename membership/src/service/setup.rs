@@ -26,22 +26,8 @@ impl From<PkiError> for SetupError {
     }
 }
 
-/// Makes a cluster of one node.
-pub(crate) fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
-    make(config, node_name, cluster_name, None)
-}
-
 /// Makes a cluster of one node, with these objects.
-pub(super) fn init_from(
-    config: &Config,
-    node_name: Label,
-    cluster_name: Label,
-    objects: Vec<Restored>,
-) -> Result<Outcome, SetupError> {
-    make(config, node_name, cluster_name, Some(objects))
-}
-
-fn make(
+pub(crate) fn init(
     config: &Config,
     node_name: Label,
     cluster_name: Label,

@@ -81,7 +81,10 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         .map_err(|error| StartError::Other(error.to_string()))?;
     let roots = Roots::new(files.manifest.cluster, chain.now().roots())?;
     let replica = without_removed(&disk, replica, &chain, files.key.id()).await?;
-    let core = Sync::new(&files.key.public(), replica, Box::new(roots.clone()));
+    let mut core = Sync::new(&files.key.public(), replica, Box::new(roots.clone()));
+    if files.bootstrap.nodes.iter().any(|(known, _)| *known != files.key.id()) {
+        core.expect_others();
+    }
     let (slot, (events_tx, events)) = (Slot::default(), mpsc::channel(EVENTS));
     let settings = mesh::Settings {
         key: &files.key,

@@ -10,8 +10,9 @@ use super::state::{Command, State};
 use super::{FactWrite, IntentWrite, Mark, Membership, WriteError};
 use crate::author::{self, AuthorError, Authored, Write};
 use crate::batch::{Batch, FactBatch};
+use crate::collect;
 use crate::id::Scope;
-use crate::record::{Digest, Head, Key};
+use crate::record::{Body, Digest, Head, Key};
 use crate::replica::{Replica, Siblings};
 
 /// What a caller saw of an object before it decided to write.
@@ -51,6 +52,8 @@ pub(super) async fn intent(
         .into_iter()
         .map(|IntentWrite { key, body }| Write { key, body })
         .collect();
+    // An old disk may hold what was deleted.
+    state.settled().await;
     finished(state, move |state| {
         let core = state.core();
         unchanged(core.replica(), &scope, saw)?;
@@ -105,6 +108,18 @@ pub(super) async fn reclaim(state: &Arc<State>, theirs: FactBatch) {
             );
             state.note("store-restored", message);
         }
+        Err(error) => state.note("store-failed", error.to_string()),
+    }
+}
+
+/// Tells others what this node has seen of the objects of a scope.
+pub(super) async fn confirm(state: &Arc<State>, scope: Scope, body: Body) {
+    let write = FactWrite {
+        key: collect::key(),
+        body: Some(body),
+    };
+    match facts(state, scope, vec![write]).await {
+        Ok(_) | Err(WriteError::Closed) => {}
         Err(error) => state.note("store-failed", error.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 
 mod anchors;
 mod doubting;
+mod forgetting;
 mod lab;
 mod removal;
 mod restoring;

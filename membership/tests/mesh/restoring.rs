@@ -8,7 +8,7 @@ use membership::hlc::Stamp;
 use membership::record::Key;
 use membership::service::{FactWrite, Membership, Outcome, Restored, SetupError, StartError, WriteError, init_from};
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -21,7 +21,7 @@ fn alarms(peer: &Membership) -> Vec<String> {
 }
 
 /// Starts at the address of a handle that was just dropped, which takes a moment to be free.
-async fn again(host: &Host) -> Membership {
+pub(crate) async fn again(host: &Host) -> Membership {
     let started = tokio::time::timeout(DEADLINE, async {
         loop {
             match host.try_start().await {
@@ -33,7 +33,7 @@ async fn again(host: &Host) -> Membership {
     started.await.unwrap()
 }
 
-async fn stop(peer: Membership) {
+pub(crate) async fn stop(peer: Membership) {
     peer.shutdown().await;
 }
 
