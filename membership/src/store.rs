@@ -239,4 +239,6 @@ impl Store {
 #[cfg(test)]
 pub(crate) mod crash_disk;
 #[cfg(test)]
+mod crash_points;
+#[cfg(test)]
 mod tests;
