@@ -21,6 +21,13 @@ impl Host {
         Self(SigningKey::from_bytes(&[number; 32]))
     }
 
+    /// One of many.
+    pub(crate) fn numbered(number: usize) -> Self {
+        let mut seed = [7; 32];
+        seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        Self(SigningKey::from_bytes(&seed))
+    }
+
     pub(crate) fn public(&self) -> [u8; 32] {
         self.0.verifying_key().to_bytes()
     }

@@ -377,10 +377,12 @@ impl Replica {
                 .filter(|version| !goes(version));
             let after = Siblings::of(kept.chain(added).cloned().collect());
             state.sums.replace_object(held.as_ref(), after.as_ref());
-            let versions =
-                |object: &Option<Siblings>| object.iter().flat_map(Siblings::versions).cloned().collect::<Vec<_>>();
-            versions(&held).iter().for_each(|version| self.usages.take(version));
-            versions(&after).iter().for_each(|version| self.usages.add(version));
+            for version in held.iter().flat_map(Siblings::versions) {
+                self.usages.take(version);
+            }
+            for version in after.iter().flat_map(Siblings::versions) {
+                self.usages.add(version);
+            }
             state.tombstones += after.as_ref().map_or(0, Siblings::tombstones);
             state.tombstones -= held.as_ref().map_or(0, Siblings::tombstones);
             state.intents.extend(after.map(|after| (key.clone(), after)));

@@ -244,4 +244,6 @@ impl Store {
 #[cfg(test)]
 pub(crate) mod crash_disk;
 #[cfg(test)]
+mod crash_points;
+#[cfg(test)]
 mod tests;

@@ -272,6 +272,8 @@ impl Sync {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod filling;
 #[cfg(test)]
 mod flood;

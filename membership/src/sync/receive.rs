@@ -168,7 +168,17 @@ impl Sync {
             Ok(batch) => batch,
             Err(error) => return self.refuse(from, &error),
         };
-        let over = self.writers_over_quota(&batch, way);
+        let Ok(Some(change)) = self
+            .replica
+            .plan(&Batch::Intents(batch.clone()))
+            .map(|merged| merged.change)
+        else {
+            return Taken::Known;
+        };
+        let over = self.writers_over_quota(&change, way);
+        if over.is_empty() {
+            return self.admit(from, scope, change);
+        }
         let fine = |version: &&Signed<Intent>| !over.contains(&version.value().dot.writer);
         let rest: Vec<_> = batch.versions().iter().filter(fine).cloned().collect();
         if rest.is_empty() {
@@ -196,14 +206,13 @@ impl Sync {
         good
     }
 
-    /// Those writers of these versions that may not add theirs.
-    fn writers_over_quota(&mut self, batch: &IntentBatch, way: (Way, Duration)) -> BTreeSet<NodeId> {
-        let Ok(Some(Change::Intents(change))) = self.replica.plan(&Batch::Intents(batch.clone())).map(|it| it.change)
-        else {
+    /// Those writers of a change that may not add theirs.
+    fn writers_over_quota(&mut self, change: &Change, way: (Way, Duration)) -> BTreeSet<NodeId> {
+        let Change::Intents(change) = change else {
             return BTreeSet::new();
         };
         let mut by_writer: BTreeMap<NodeId, IntentChange> = BTreeMap::new();
-        for version in change.put {
+        for version in &change.put {
             let of = by_writer
                 .entry(version.value().dot.writer)
                 .or_insert_with(|| IntentChange {
@@ -211,7 +220,7 @@ impl Sync {
                     put: Vec::new(),
                     removed: Vec::new(),
                 });
-            of.put.push(version);
+            of.put.push(version.clone());
         }
         let changes = by_writer
             .into_iter()
@@ -248,13 +257,18 @@ impl Sync {
         };
         self.report_fork(scope, forked);
         let Some(change) = change else { return Taken::Known };
-        if let Err(why) = self.check(scope, &change) {
-            return self.refuse(from, &BatchError::Inconsistent(why));
-        }
         if let Change::Facts(facts) = &change
             && !self.is_within_quota(facts.head.value().origin, &change, way.0, way.1)
         {
             return Taken::Over;
+        }
+        self.admit(from, scope, change)
+    }
+
+    /// Takes a change in that no quota forbids.
+    fn admit(&mut self, from: NodeId, scope: &Scope, change: Change) -> Taken {
+        if let Err(why) = self.check(scope, &change) {
+            return self.refuse(from, &BatchError::Inconsistent(why));
         }
         self.replica.apply(&change);
         self.note_for_tombstones(&change);

@@ -1,0 +1,206 @@
+//! What `tests/bench.sh state` tells of clusters that no one machine runs: replication alone, between hundreds of cores in one
+//! event queue, each link with a delay of its own. Prints one line of JSON per size. Run it with
+//! `cargo test --release -p membership -- --ignored --nocapture sync::bench`.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::author;
+use crate::fixture::{Host, Trusting, domain, stamp, write};
+use crate::record::{Dot, Key};
+use crate::signed::Signer;
+
+/// One way over a link: at least this, at most ten times as much.
+const DELAY: Duration = Duration::from_micros(200);
+
+enum Happening {
+    Arrive { from: usize, to: usize, frame: Bytes },
+    Tick(usize),
+}
+
+struct World {
+    hosts: Vec<Host>,
+    index: BTreeMap<NodeId, usize>,
+    syncs: Vec<Sync>,
+    books: Vec<Option<(Key, Dot, Duration)>>,
+    queue: BinaryHeap<Reverse<(Duration, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    order: u64,
+    now: Duration,
+    rng: StdRng,
+    frames: u64,
+    bytes: u64,
+    /// How long each write took to each peer.
+    took: Vec<Duration>,
+    /// Links that are cut, by the side of their ends.
+    split: bool,
+}
+
+impl World {
+    fn new(nodes: usize) -> Self {
+        let hosts: Vec<Host> = (0..nodes).map(Host::numbered).collect();
+        let records: Vec<Batch> = hosts
+            .iter()
+            .map(|host| {
+                let made = author::facts(&Replica::default(), host, &Scope::System, vec![host.record()], stamp(1));
+                made.unwrap().batch
+            })
+            .collect();
+        let sync = |host: &Host| {
+            let mut replica = Replica::default();
+            for record in &records {
+                replica.merge(record).unwrap();
+            }
+            Sync::new(&host.public(), replica, Box::new(Trusting))
+        };
+        let mut world = Self {
+            index: hosts
+                .iter()
+                .enumerate()
+                .map(|(index, host)| (host.id(), index))
+                .collect(),
+            syncs: hosts.iter().map(sync).collect(),
+            books: vec![None; nodes],
+            hosts,
+            queue: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            order: 0,
+            now: Duration::ZERO,
+            rng: StdRng::seed_from_u64(1),
+            frames: 0,
+            bytes: 0,
+            took: Vec::new(),
+            split: false,
+        };
+        for node in 0..nodes {
+            for other in (0..nodes).filter(|other| *other != node) {
+                let peer = world.hosts[other].id();
+                // What they greet each other with is equal and of no interest.
+                drop(world.syncs[node].handle(Event::PeerUp(peer), Duration::ZERO, &mut world.rng));
+            }
+            let first = world.rng.random_range(0..250);
+            world.after(Duration::from_millis(first), Happening::Tick(node));
+        }
+        world
+    }
+
+    fn after(&mut self, time: Duration, happening: Happening) {
+        self.order += 1;
+        self.queue.push(Reverse((self.now + time, self.order)));
+        self.happenings.insert(self.order, happening);
+    }
+
+    fn event(&mut self, node: usize, event: Event) {
+        for effect in self.syncs[node].handle(event, self.now, &mut self.rng) {
+            if let Effect::Send { to, frame } = effect {
+                let to = self.index[&to];
+                self.frames += 1;
+                self.bytes += frame.len() as u64;
+                if !self.split || node % 2 == to % 2 {
+                    let late = DELAY.mul_f64(self.rng.random_range(1.0..10.0));
+                    let from = node;
+                    self.after(late, Happening::Arrive { from, to, frame });
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, until: Duration) {
+        while let Some(&Reverse((at, order))) = self.queue.peek()
+            && at <= until
+        {
+            self.queue.pop();
+            self.now = at;
+            match self.happenings.remove(&order).unwrap() {
+                Happening::Arrive { from, to, frame } => {
+                    let from = self.hosts[from].id();
+                    self.event(to, Event::Frame(from, frame));
+                    self.note(to);
+                }
+                Happening::Tick(node) => {
+                    self.event(node, Event::Tick);
+                    self.after(TICK, Happening::Tick(node));
+                }
+            }
+        }
+        self.now = until;
+    }
+
+    fn note(&mut self, node: usize) {
+        if let Some((key, dot, since)) = &self.books[node]
+            && self.syncs[node].replica().has_version(&domain("red"), key, *dot)
+        {
+            self.took.push(self.now - *since);
+            self.books[node] = None;
+        }
+    }
+
+    fn write(&mut self, node: usize, name: &str) {
+        let replica = self.syncs[node].replica();
+        let at = stamp(u64::try_from(self.now.as_millis()).unwrap());
+        let writes = vec![write(name, Some(&"x".repeat(300)))];
+        let made = author::intents(replica, &self.hosts[node], &domain("red"), "x", writes, at).unwrap();
+        let (key, dot) = made.dots[0].clone();
+        for (other, book) in self.books.iter_mut().enumerate() {
+            *book = (other != node).then(|| (key.clone(), dot, self.now));
+        }
+        self.event(node, Event::LocalBatch(made.batch));
+    }
+
+    fn agree(&self) -> bool {
+        let root = self.syncs[0].replica().root_of_roots();
+        self.syncs.iter().all(|sync| sync.replica().root_of_roots() == root)
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn state() {
+    let sizes = std::env::var("FABRIC_PEERS").unwrap_or_else(|_| "100 200 800".to_owned());
+    for nodes in sizes.split(' ').map(|size| size.parse::<usize>().unwrap()) {
+        let mut world = World::new(nodes);
+        world.run(Duration::from_secs(2));
+        // Idle.
+        (world.frames, world.bytes) = (0, 0);
+        world.run(world.now + Duration::from_secs(30));
+        let idle = world.bytes as f64 / 30.0 / nodes as f64;
+        // One write after the other, by random peers.
+        let writes = 20;
+        (world.frames, world.bytes) = (0, 0);
+        for number in 0..writes {
+            let node = world.rng.random_range(0..nodes);
+            world.write(node, &format!("n{number}"));
+            world.run(world.now + Duration::from_secs(5));
+        }
+        let copies = (world.bytes as f64 - idle * 5.0 * f64::from(writes) * nodes as f64).max(0.0);
+        let frame = 700.0;
+        let missed = writes as usize * (nodes - 1) - world.took.len();
+        world.took.sort_unstable();
+        let p99 = world.took[world.took.len() * 99 / 100];
+        // A split, in which both sides write, healed.
+        world.split = true;
+        for number in 0..20 {
+            let node = world.rng.random_range(0..nodes);
+            world.write(node, &format!("s{number}"));
+            world.run(world.now + Duration::from_secs(3));
+        }
+        world.split = false;
+        let healed = world.now;
+        while !world.agree() {
+            world.run(world.now + Duration::from_millis(50));
+            assert!(world.now < healed + Duration::from_secs(120), "they never agree");
+        }
+        let heal = (world.now - healed).as_secs_f64();
+        println!(
+            "{{\"peers\":{nodes},\"write_to_all_p99_ms\":{:.1},\"missed\":{missed},\"bytes_per_write_and_peer\":{:.0},\
+             \"copies_per_write_and_peer\":{:.1},\"idle_repair_bytes_per_second_and_peer\":{idle:.0},\"split_healed_s\":{heal:.2}}}",
+            p99.as_secs_f64() * 1e3,
+            copies / f64::from(writes) / nodes as f64,
+            copies / f64::from(writes) / nodes as f64 / frame,
+        );
+    }
+}
