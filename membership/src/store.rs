@@ -4,6 +4,8 @@
 //! disk; an async caller moves them to a thread.
 
 mod load;
+#[cfg(any(test, feature = "fuzzing"))]
+mod planted;
 mod rows;
 
 use std::path::{Path, PathBuf};
