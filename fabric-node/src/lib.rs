@@ -6,6 +6,7 @@
 //! | [`config`] | what an operator may set; the file, flags over it, addresses derived from it |
 //! | [`node_args`] | the command line of `fabric-node` |
 //! | [`api`] | **start here**: the JSON shapes, the routes, the socket and TLS |
+//! | [`backup`] | backups as files, pure |
 //! | [`daemon`] | the running node behind the API, and its one-time commands |
 //! | [`ctl`] | `fabricctl` |
 //! | [`exit`] | exit codes of both programs |
@@ -13,6 +14,7 @@
 //! | `wallclock` | the clock, for shells only |
 
 pub mod api;
+pub mod backup;
 pub mod config;
 pub mod ctl;
 pub mod daemon;

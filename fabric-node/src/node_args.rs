@@ -39,11 +39,19 @@ pub enum Command {
 
 Kept for `run`, in the data directory: --listen, --advertise, --api, --api-https. A key of the configuration file and a
 flag of `run` win over what was kept. Give --config and --data to every command, or to none.
-Done already, it changes nothing, says so and exits with 0.")]
+Done already, it changes nothing, says so and exits with 0.
+
+With --restore the cluster begins with the objects of a backup, under their authors and times. It is another cluster with
+an id of its own: nodes and users of the old one are not of it, and what hosts said (attachments, allocated IPv4
+addresses) is not in a backup. A node that is there already is left as it is, and that is an error then.")]
     Init {
-        /// Name of the cluster, for people
-        #[arg(long, default_value = "fabric", value_name = "NAME")]
-        cluster_name: Label,
+        /// Name of the cluster, for people [default: that of the backup, or fabric]
+        #[arg(long, value_name = "NAME")]
+        cluster_name: Option<Label>,
+
+        /// Begin with the objects of a file that `fabricctl backup` wrote
+        #[arg(long, value_name = "FILE")]
+        restore: Option<PathBuf>,
 
         /// Where and as whom
         #[command(flatten)]

@@ -1,5 +1,6 @@
 //! The two programs as processes: exit codes, and messages on standard error.
 
+use fabric_node::backup::{self, Head, Writer};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -121,6 +122,55 @@ fn init_twice_says_so_and_a_bad_token_is_wrong_usage() {
     let bad = node(&[&["join", "no-token"], &flags[..]].concat());
     assert_eq!(bad.status.code(), Some(2), "{}", said(&bad));
     assert!(said(&bad).contains("fabricctl token create"), "{}", said(&bad));
+}
+
+#[test]
+fn a_cluster_is_made_from_a_backup_or_not_at_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (file, saved) = (config(dir.path(), ""), at("fabric.jsonl"));
+    let init = |data: &str, from: &str| {
+        let settings = [
+            "--config",
+            &file,
+            "--data",
+            &at(data),
+            "--name",
+            "h1",
+            "--listen",
+            "127.0.0.1:1",
+        ];
+        node(&[&["init", "--restore", from], &settings[..]].concat())
+    };
+    let mut writer = Writer::default();
+    let head = Head {
+        format: backup::FORMAT,
+        cluster: "0".repeat(32),
+        cluster_name: "prod".to_owned(),
+        node_name: "old".to_owned(),
+        taken: "2026-01-02T03:04:05Z".to_owned(),
+        software: "0.1.0".to_owned(),
+    };
+    let mut whole = writer.head(&head).expect("written");
+    whole.extend(writer.tail().expect("written"));
+    std::fs::write(&saved, &whole).expect("written");
+    let made = init("data", &saved);
+    let out = String::from_utf8_lossy(&made.stdout);
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    assert!(
+        out.contains("made cluster prod (") && out.contains("restored 0 objects"),
+        "{out}"
+    );
+    let again = init("data", &saved);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("nothing was restored"), "{}", said(&again));
+
+    assert_eq!(init("none", &at("no-such-file")).status.code(), Some(2));
+    std::fs::write(&saved, &whole[..whole.len() - 1]).expect("written");
+    let cut = init("none", &saved);
+    assert_eq!(cut.status.code(), Some(1));
+    assert!(said(&cut).contains("fabric.jsonl: it was cut off"), "{}", said(&cut));
+    assert!(!dir.path().join("none/node.json").exists());
 }
 
 #[test]

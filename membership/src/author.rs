@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::{Batch, BatchError, FactBatch, IntentBatch};
+use crate::collect;
 use crate::facts::{rank, sum};
 use crate::hlc::Stamp;
 use crate::id::{NodeId, Scope};
@@ -260,20 +261,26 @@ pub fn intents(
 
 /// The highest counter that this node used in a scope. Others that say they saw far more of it than its clock allows
 /// are not believed: no counter would be left for it.
-fn last_counter(replica: &Replica, scope: &Scope, writer: NodeId, stamp: Stamp) -> u64 {
+pub(crate) fn last_counter(replica: &Replica, scope: &Scope, writer: NodeId, stamp: Stamp) -> u64 {
+    let promised = collect::stated(replica, scope, writer).map_or(0, |stated| stated.upto);
     let seen = replica.last_counter(scope, writer);
     if seen <= stamp.millis.saturating_add(BELIEVED_AHEAD) {
-        return seen;
+        return seen.max(promised);
     }
     let held = replica.intents(scope).flat_map(|(_, siblings)| siblings.all());
     let own = held.map(|version| version.dot).filter(|dot| dot.writer == writer);
-    own.map(|dot| dot.counter).max().unwrap_or_default()
+    own.map(|dot| dot.counter).max().unwrap_or_default().max(promised)
 }
 
-/// All that the held versions of a key are or saw before `dot`.
+/// All that the held versions of a key are or saw before `dot`. Of a key that is not there, that includes what was
+/// collected of it: others may hold its tombstones still.
 fn context(replica: &Replica, scope: &Scope, key: &Key, dot: Dot) -> VersionVector {
     let mut context = VersionVector::default();
-    for version in replica.intent(scope, key).into_iter().flat_map(Siblings::all) {
+    let held = replica.intent(scope, key);
+    if held.is_none_or(|held| held.all().all(|version| version.body.is_none())) {
+        context = replica.floor(scope).cloned().unwrap_or_default();
+    }
+    for version in held.into_iter().flat_map(Siblings::all) {
         context.join(&version.context);
         context.insert(version.dot);
     }

@@ -166,6 +166,11 @@ impl OriginFacts {
         }
     }
 
+    /// Of the current facts as signed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How large the set is after a change.
     pub(crate) fn bytes_after(held: Option<&Self>, change: &FactChange) -> usize {
         let size = |key: &Key| {

@@ -17,7 +17,9 @@
 //! | `touched` | which keys changed of late |
 //! | `root` | digests over a scope |
 //! | [`replica`] | all that this node holds, and `merge` |
+//! | [`history`] | what objects said before |
 //! | [`author`] | this node's own writes |
+//! | [`collect`] | when the tombstone of a deleted object may go |
 //! | [`claim`] | exclusive keys and their witnesses |
 //! | [`store`] | the disk form |
 //! | `wire` | messages between replicas |
@@ -39,6 +41,7 @@
 pub mod author;
 pub mod batch;
 pub mod claim;
+pub mod collect;
 mod counter;
 mod facts;
 #[cfg(test)]
@@ -47,6 +50,7 @@ mod fixture;
 pub mod fuzzing;
 mod gossip;
 mod health;
+pub mod history;
 pub mod hlc;
 mod home;
 pub mod id;

@@ -13,6 +13,12 @@ use crate::siblings;
 use crate::signed::Signed;
 use crate::touched::Touched;
 
+mod tombstones;
+mod usage;
+
+pub use self::tombstones::Survey;
+pub use self::usage::Usage;
+use self::usage::Usages;
 pub use crate::facts::FactChange;
 pub use crate::siblings::Siblings;
 
@@ -32,7 +38,7 @@ pub struct IntentChange {
     pub scope: Scope,
     /// Versions to add.
     pub put: Vec<Signed<Intent>>,
-    /// Versions that an added one dominates.
+    /// Versions that go: an added one dominates them, or they are tombstones that all members have seen.
     pub removed: Vec<(Key, Digest)>,
 }
 
@@ -60,6 +66,7 @@ pub struct Gap {
 pub struct Replica {
     scopes: BTreeMap<Scope, ScopeState>,
     keyring: Keyring,
+    usages: Usages,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +75,10 @@ struct ScopeState {
     intents: BTreeMap<Key, Siblings>,
     /// All writes that the versions here are or saw.
     seen: VersionVector,
+    /// What all members have seen: what is in it and not held is dead.
+    floor: VersionVector,
+    /// How many of the versions delete their object.
+    tombstones: usize,
     sums: Sums,
     touched: Touched,
 }
@@ -182,11 +193,12 @@ impl Replica {
             .is_some_and(|head| (head.epoch, head.seq) >= (epoch, seq))
     }
 
-    /// Whether this version of an object is held, or one that saw it.
+    /// Whether this version of an object is held, or one that saw it, or once was by all members.
     #[must_use]
     pub fn has_version(&self, scope: &Scope, key: &Key, dot: Dot) -> bool {
         let seen = |version: &Intent| version.dot == dot || version.context.contains(dot);
-        self.intent(scope, key).is_some_and(|siblings| siblings.all().any(seen))
+        self.floor(scope).is_some_and(|floor| floor.contains(dot))
+            || self.intent(scope, key).is_some_and(|siblings| siblings.all().any(seen))
     }
 
     /// All writes in a scope that the held versions are or saw. As long as only causally complete states are merged,
@@ -320,23 +332,26 @@ impl Replica {
             .replace_head(held.as_ref().map(|held| held.head.digest()), change.head.digest());
         let put = change.put.iter().map(|fact| &fact.value().key);
         state.touched.note(put.chain(&change.removed));
-        state.facts.insert(*origin, OriginFacts::change(held, change));
+        let before = held.as_ref().map(|held| (held.current.len(), held.bytes()));
+        let after = OriginFacts::change(held, change);
+        self.usages.replace_facts(*origin, before, &after);
+        state.facts.insert(*origin, after);
     }
 
     fn apply_intents(&mut self, change: &IntentChange) {
         let state = self.scopes.entry(change.scope.clone()).or_default();
         let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
-        state
-            .touched
-            .note(change.put.iter().map(|version| &version.value().key));
         for version in &change.put {
             state.seen.insert(version.value().dot);
             state.seen.join(&version.value().context);
             by_key.entry(&version.value().key).or_default().push(version);
         }
+        for (key, _) in &change.removed {
+            by_key.entry(key).or_default();
+        }
+        state.touched.note(by_key.keys().copied());
         for (key, added) in by_key {
             let held = state.intents.remove(key);
-            let before = held.as_ref().map(Siblings::digest);
             let goes = |version: &Signed<Intent>| {
                 change
                     .removed
@@ -347,10 +362,15 @@ impl Replica {
                 .iter()
                 .flat_map(Siblings::versions)
                 .filter(|version| !goes(version));
-            if let Some(after) = Siblings::of(kept.chain(added).cloned().collect()) {
-                state.sums.replace_object(before, &after);
-                state.intents.insert(key.clone(), after);
-            }
+            let after = Siblings::of(kept.chain(added).cloned().collect());
+            state.sums.replace_object(held.as_ref(), after.as_ref());
+            let versions =
+                |object: &Option<Siblings>| object.iter().flat_map(Siblings::versions).cloned().collect::<Vec<_>>();
+            versions(&held).iter().for_each(|version| self.usages.take(version));
+            versions(&after).iter().for_each(|version| self.usages.add(version));
+            state.tombstones += after.as_ref().map_or(0, Siblings::tombstones);
+            state.tombstones -= held.as_ref().map_or(0, Siblings::tombstones);
+            state.intents.extend(after.map(|after| (key.clone(), after)));
         }
     }
 }

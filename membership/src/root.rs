@@ -32,11 +32,15 @@ impl Sums {
         self.heads = self.heads.minus(before.unwrap_or_default()).plus(after);
     }
 
-    /// One object's versions take the place of others.
-    pub(crate) fn replace_object(&mut self, before: Option<Digest>, after: &Siblings) {
-        let replace = |sum: &mut Digest| *sum = sum.minus(before.unwrap_or_default()).plus(after.digest());
+    /// One object's versions take the place of others of the same object. Without any, it is no more.
+    pub(crate) fn replace_object(&mut self, before: Option<&Siblings>, after: Option<&Siblings>) {
+        let Some(bucket) = before.or(after).map(Siblings::bucket) else {
+            return;
+        };
+        let [before, after] = [before, after].map(|object| object.map(Siblings::digest).unwrap_or_default());
+        let replace = |sum: &mut Digest| *sum = sum.minus(before).plus(after);
         replace(&mut self.objects);
-        self.buckets.get_mut(usize::from(after.bucket())).map(replace);
+        self.buckets.get_mut(usize::from(bucket)).map(replace);
     }
 
     /// One digest over all.

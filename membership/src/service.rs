@@ -2,7 +2,8 @@
 //! cores. Everything else in the process talks to membership through [`Membership`].
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
-//! `internal` and `registrar` answer other nodes; `users` lets people in; `setup` makes data directories; `cell` bounds them.
+//! `internal` and `registrar` answer other nodes; `history` reads back; `users` lets people in; `setup` makes data
+//! directories, `restore` their first content; `cell` bounds them.
 
 mod alarms;
 mod cell;
@@ -10,11 +11,13 @@ mod claiming;
 mod disk;
 mod engine;
 mod handlers;
+mod history;
 #[cfg(test)]
 mod hostile;
 pub(crate) mod internal;
 mod own_record;
 mod registrar;
+mod restore;
 mod roster;
 mod setup;
 mod start;
@@ -34,10 +37,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+pub use self::history::HistoryError;
+pub use self::restore::Restored;
 #[cfg(test)]
 pub(crate) use self::setup::init as set_up;
 use self::state::State;
 pub use self::users::{UserCertificate, UserError};
+pub use self::writing::Saw;
 use crate::claim::{Claim, ClaimError};
 use crate::gossip::Gossip;
 use crate::hlc::Stamp;
@@ -49,6 +55,7 @@ use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
 use crate::store::{Store, StoreError};
+use crate::sync::Tombstones;
 
 /// Where and as whom a node runs.
 #[derive(Debug, Clone)]
@@ -142,6 +149,9 @@ pub enum WriteError {
     /// This node does not take intent writes (`intent = false`).
     #[error("this node does not take changes; ask another one")]
     NotHere,
+    /// The object is not what the caller saw.
+    #[error("{0} was changed meanwhile")]
+    Changed(Key),
     /// The node is shutting down.
     #[error("the node is shutting down")]
     Closed,
@@ -253,9 +263,10 @@ impl Membership {
 
     /// Writes objects of one scope as one batch: all or nothing. When it returns, the batch is on this node's disk.
     /// Each version replaces all versions of its key that the replica holds at that moment. A write that has begun is
-    /// finished even if its caller does not wait.
+    /// finished even if its caller does not wait. After a start it waits, as `write_facts` does: an old disk may hold
+    /// what was deleted.
     pub async fn write_intent(&self, scope: Scope, author: &str, writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
-        writing::intent(&self.0.state, scope, author.to_owned(), writes).await
+        self.write_intent_if(scope, author, writes, Vec::new()).await
     }
 
     /// Writes facts of this host in one scope as one batch: all or nothing, on disk when it returns. After a start it
@@ -323,6 +334,12 @@ impl Membership {
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.0.state.counted()
+    }
+
+    /// What is left of deleted objects, and which members it waits for.
+    #[must_use]
+    pub fn tombstones(&self) -> Tombstones {
+        self.0.state.core().tombstones()
     }
 
     /// Leaves the gossip, closes connections and the store. Bounded by 5 s.
@@ -417,6 +434,9 @@ pub enum SetupError {
         /// Its cluster's id.
         id: String,
     },
+    /// A backup makes a new cluster only.
+    #[error("{0} holds a node already, and nothing was restored: choose another --data, or remove that directory")]
+    NotRestored(PathBuf),
     /// The text is no token.
     #[error("not a join token: {0}; make one with `fabricctl token create` on an anchor")]
     BadToken(String),
@@ -446,7 +466,21 @@ pub enum SetupError {
     reason = "the same shape as `join`; the caller need not know that it does no waiting"
 )]
 pub async fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
-    setup::init(config, node_name, cluster_name)
+    setup::init(config, node_name, cluster_name, None)
+}
+
+/// The same, with the objects of a backup: they are this node's versions, under their authors and with their stamps.
+#[expect(
+    clippy::unused_async,
+    reason = "the same shape as `join`; the caller need not know that it does no waiting"
+)]
+pub async fn init_from(
+    config: &Config,
+    node_name: Label,
+    cluster_name: Label,
+    objects: Vec<Restored>,
+) -> Result<Outcome, SetupError> {
+    setup::init(config, node_name, cluster_name, Some(objects))
 }
 
 /// The node whose home a data directory is. Needs neither its key nor its store.

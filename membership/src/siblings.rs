@@ -38,6 +38,11 @@ impl Siblings {
         std::iter::once(&self.shown).chain(&self.others)
     }
 
+    /// How many of them delete the object.
+    pub(crate) fn tombstones(&self) -> usize {
+        self.all().filter(|version| version.body.is_none()).count()
+    }
+
     /// One digest over the key and its versions.
     #[must_use]
     pub fn digest(&self) -> Digest {

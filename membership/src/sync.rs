@@ -2,6 +2,9 @@
 //! in order. It owns the replica. What it guarantees and how is told in `ALGORITHM.md`.
 
 mod answer;
+mod confirm;
+mod fill;
+mod quota;
 mod receive;
 mod repair;
 mod spread;
@@ -16,9 +19,19 @@ use rand::RngCore;
 use crate::batch::{Batch, FactBatch};
 use crate::id::{NodeId, Scope};
 use crate::keyring::{Certify, certified_key};
+use crate::record::Body;
 use crate::replica::{Change, Replica};
 use crate::wire::{self, Message};
+use confirm::Shadow;
+use fill::Fill;
+use quota::Credits;
 use repair::Peer;
+
+pub use confirm::Tombstones;
+pub use quota::{
+    FACT_BYTES_MAX, FACTS_MAX, PULLED_BYTES_PER_SECOND, PULLS_PER_SECOND, PUSHED_BYTES_PER_SECOND, PUSHES_PER_SECOND,
+    SIBLINGS_MAX, VERSION_BYTES_MAX, VERSIONS_MAX,
+};
 
 pub use crate::wire::FRAME_MAX;
 
@@ -62,6 +75,9 @@ pub enum Effect {
     /// Peers hold facts of this node that its own store does not: make `author::reclaim` of them, commit it, and hand
     /// it back as [`Event::LocalBatch`].
     Reclaim(FactBatch),
+    /// Say this of a scope as this node's fact under `collect::key()`, behind what was merged before: it tells others what
+    /// this node has seen, so that tombstones can be collected.
+    Confirm(Scope, Body),
     /// An operator should know.
     Alarm(Trouble),
     /// Add to a named counter.
@@ -79,6 +95,16 @@ pub enum Trouble {
         /// Where.
         scope: Scope,
     },
+    /// A node writes more, or faster, than any node may.
+    #[error(
+        "node {origin} is over its quota: {why}; what it writes beyond is not taken in; look at that node, or remove it"
+    )]
+    OverQuota {
+        /// Who signed it.
+        origin: NodeId,
+        /// Which limit.
+        why: &'static str,
+    },
     /// A peer sends frames that are wrong.
     #[error("node {from} sent a frame that was refused: {reason}")]
     BadFrame {
@@ -95,6 +121,7 @@ impl Trouble {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Forked { .. } => "origin-forked",
+            Self::OverQuota { .. } => "origin-over-quota",
             Self::BadFrame { .. } => "bad-frame",
         }
     }
@@ -111,6 +138,20 @@ pub struct Sync {
     /// Once all that a peer had to say was taken in.
     met: bool,
     next_repair: Duration,
+    next_look: Duration,
+    /// There are other members.
+    accompanied: bool,
+    /// Scopes in which there may be something to confirm.
+    unconfirmed: BTreeSet<Scope>,
+    /// Scopes in which this node's disk is older than what it said of them.
+    void: BTreeSet<Scope>,
+    shadows: BTreeMap<Scope, Shadow>,
+    /// Scopes that several peers send at once.
+    fills: BTreeMap<Scope, Fill>,
+    credits: Credits,
+    /// Scopes, and origins of facts, of which something was refused of late: until when they are not pulled.
+    sated: BTreeMap<Scope, Duration>,
+    muted: BTreeMap<NodeId, Duration>,
     next_id: u64,
     changed: BTreeSet<Scope>,
     effects: Vec<Effect>,
@@ -138,7 +179,7 @@ impl Sync {
         for key in keys {
             replica.learn(&key);
         }
-        Self {
+        let mut sync = Self {
             me: NodeId::of_key(own),
             replica,
             certify,
@@ -146,10 +187,21 @@ impl Sync {
             whole: BTreeSet::new(),
             met: false,
             next_repair: Duration::ZERO,
+            next_look: Duration::ZERO,
+            accompanied: false,
+            unconfirmed: BTreeSet::new(),
+            void: BTreeSet::new(),
+            shadows: BTreeMap::new(),
+            fills: BTreeMap::new(),
+            credits: Credits::default(),
+            sated: BTreeMap::new(),
+            muted: BTreeMap::new(),
             next_id: 0,
             changed: BTreeSet::new(),
             effects: Vec::new(),
-        }
+        };
+        sync.restore_floors();
+        sync
     }
 
     /// What this node holds.
@@ -167,11 +219,14 @@ impl Sync {
     /// Takes one event. `now` is the time since any fixed moment; it must not go back.
     pub fn handle(&mut self, event: Event, now: Duration, rng: &mut dyn RngCore) -> Vec<Effect> {
         match event {
-            Event::PeerUp(peer) => self.peer_up(peer),
-            Event::PeerDown(peer) => drop(self.peers.remove(&peer)),
+            Event::PeerUp(peer) => self.peer_up(peer, now),
+            Event::PeerDown(peer) => self.peer_down(peer, now),
             Event::Frame(from, frame) => self.frame(from, frame, now, rng),
             Event::LocalBatch(batch) => self.local(&batch, rng),
-            Event::Tick => self.tick(now, rng),
+            Event::Tick => {
+                self.tick(now, rng);
+                self.look_at_tombstones(now, rng);
+            }
         }
         let changed = std::mem::take(&mut self.changed);
         self.effects.extend(changed.into_iter().map(Effect::ScopeChanged));
@@ -206,6 +261,10 @@ impl Sync {
     }
 }
 
+#[cfg(test)]
+mod filling;
+#[cfg(test)]
+mod flood;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

@@ -79,6 +79,13 @@ impl Catalogue {
         }
     }
 
+    /// Takes an object out; claimed addresses stay.
+    pub fn remove(&mut self, domain: &DomainName, kind: Kind, name: &Label) {
+        if let Some(contents) = self.domains.get_mut(domain) {
+            contents.forget(kind, name);
+        }
+    }
+
     /// Adds the addresses that hosts claimed in a domain. `verify` says whether a claim has its witnesses.
     pub fn claim(&mut self, domain: &DomainName, facts: &[&Fact], verify: &dyn Fn(&Claim) -> bool) {
         let held = claims::held(domain, facts, verify);

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{functions, routes};
+use super::{backup, conflicts, functions, history, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,12 @@ use super::{functions, routes};
         routes::describe,
         routes::delete,
         routes::apply,
+        history::history,
+        history::diff,
+        history::rollback,
+        backup::backup,
+        conflicts::list,
+        conflicts::resolve,
         routes::attach,
         routes::detach,
         routes::token,

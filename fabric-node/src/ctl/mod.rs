@@ -1,8 +1,10 @@
 //! `fabricctl`: arguments ([`args`]), the way to a daemon (`client` over `stream`, as an `identity`), one function
-//! per command (`run`), and how answers look (`show`, `tables`, `specs`, `problem`); `usage` is for who did
-//! not say what to do. It holds no state and decides nothing: the daemon does.
+//! per command (`run`), and how answers look (`show`, `tables`, `changes`, `specs`,
+//! `problem`); `usage` is for who did not say what to do. It holds no state and decides nothing: the daemon does.
 
 pub mod args;
+mod backup;
+mod changes;
 mod client;
 mod files;
 mod identity;

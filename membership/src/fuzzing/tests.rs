@@ -96,7 +96,7 @@ fn made() -> (NodeKey, Vec<u8>, Bootstrap, Vec<u8>) {
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: vec!["192.0.2.1:7790".parse().unwrap()],
     };
-    let outcome = set_up(&config, "one".parse().unwrap(), "lab".parse().unwrap());
+    let outcome = set_up(&config, "one".parse().unwrap(), "lab".parse().unwrap(), None);
     assert!(matches!(outcome, Ok(Outcome::Made { .. })));
     let files = Home::at(&config.data).node().unwrap().unwrap();
     let manifest = std::fs::read(config.data.join("node.json")).unwrap();

@@ -20,6 +20,9 @@ const SAME_MAX: usize = 8;
 /// A certificate is to be renewed when a third of its 90 days is left.
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// Say that deleted objects cannot be forgotten when there are so many.
+const TOMBSTONES_MANY: usize = 1_000;
+
 /// All that holds at this moment, and the events of the last minutes.
 pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
     let now = wallclock::monotonic();
@@ -31,6 +34,7 @@ pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
         gossip_ended(gossip),
     ];
     alarms.extend(conditions.into_iter().flatten());
+    alarms.extend(tombstones(state));
     for (reason, words) in mesh.refusals() {
         alarms.push(alarm("peer-refused", format!("{reason}: {words}")));
     }
@@ -75,6 +79,21 @@ fn certificate(state: &State) -> Option<Alarm> {
 
 fn filling(state: &State) -> Option<Alarm> {
     cell::filling(state.roster().len()).map(|words| alarm("cell-filling", words))
+}
+
+fn tombstones(state: &State) -> Option<Alarm> {
+    let held = state.core().tombstones();
+    let absent: Vec<String> = held.waiting_for.iter().map(ToString::to_string).collect();
+    (held.count >= TOMBSTONES_MANY && !absent.is_empty()).then(|| {
+        let what = format!("{} deleted objects are remembered ({} bytes)", held.count, held.bytes);
+        let absent = absent.join(", ");
+        alarm(
+            "tombstones-held-back",
+            format!(
+                "{what} until these members confirm: {absent}; bring them back, or remove those that are gone for good"
+            ),
+        )
+    })
 }
 
 fn health(state: &State, now: Instant) -> Option<Alarm> {

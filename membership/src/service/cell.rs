@@ -75,7 +75,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_anchor_of_a_full_cell_says_so_and_lets_nobody_in() {
         let [dir, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        setup::init(&config(&dir), "one".parse().unwrap(), "lab".parse().unwrap()).unwrap();
+        setup::init(&config(&dir), "one".parse().unwrap(), "lab".parse().unwrap(), None).unwrap();
         let mut bootstrap = Home::at(&config(&dir).data).node().unwrap().unwrap().bootstrap;
         bootstrap
             .nodes

@@ -32,6 +32,8 @@ pub(super) struct Engine {
     started: Instant,
     /// Reclaims under way.
     reclaims: TaskTracker,
+    /// Confirmations that are being written.
+    confirms: TaskTracker,
     /// Ticks since the last flush, if there was something to flush.
     unflushed: Option<u32>,
 }
@@ -46,6 +48,7 @@ impl Engine {
             watch: Watch::default(),
             started,
             reclaims: TaskTracker::new(),
+            confirms: TaskTracker::new(),
             unflushed: None,
         };
         engine.refresh_members();
@@ -148,6 +151,11 @@ impl Engine {
                 let state = self.state.clone();
                 self.reclaims
                     .spawn(async move { writing::reclaim(&state, theirs).await });
+            }
+            Effect::Confirm(scope, body) => {
+                let state = self.state.clone();
+                self.confirms
+                    .spawn(async move { writing::confirm(&state, scope, body).await });
             }
             Effect::Alarm(trouble) => self.state.note(trouble.name(), trouble.to_string()),
             Effect::Count(name, n) => self.state.count(name, n),

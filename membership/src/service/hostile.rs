@@ -116,7 +116,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let one = Host::new();
-        setup::init(&one.config, label("one"), label("lab")).unwrap();
+        setup::init(&one.config, label("one"), label("lab"), None).unwrap();
         let a = one.start().await;
         let two = Host::joined("two", &a).await;
         let b = two.start().await;

@@ -182,10 +182,11 @@ async fn open(
         }
     };
     let disk = Disk::start(store, failed).map_err(|error| StartError::Other(error.to_string()))?;
-    Ok((
-        disk,
-        Sync::new(&files.key.public(), loaded.replica, Box::new(roots.clone())),
-    ))
+    let mut core = Sync::new(&files.key.public(), loaded.replica, Box::new(roots.clone()));
+    if files.bootstrap.nodes.iter().any(|(known, _)| *known != node) {
+        core.expect_others();
+    }
+    Ok((disk, core))
 }
 
 fn start_gossip(state: &Arc<State>, mesh: &Mesh, home: Home) -> Gossip {

@@ -7,30 +7,62 @@ use tokio::sync::oneshot;
 
 use super::disk::DiskError;
 use super::state::{Command, State};
-use super::{FactWrite, IntentWrite, Mark, WriteError};
+use super::{FactWrite, IntentWrite, Mark, Membership, WriteError};
 use crate::author::{self, AuthorError, Authored, Write};
 use crate::batch::{Batch, FactBatch};
+use crate::collect;
 use crate::id::Scope;
-use crate::record::Head;
+use crate::record::{Body, Digest, Head, Key};
+use crate::replica::{Replica, Siblings};
 
-/// Writes objects of one scope.
+/// What a caller saw of an object before it decided to write.
+#[derive(Debug, Clone)]
+pub struct Saw {
+    /// Which object.
+    pub key: Key,
+    /// The digest of its versions ([`Siblings::digest`]); `None` if there was none.
+    ///
+    /// [`Siblings::digest`]: crate::replica::Siblings::digest
+    pub versions: Option<Digest>,
+}
+
+impl Membership {
+    /// As [`Self::write_intent`], if each of these objects is still what the caller saw of it: a version that came in between, from
+    /// whichever node, is not replaced unseen.
+    pub async fn write_intent_if(
+        &self,
+        scope: Scope,
+        author: &str,
+        writes: Vec<IntentWrite>,
+        saw: Vec<Saw>,
+    ) -> Result<Mark, WriteError> {
+        intent(&self.0.state, scope, author.to_owned(), writes, saw).await
+    }
+}
+
+/// Writes objects of one scope, if these are still what the caller saw.
 pub(super) async fn intent(
     state: &Arc<State>,
     scope: Scope,
     author: String,
     writes: Vec<IntentWrite>,
+    saw: Vec<Saw>,
 ) -> Result<Mark, WriteError> {
     let writes: Vec<_> = writes
         .into_iter()
         .map(|IntentWrite { key, body }| Write { key, body })
         .collect();
+    // An old disk may hold what was deleted.
+    state.settled().await;
     finished(state, move |state| {
         let core = state.core();
+        unchanged(core.replica(), &scope, saw)?;
         let shown = writes
             .iter()
             .filter_map(|write| core.replica().intent(&scope, &write.key));
         shown.for_each(|siblings| state.observe(siblings.shown().stamp));
-        author::intents(core.replica(), &state.key, &scope, &author, writes, state.stamp()).map(Some)
+        let made = author::intents(core.replica(), &state.key, &scope, &author, writes, state.stamp());
+        made.map(Some).map_err(refused)
     })
     .await
     .and_then(|authored| authored.map(mark).ok_or(WriteError::Closed))
@@ -53,7 +85,8 @@ pub(super) async fn facts_at_once(
         .map(|FactWrite { key, body }| Write { key, body })
         .collect();
     finished(state, move |state| {
-        author::facts(state.core().replica(), &state.key, &scope, writes, state.stamp()).map(Some)
+        let made = author::facts(state.core().replica(), &state.key, &scope, writes, state.stamp());
+        made.map(Some).map_err(refused)
     })
     .await
     .and_then(|authored| authored.map(mark).ok_or(WriteError::Closed))
@@ -63,7 +96,7 @@ pub(super) async fn facts_at_once(
 pub(super) async fn reclaim(state: &Arc<State>, theirs: FactBatch) {
     let scope = theirs.head().value().scope.clone();
     let said = finished(state, move |state| {
-        author::reclaim(state.core().replica(), &state.key, &theirs)
+        author::reclaim(state.core().replica(), &state.key, &theirs).map_err(refused)
     })
     .await;
     match said {
@@ -79,7 +112,28 @@ pub(super) async fn reclaim(state: &Arc<State>, theirs: FactBatch) {
     }
 }
 
-type Made = Result<Option<Authored>, AuthorError>;
+/// Tells others what this node has seen of the objects of a scope.
+pub(super) async fn confirm(state: &Arc<State>, scope: Scope, body: Body) {
+    let write = FactWrite {
+        key: collect::key(),
+        body: Some(body),
+    };
+    match facts(state, scope, vec![write]).await {
+        Ok(_) | Err(WriteError::Closed) => {}
+        Err(error) => state.note("store-failed", error.to_string()),
+    }
+}
+
+/// Whether each of these objects is what the caller saw.
+fn unchanged(replica: &Replica, scope: &Scope, saw: Vec<Saw>) -> Result<(), WriteError> {
+    let held = |key: &Key| replica.intent(scope, key).map(Siblings::digest);
+    match saw.into_iter().find(|saw| held(&saw.key) != saw.versions) {
+        Some(Saw { key, .. }) => Err(WriteError::Changed(key)),
+        None => Ok(()),
+    }
+}
+
+type Made = Result<Option<Authored>, WriteError>;
 
 async fn finished(
     state: &Arc<State>,
@@ -96,7 +150,7 @@ async fn write(state: &State, make: impl FnOnce(&State) -> Made) -> Result<Optio
     if state.stop.is_cancelled() {
         return Err(WriteError::Closed);
     }
-    let Some(authored) = make(state).map_err(refused)? else {
+    let Some(authored) = make(state)? else {
         return Ok(None);
     };
     state

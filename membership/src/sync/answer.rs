@@ -113,11 +113,11 @@ pub(super) fn lacks_facts(replica: &Replica, pull: &Pull) -> bool {
     })
 }
 
-/// The records the asker lacks, and whether there are more than fit one answer.
-pub(super) fn items(replica: &Replica, pull: &Pull) -> (Vec<Item>, bool) {
+/// The records the asker lacks, objects only if they are asked for, and whether there are more than fit one answer.
+pub(super) fn items(replica: &Replica, pull: &Pull, objects: bool) -> (Vec<Item>, bool) {
     let mut answer = Answer::default();
     facts_for(replica, &pull.scope, &pull.vector, &mut answer);
-    if !answer.more {
+    if objects && !answer.more {
         objects_for(replica, pull, &mut answer);
     }
     (answer.items, answer.more)
@@ -146,7 +146,10 @@ impl Answer {
 
 fn facts_for(replica: &Replica, scope: &Scope, vector: &[Have], answer: &mut Answer) {
     let known: BTreeMap<_, _> = vector.iter().map(|have| (have.origin, have)).collect();
-    for held in replica.heads(scope) {
+    // Who writes little comes first, so that a flood of one does not keep others' from coming.
+    let mut heads: Vec<_> = replica.heads(scope).collect();
+    heads.sort_by_key(|held| replica.usage(held.head.value().origin).fact_bytes);
+    for held in heads {
         let head = held.head.value();
         let after = match known.get(&head.origin) {
             Some(have) if (have.epoch, have.seq, have.head) >= facts::rank(&held.head) => continue,
@@ -178,15 +181,18 @@ fn objects_for(replica: &Replica, pull: &Pull, answer: &mut Answer) {
         .iter()
         .flat_map(|listed| listed.objects.iter().copied())
         .collect();
-    for (_, siblings) in replica.intents(&pull.scope) {
+    let lacking = |siblings: &&Siblings| {
         let (key, versions) = entry(siblings);
-        if wanted.contains(&siblings.bucket()) && theirs.get(&key) != Some(&versions) {
-            answer.add(
-                siblings
-                    .versions()
-                    .map(|version| Item::Intent(version.raw().clone()))
-                    .collect(),
-            );
+        wanted.contains(&siblings.bucket()) && theirs.get(&key) != Some(&versions)
+    };
+    let all = replica.intents(&pull.scope).map(|(_, siblings)| siblings);
+    let mut objects: Vec<_> = all.filter(lacking).collect();
+    objects.sort_by_key(|siblings| replica.usage(siblings.shown().dot.writer).version_bytes);
+    for siblings in objects {
+        let versions = siblings.versions().map(|version| Item::Intent(version.raw().clone()));
+        answer.add(versions.collect());
+        if answer.more {
+            break;
         }
     }
 }

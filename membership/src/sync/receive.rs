@@ -1,6 +1,10 @@
 //! Taking others' records in: check, merge, and say what follows. A record that is wrong spoils the batch it came in
 //! and nothing else.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::quota::Way;
 use super::{Effect, Sync, Trouble};
 use crate::author::SET_BYTES_MAX;
 use crate::batch::{Batch, BatchError, FactBatch, IntentBatch, RawFacts};
@@ -8,8 +12,8 @@ use crate::facts::{self, Judgement, OriginFacts};
 use crate::id::{NodeId, Scope};
 use crate::keyring::{NODE_NAME, certified_key};
 use crate::node::NODE_KIND;
-use crate::record::{Head, Key};
-use crate::replica::{Change, Gap};
+use crate::record::{Head, Intent, Key};
+use crate::replica::{Change, Gap, IntentChange};
 use crate::signed::{Raw, Signed};
 use crate::wire::Item;
 
@@ -29,6 +33,8 @@ pub(super) enum Taken {
     Unknown,
     /// It is wrong.
     Bad,
+    /// Its origin writes too much or too fast.
+    Over,
 }
 
 /// What became of an answer.
@@ -41,7 +47,8 @@ pub(super) struct Answered {
 }
 
 impl Sync {
-    pub(super) fn take_answer(&mut self, from: NodeId, scope: &Scope, items: Vec<Item>) -> Answered {
+    pub(super) fn take_answer(&mut self, from: NodeId, scope: &Scope, items: Vec<Item>, now: Duration) -> Answered {
+        let way = (Way::Pulled, now);
         let mut answered = Answered::default();
         let mut batches: Vec<RawFacts> = Vec::new();
         let mut versions = Vec::new();
@@ -62,17 +69,18 @@ impl Sync {
             let origin = Signed::<Head>::trust(batch.head.clone())
                 .ok()
                 .map(|head| head.value().origin);
-            match self.take_facts(from, scope, batch) {
+            match self.take_facts(from, scope, batch, way) {
                 Taken::Changed => answered.changed = true,
                 Taken::Gap => answered.again |= origin.is_some_and(|origin| self.whole.insert((scope.clone(), origin))),
-                Taken::Known | Taken::Unknown | Taken::Bad => {}
+                Taken::Known | Taken::Unknown | Taken::Bad | Taken::Over => {}
             }
         }
-        answered.changed |= self.take_intents(from, scope, versions) == Taken::Changed;
+        answered.changed |= self.shade(scope, from, &versions);
+        answered.changed |= self.take_intents(from, scope, versions, way) == Taken::Changed;
         answered
     }
 
-    pub(super) fn take_facts(&mut self, from: NodeId, scope: &Scope, raw: RawFacts) -> Taken {
+    pub(super) fn take_facts(&mut self, from: NodeId, scope: &Scope, raw: RawFacts, way: (Way, Duration)) -> Taken {
         let head = match Signed::<Head>::trust(raw.head.clone()) {
             Ok(head) if head.value().scope == *scope => head,
             Ok(_) => return self.refuse(from, &BatchError::Inconsistent("a head is of another scope")),
@@ -88,7 +96,7 @@ impl Sync {
         if head.value().origin == self.me {
             return self.take_own(batch);
         }
-        let taken = self.merge(from, &Batch::Facts(batch));
+        let taken = self.merge(from, &Batch::Facts(batch), way);
         if taken == Taken::Changed {
             self.whole.remove(&(scope.clone(), head.value().origin));
             if let Some(key) = learned {
@@ -141,28 +149,78 @@ impl Sync {
         }
     }
 
-    pub(super) fn take_intents(&mut self, from: NodeId, scope: &Scope, versions: Vec<Raw>) -> Taken {
-        let versions: Vec<_> = versions.into_iter().filter(|raw| !self.is_held(scope, raw)).collect();
+    pub(super) fn take_intents(
+        &mut self,
+        from: NodeId,
+        scope: &Scope,
+        versions: Vec<Raw>,
+        way: (Way, Duration),
+    ) -> Taken {
+        let versions: Vec<_> = versions
+            .into_iter()
+            .filter(|raw| !self.is_settled(scope, raw))
+            .collect();
         if versions.is_empty() {
             return Taken::Known;
         }
-        match IntentBatch::verify(scope.clone(), versions, self.replica.keyring()) {
-            Ok(batch) => self.merge(from, &Batch::Intents(batch)),
+        let batch = match IntentBatch::verify(scope.clone(), versions, self.replica.keyring()) {
+            Ok(batch) => batch,
+            Err(error) => return self.refuse(from, &error),
+        };
+        let over = self.writers_over_quota(&batch, way);
+        let fine = |version: &&Signed<Intent>| !over.contains(&version.value().dot.writer);
+        let rest: Vec<_> = batch.versions().iter().filter(fine).cloned().collect();
+        if rest.is_empty() {
+            return Taken::Over;
+        }
+        match IntentBatch::new(scope.clone(), rest) {
+            Ok(batch) => self.merge(from, &Batch::Intents(batch), way),
             Err(error) => self.refuse(from, &error),
         }
     }
 
-    /// Whether exactly these bytes are held, so that their signature need not be checked again.
-    fn is_held(&self, scope: &Scope, raw: &Raw) -> bool {
-        let Ok(version) = Signed::trust(raw.clone()) else {
-            return false;
+    /// Those writers of these versions that may not add theirs.
+    fn writers_over_quota(&mut self, batch: &IntentBatch, way: (Way, Duration)) -> BTreeSet<NodeId> {
+        let Ok(Some(Change::Intents(change))) = self.replica.plan(&Batch::Intents(batch.clone())).map(|it| it.change)
+        else {
+            return BTreeSet::new();
         };
-        let version: &Signed<crate::record::Intent> = &version;
-        let siblings = self.replica.intent(scope, &version.value().key);
-        siblings.is_some_and(|siblings| siblings.versions().any(|held| held.digest() == version.digest()))
+        let mut by_writer: BTreeMap<NodeId, IntentChange> = BTreeMap::new();
+        for version in change.put {
+            let of = by_writer
+                .entry(version.value().dot.writer)
+                .or_insert_with(|| IntentChange {
+                    scope: change.scope.clone(),
+                    put: Vec::new(),
+                    removed: Vec::new(),
+                });
+            of.put.push(version);
+        }
+        let changes = by_writer
+            .into_iter()
+            .map(|(writer, change)| (writer, Change::Intents(change)));
+        let over = changes.filter(|(writer, change)| !self.is_within_quota(*writer, change, way.0, way.1));
+        over.map(|(writer, _)| writer).collect()
     }
 
-    fn merge(&mut self, from: NodeId, batch: &Batch) -> Taken {
+    /// Whether exactly these bytes are held, so that their signature need not be checked again; or are not, and never
+    /// will be: what deleted them was collected.
+    fn is_settled(&mut self, scope: &Scope, raw: &Raw) -> bool {
+        let Ok(version) = Signed::<Intent>::trust(raw.clone()) else {
+            return false;
+        };
+        let siblings = self.replica.intent(scope, &version.value().key);
+        if siblings.is_some_and(|siblings| siblings.versions().any(|held| held.digest() == version.digest())) {
+            return true;
+        }
+        let dead = self.replica.is_dead(scope, version.value());
+        if dead {
+            self.effects.push(Effect::Count("versions_of_deleted_objects", 1));
+        }
+        dead
+    }
+
+    fn merge(&mut self, from: NodeId, batch: &Batch, way: (Way, Duration)) -> Taken {
         let scope = batch.scope();
         let (change, forked) = match self.replica.plan(batch) {
             Ok(merged) => (merged.change, merged.forked),
@@ -176,7 +234,13 @@ impl Sync {
         if let Err(why) = self.check(scope, &change) {
             return self.refuse(from, &BatchError::Inconsistent(why));
         }
+        if let Change::Facts(facts) = &change
+            && !self.is_within_quota(facts.head.value().origin, &change, way.0, way.1)
+        {
+            return Taken::Over;
+        }
         self.replica.apply(&change);
+        self.note_for_tombstones(&change);
         let records = match &change {
             Change::Facts(change) => change.put.len(),
             Change::Intents(change) => change.put.len(),

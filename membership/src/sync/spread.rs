@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rand::RngCore;
 use rand::seq::IteratorRandom;
 
+use super::quota::Way;
 use super::receive::Taken;
 use super::{Effect, Sync, answer};
 use crate::batch::{Batch, RawFacts};
@@ -23,7 +24,12 @@ impl Sync {
     pub(super) fn local(&mut self, batch: &Batch, rng: &mut dyn RngCore) {
         let after = self.replica.seen(batch.scope());
         match self.replica.merge(batch) {
-            Ok(_) => drop(self.changed.insert(batch.scope().clone())),
+            Ok(merged) => {
+                self.changed.insert(batch.scope().clone());
+                if let Some(change) = merged.change {
+                    self.note_for_tombstones(&change);
+                }
+            }
             Err(_) => return self.effects.push(Effect::Count("own_batches_out_of_order", 1)),
         }
         let raw = match batch {
@@ -77,7 +83,7 @@ impl Sync {
     ) {
         let (scope, taken) = match batch {
             RawBatch::Facts(facts) => match scope_of(&facts) {
-                Some(scope) => (scope.clone(), self.take_facts(from, &scope, facts)),
+                Some(scope) => (scope.clone(), self.take_facts(from, &scope, facts, (Way::Pushed, now))),
                 None => return self.bad_frame(from, "a head is malformed".to_owned()),
             },
             RawBatch::Intents { scope, after, versions } => {
@@ -85,7 +91,7 @@ impl Sync {
                 let taken = if gap {
                     Taken::Gap
                 } else {
-                    self.take_intents(from, &scope, versions)
+                    self.take_intents(from, &scope, versions, (Way::Pushed, now))
                 };
                 (scope, taken)
             }
@@ -100,7 +106,7 @@ impl Sync {
                 self.want(from, Scope::System, true, now);
                 self.want(from, scope, true, now);
             }
-            Taken::Changed | Taken::Known | Taken::Bad => {}
+            Taken::Changed | Taken::Known | Taken::Bad | Taken::Over => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod doubting;
+mod forgetting;
 mod lab;
 mod restoring;
 mod sharing;

@@ -3,25 +3,46 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
-use super::{Mark, World};
-use crate::record::Digest;
+use super::{Ack, Mark, World};
+use crate::record::{Digest, Dot, Intent, Key};
+
+/// Whether this version is that write, or saw it.
+fn knows(version: &Intent, dot: Dot) -> bool {
+    version.dot == dot || version.context.contains(dot)
+}
+
+fn holds(replica: &Replica, scope: &Scope, key: &Key, dot: Dot) -> bool {
+    let siblings = replica.intent(scope, key);
+    siblings.is_some_and(|siblings| siblings.all().any(|version| knows(version, dot)))
+}
 
 impl World {
-    /// Of each batch of objects, a node sees all or nothing.
+    /// Whether somebody deleted this version. It may be collected.
+    fn is_deleted(&self, scope: &Scope, key: &Key, dot: Dot) -> bool {
+        let made = self.made.get(&(scope.clone(), key.clone()));
+        made.is_some_and(|made| made.iter().any(|version| version.body.is_none() && knows(version, dot)))
+    }
+
+    /// Of each batch of objects, a node sees all or nothing. One whose disk is old may drop a part for a moment, if who it
+    /// goes by has an old one too.
     pub(super) fn check_wholeness(&self, node: usize) {
+        if self.nodes[node].restored {
+            return;
+        }
         let replica = self.nodes[node].sync.replica();
-        for mark in &self.acknowledged {
-            if let Mark::Intents { scope, dots } = mark {
-                let seen = dots
-                    .iter()
-                    .filter(|(key, dot)| replica.has_version(scope, key, *dot))
-                    .count();
-                assert!(
-                    seen == 0 || seen == dots.len(),
-                    "node {node} sees a part of {mark:?} at {:?}",
-                    self.now
-                );
-            }
+        for Ack { mark, .. } in &self.acknowledged {
+            let Mark::Intents { scope, dots } = mark else { continue };
+            let here = |(key, dot): &&(Key, Dot)| holds(replica, scope, key, *dot);
+            let seen = dots.iter().filter(here).count();
+            let gone = || {
+                dots.iter()
+                    .filter(|at| !here(at) && self.is_deleted(scope, &at.0, at.1))
+            };
+            assert!(
+                seen == 0 || seen == dots.len() || seen + gone().count() == dots.len(),
+                "node {node} sees a part of {mark:?} at {:?}",
+                self.now
+            );
         }
     }
 
@@ -37,17 +58,44 @@ impl World {
         roots.iter().all(|root| *root == roots[0]) && self.nodes.iter().all(|node| !node.writing)
     }
 
+    /// Whether no tombstones are left, but where a conflict is open.
+    pub(super) fn has_collected(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let replica = node.sync.replica();
+            let done = |scope| {
+                let survey = replica.survey(scope);
+                survey.count == 0 || !survey.open.is_empty()
+            };
+            replica.scopes().all(done)
+        })
+    }
+
+    /// For who looks why they differ.
+    pub(super) fn differences(&self) -> String {
+        let mut words = String::new();
+        for node in &self.nodes {
+            let replica = node.sync.replica();
+            words += &format!("\n{:?} {:?}", node.sync, node.sync.tombstones());
+            for scope in replica.scopes() {
+                words += &format!("\n  {scope} {:?} floor {:?}", replica.root(scope), replica.floor(scope));
+                words += &format!(" seen {:?}", crate::collect::seen(replica, scope, node.sync.me));
+                for (key, siblings) in replica.intents(scope) {
+                    let versions = siblings.all().map(|version| (version.dot, version.body.is_some()));
+                    words += &format!("\n    {key} {:?}", versions.collect::<Vec<_>>());
+                }
+            }
+        }
+        words
+    }
+
+    /// Nothing that was acknowledged is lost, and nothing that it deleted is there.
     pub(super) fn check_acknowledged(&self) {
         for node in &self.nodes {
             let replica = node.sync.replica();
             let mut said: BTreeMap<_, Option<Bytes>> = BTreeMap::new();
-            for mark in &self.acknowledged {
+            for Ack { mark, .. } in &self.acknowledged {
                 match mark {
-                    Mark::Intents { scope, dots } => {
-                        for (key, dot) in dots {
-                            assert!(replica.has_version(scope, key, *dot), "{scope} {key} {dot:?} is lost");
-                        }
-                    }
+                    Mark::Intents { scope, dots } => self.check_objects(replica, scope, dots),
                     Mark::Facts {
                         scope,
                         origin,
@@ -67,10 +115,31 @@ impl World {
                     .map(|body| &body.bytes);
                 // A batch that was on disk when the power went, but not acknowledged, may be there instead.
                 assert!(
-                    self.weather.crashes || held == body.as_ref(),
+                    self.weather.crashes || self.weather.restores || held == body.as_ref(),
                     "{origin} said {body:?} of {key}, not {held:?}"
                 );
             }
+        }
+        self.check_clients();
+    }
+
+    fn check_objects(&self, replica: &Replica, scope: &Scope, dots: &[(Key, Dot)]) {
+        for (key, dot) in dots {
+            let there = holds(replica, scope, key, *dot);
+            assert!(
+                there || self.is_deleted(scope, key, *dot),
+                "{scope} {key} {dot:?} is lost"
+            );
+            let made = self.made[&(scope.clone(), key.clone())].iter();
+            let Some(written) = made.clone().find(|version| version.dot == *dot) else {
+                continue;
+            };
+            let siblings = replica.intent(scope, key);
+            let back = siblings
+                .into_iter()
+                .flat_map(|siblings| siblings.all())
+                .find(|held| written.dominates(held));
+            assert_eq!(back, None, "{scope} {key} {dot:?} replaced it: it is there again");
         }
     }
 }

@@ -9,21 +9,26 @@ use super::super::*;
 use super::{Happening, Mark, Node, World};
 use crate::author;
 use crate::fixture::{domain, write};
-use crate::record::Head;
-use crate::signed::Signer;
+use crate::record::{Dot, Head, Key};
+use crate::signed::{Signed, Signer};
 use crate::store::Durable;
 
 impl World {
     pub(super) fn trouble(&mut self) {
         let node = self.rng.random_range(0..self.nodes.len());
         let other = self.rng.random_range(0..self.nodes.len());
+        let spared = self.weather.rarely && self.rng.random_bool(0.8);
         match self.rng.random_range(0..100) {
+            0..=14 | 25..=33 if spared => self.restart(node),
             0..=9 if self.weather.cuts => drop(self.cut.insert((node, other))),
             10..=14 if self.weather.cuts => self.split(),
-            15..=24 => self.cut.clear(),
-            25..=34 if self.weather.crashes => self.crash(node),
-            35..=44 => self.restart(node),
-            45..=74 => self.want_something(node),
+            15..=24 if self.weather.cuts => self.cut.clear(),
+            25..=33 if self.weather.crashes => self.crash(node),
+            34..=36 if self.weather.restores => self.keep_copy(node),
+            37..=38 if self.weather.restores => self.put_copy_back(node),
+            39..=44 if self.weather.crashes => self.restart(node),
+            45..=59 => self.write_as_client(),
+            60..=74 => self.want_something(node),
             _ => self.say_something(node),
         }
         let pause = self.rng.random_range(20..800);
@@ -41,6 +46,7 @@ impl World {
 
     pub(super) fn crash(&mut self, node: usize) {
         if std::mem::replace(&mut self.nodes[node].up, false) {
+            self.crashes += 1;
             let id = self.nodes[node].host.id();
             for other in 0..self.nodes.len() {
                 if self.nodes[other].up {
@@ -52,14 +58,41 @@ impl World {
 
     pub(super) fn restart(&mut self, node: usize) {
         if !self.nodes[node].up {
-            let Node { host, disk, life, .. } = &self.nodes[node];
-            let (host, disk, life) = (host.clone(), disk.clone(), life + 1);
-            self.nodes[node] = Node {
+            let Node {
+                host,
+                disk,
                 life,
-                ..Node::start(host, disk, &mut self.rng)
+                skew,
+                restored,
+                slow,
+                ..
+            } = &self.nodes[node];
+            self.nodes[node] = Node {
+                life: life + 1,
+                restored: *restored,
+                slow: *slow,
+                ..Node::start(host.clone(), disk.clone(), *skew)
             };
             self.greet(node);
         }
+    }
+
+    /// Copies a disk as it is.
+    pub(super) fn keep_copy(&mut self, node: usize) {
+        self.backups.insert(node, (self.now, self.nodes[node].disk.backup()));
+    }
+
+    /// A node goes on from an old copy of its disk. What it acknowledged since may be nowhere else.
+    pub(super) fn put_copy_back(&mut self, node: usize) {
+        let Some((then, disk)) = self.backups.remove(&node) else {
+            return;
+        };
+        self.crash(node);
+        self.acknowledged.retain(|ack| ack.node != node || ack.at < then);
+        self.clients.iter_mut().for_each(|client| client.forget(node));
+        self.nodes[node].disk = disk;
+        self.nodes[node].restored = true;
+        self.restart(node);
     }
 
     pub(super) fn some_writes(&mut self) -> Vec<author::Write> {
@@ -81,6 +114,14 @@ impl World {
 
     pub(super) fn want_something(&mut self, node: usize) {
         let (scope, writes) = (self.some_scope(), self.some_writes());
+        self.want(node, scope, writes);
+    }
+
+    /// Writes objects, unless the node is down or busy. Tells what was written; it is acknowledged a moment later.
+    pub(super) fn want(&mut self, node: usize, scope: Scope, writes: Vec<author::Write>) -> Option<Vec<(Key, Dot)>> {
+        if !self.nodes[node].may_say() {
+            return None;
+        }
         let now = self.now;
         let Node {
             host,
@@ -95,18 +136,30 @@ impl World {
             ..
         } = &mut self.nodes[node]
         else {
-            return;
+            return None;
         };
         let stamp = clock.tick(now + *skew);
         let made = author::intents(sync.replica(), host, &scope, "test", writes, stamp).unwrap();
         waiting.push(made.change);
         store.commit(&std::mem::take(waiting), Durable::Before).unwrap();
         *writing = true;
+        let Batch::Intents(batch) = &made.batch else {
+            unreachable!()
+        };
+        for version in batch.versions().iter().map(Signed::value) {
+            let made = self.made.entry((scope.clone(), version.key.clone())).or_default();
+            made.push(version.clone());
+        }
+        let dots = made.dots.clone();
         let (life, mark) = (*life, Mark::Intents { scope, dots: made.dots });
         self.later_written(node, life, made.batch, mark);
+        Some(dots)
     }
 
     pub(super) fn say_something(&mut self, node: usize) {
+        if !self.nodes[node].may_say() {
+            return;
+        }
         let (scope, writes) = (self.some_scope(), self.some_writes());
         let now = self.now;
         let Node {

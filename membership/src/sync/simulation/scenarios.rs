@@ -1,0 +1,192 @@
+//! What goes wrong in the field, one thing at a time.
+
+use std::time::Duration;
+
+use super::*;
+use crate::fixture::{domain, write};
+
+/// No trouble but what the scenario makes; somebody writes all the time.
+fn quiet(nodes: u8) -> World {
+    World::new(
+        7,
+        Weather {
+            nodes,
+            rough: Duration::from_secs(3_600),
+            loss: 0.0,
+            cuts: false,
+            crashes: false,
+            restores: false,
+            rarely: false,
+            odd: false,
+        },
+    )
+}
+
+impl World {
+    /// All heals, and all must agree.
+    fn heal(&mut self) {
+        self.weather.rough = self.now;
+        self.run();
+    }
+
+    fn tombstones(&self, node: usize) -> Tombstones {
+        self.nodes[node].sync.tombstones()
+    }
+
+    /// Writes an object, as soon as the node is not busy.
+    fn surely(&mut self, node: usize, name: &str, text: Option<&str>) {
+        while self.want(node, domain("red"), vec![write(name, text)]).is_none() {
+            self.go_on(Duration::from_millis(10));
+        }
+    }
+
+    /// Another node joins.
+    fn join(&mut self, number: u8) -> usize {
+        let node = self.nodes.len();
+        self.nodes
+            .push(Node::start(Host::new(number), CrashDisk::default(), HOUR));
+        self.introduce(node);
+        self.greet(node);
+        node
+    }
+
+    fn collected(&self) -> u64 {
+        self.counts.get("tombstones_collected").copied().unwrap_or_default()
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_split_of_a_minute_heals() {
+    let mut world = quiet(6);
+    world.go_on(MINUTE / 4);
+    for (from, to) in (0..6).flat_map(|from| (0..6).map(move |to| (from, to))) {
+        if from / 3 != to / 3 {
+            world.cut.insert((from, to));
+        }
+    }
+    world.go_on(MINUTE);
+    assert!(!world.agree());
+    world.heal();
+}
+
+#[test]
+fn a_one_way_partition_heals() {
+    let mut world = quiet(4);
+    world.go_on(MINUTE / 4);
+    world.cut.extend((1..4).map(|other| (other, 0)));
+    world.go_on(MINUTE);
+    world.heal();
+}
+
+#[test]
+fn who_is_absent_holds_tombstones_back_and_is_named() {
+    let mut world = quiet(4);
+    world.go_on(MINUTE);
+    let before = world.collected();
+    assert!(before > 0, "while all are there, they are collected");
+    world.crash(3);
+    world.go_on(MINUTE * 3);
+    let held = world.tombstones(0);
+    assert!(
+        held.count > 0 && held.waiting_for.contains(&world.nodes[3].host.id()),
+        "{held:?}"
+    );
+    let then = world.collected();
+    world.go_on(MINUTE * 3);
+    assert_eq!(world.collected(), then, "time removes nothing");
+    world.restart(3);
+    world.heal();
+    assert!(world.collected() > then);
+}
+
+#[test]
+fn every_node_is_restarted_three_times() {
+    let mut world = quiet(5);
+    for node in (0..5).cycle().take(15) {
+        world.go_on(MINUTE / 12);
+        world.crash(node);
+        world.go_on(MINUTE / 12);
+        world.restart(node);
+    }
+    world.heal();
+}
+
+#[test]
+fn many_join_at_once() {
+    let mut world = quiet(3);
+    world.go_on(MINUTE);
+    for number in 10..40 {
+        world.join(number);
+    }
+    world.go_on(MINUTE / 4);
+    world.heal();
+}
+
+#[test]
+fn a_wiped_store_is_another_node_and_the_old_one_is_missed() {
+    let mut world = quiet(3);
+    world.go_on(MINUTE);
+    world.crash(2);
+    let gone = world.nodes[2].host.id();
+    world.nodes[2].host = Host::new(99);
+    world.nodes[2].disk = CrashDisk::default();
+    world.acknowledged.retain(|ack| ack.node != 2);
+    world.clients.iter_mut().for_each(|client| client.forget(2));
+    world.restart(2);
+    world.introduce(2);
+    world.surely(0, "deleted", None);
+    world.go_on(MINUTE * 2);
+    world.weather.rough = world.now;
+    world.go_on(MINUTE / 4);
+    world.until("still different", World::agree);
+    world.check_acknowledged();
+    assert!(world.tombstones(0).waiting_for.contains(&gone));
+}
+
+#[test]
+fn an_old_backup_brings_nothing_back() {
+    let mut world = quiet(4);
+    let scope = domain("red");
+    world.go_on(MINUTE / 6);
+    world.surely(1, "precious", Some("x"));
+    world.go_on(MINUTE / 6);
+    world.keep_copy(3);
+    world.surely(2, "precious", None);
+    world.go_on(MINUTE * 3);
+    let key = Key::new("K", "precious");
+    assert_eq!(
+        world.nodes[0].sync.replica().intent(&scope, &key),
+        None,
+        "it was collected"
+    );
+    world.weather.restores = true;
+    world.put_copy_back(3);
+    assert!(world.nodes[3].sync.replica().intent(&scope, &key).is_some());
+    world.heal();
+    for node in &world.nodes {
+        assert_eq!(node.sync.replica().intent(&scope, &key), None);
+    }
+    assert!(world.counts.contains_key("versions_given_up"));
+}
+
+#[test]
+fn two_copies_of_a_disk_run_in_turns() {
+    let mut world = quiet(4);
+    world.weather.restores = true;
+    world.go_on(MINUTE);
+    for _ in 0..4 {
+        world.keep_copy(3);
+        let (_, other) = world.backups[&3].clone();
+        world.go_on(MINUTE / 2);
+        world.keep_copy(3);
+        let mine = world.backups[&3].1.clone();
+        world.backups.insert(3, (Duration::ZERO, other));
+        world.put_copy_back(3);
+        world.go_on(MINUTE / 2);
+        world.backups.insert(3, (Duration::ZERO, mine));
+        world.put_copy_back(3);
+    }
+    world.heal();
+}
