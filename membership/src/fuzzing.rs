@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::claim::Claim;
+use crate::collect::Seen;
 use crate::gossip;
 use crate::home::{Bootstrap, Manifest};
 use crate::id::NodeId;
@@ -120,6 +121,7 @@ pub fn bodies(bytes: &[u8]) {
     same::<internal::Request>(bytes);
     same::<internal::Claimed>(bytes);
     same::<Claim>(bytes);
+    same::<Seen>(bytes);
 }
 
 /// What is read is written and read again.

@@ -129,6 +129,7 @@ fn valid(target: &str) -> Vec<Vec<u8>> {
                 key: "10.0.0.1".to_owned(),
             }),
             packed(&internal::Claimed::Held(key.id())),
+            packed(&Seen::default()),
         ],
         "membership-token" => {
             let token = Token {
