@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::claim::Claim;
+use crate::collect::Seen;
 use crate::decree;
 use crate::gossip;
 use crate::home::{Bootstrap, Manifest};
@@ -24,6 +25,7 @@ use crate::record::{Fact, Head, Intent};
 use crate::replica::Replica;
 use crate::service::internal;
 use crate::signed::{Content, Raw, Signed};
+use crate::store::Store;
 use crate::sync::{Event, Sync};
 use crate::token::{Token, Tokens};
 use crate::wire::{self, Message, RawBatch};
@@ -36,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("membership-frame", frame),
     ("membership-sync", sync),
     ("membership-record", record),
+    ("membership-store", store),
     ("membership-bodies", bodies),
     ("membership-token", token),
     ("membership-join", join),
@@ -93,6 +96,25 @@ pub fn record(bytes: &[u8]) {
     of::<Intent>(bytes);
 }
 
+/// Rows of a store: number of the table, length (u16, little-endian), and what stands there; and so on.
+pub fn store(mut bytes: &[u8]) {
+    let rows = std::iter::from_fn(|| {
+        let ([table, low, high], rest) = bytes.split_first_chunk()?;
+        let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
+        let (row, rest) = rest.split_at(length);
+        bytes = rest;
+        Some((*table, row))
+    });
+    if let Ok(store) = Store::planted(rows) {
+        // What does not fit together is forgotten; a second start finds no more of that.
+        let first = store.load(NodeId::of_key(&[1; 32]));
+        let second = store.load(NodeId::of_key(&[1; 32]));
+        if let (Ok(first), Ok(second)) = (first, second) {
+            assert_eq!(first.replica.root_of_roots(), second.replica.root_of_roots());
+        }
+    }
+}
+
 /// Bodies of the records that membership itself reads, and calls of other nodes.
 pub fn bodies(bytes: &[u8]) {
     same::<NodeRecord>(bytes);
@@ -103,6 +125,7 @@ pub fn bodies(bytes: &[u8]) {
     same::<decree::Sealed>(bytes);
     same::<decree::Kept>(bytes);
     same::<Claim>(bytes);
+    same::<Seen>(bytes);
 }
 
 /// What is read is written and read again.

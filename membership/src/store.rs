@@ -6,6 +6,8 @@
 mod history;
 mod ledger;
 mod load;
+#[cfg(any(test, feature = "fuzzing"))]
+mod planted;
 mod removal;
 mod rows;
 

@@ -21,6 +21,9 @@ use serde_json::Value;
 pub use read::{Backup, BackupError, Saved, read};
 pub use write::Writer;
 
+#[cfg(test)]
+pub(crate) use tests::written as an_example;
+
 /// The format that this release writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
 

@@ -57,7 +57,7 @@ fn objects() -> Vec<Vec<Intent>> {
     ]
 }
 
-fn written() -> Vec<u8> {
+pub(crate) fn written() -> Vec<u8> {
     let mut writer = Writer::default();
     let mut bytes = writer.head(&head()).expect("written");
     for versions in &objects() {

@@ -113,6 +113,14 @@ fn valid(target: &str) -> Vec<Vec<u8>> {
     match target {
         "membership-frame" | "membership-sync" => frames(),
         "membership-record" => records(),
+        "membership-store" => {
+            let row = |(table, row): (u8, &Vec<u8>)| {
+                let length = u16::try_from(row.len()).unwrap().to_le_bytes();
+                [&[table][..], &length, row].concat()
+            };
+            let all: Vec<_> = (0..).zip(&records()).map(row).collect();
+            vec![all.concat(), all[2].clone(), all[1].clone()]
+        }
         "membership-bodies" => vec![
             Host::new(1).record().body.unwrap().bytes.to_vec(),
             packed(&bootstrap.cluster),
@@ -121,6 +129,7 @@ fn valid(target: &str) -> Vec<Vec<u8>> {
                 key: "10.0.0.1".to_owned(),
             }),
             packed(&internal::Claimed::Held(key.id())),
+            packed(&Seen::default()),
         ],
         "membership-token" => {
             let token = Token {
