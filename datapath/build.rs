@@ -1,5 +1,5 @@
 //! Builds the eBPF programs of `ebpf/` for the BPF target. Their object lies in `OUT_DIR/fabric`, and those of the functions
-//! of `functions/` beside it: under their names those in Rust, as `NAME.o` those in C.
+//! of `functions/` beside it: under their names those in Rust, as `NAME.o` those in C. So is what tests load besides.
 //!
 //! The toolchain is rustup's nightly if it has `rust-src`, else the one that `deploy/setup.sh` links as `debian-rustc`;
 //! without rustup, the cargo that runs this. One that is no nightly is let to use `-Z build-std` for this inner build.
@@ -23,6 +23,8 @@ const FUNCTIONS_IN_C: [&str; 8] = [
     "refused/pin",
     "refused/large",
 ];
+/// What the packet tests load besides.
+const TESTS_IN_C: [&str; 2] = ["tests/packets/clock", "tests/packets/linear"];
 const SETUP: &str = "run deploy/setup.sh, which installs it";
 
 fn main() -> Result<()> {
@@ -35,6 +37,8 @@ fn main() -> Result<()> {
         "common/src",
         "sdk",
         "functions",
+        "tests/packets/clock.c",
+        "tests/packets/linear.c",
         "build.rs",
     ] {
         println!("cargo:rerun-if-changed={}", manifest.join(path).display());
@@ -59,17 +63,18 @@ fn main() -> Result<()> {
         ..Package::default()
     };
     build_ebpf([package], Toolchain::Custom(toolchain)).context("the eBPF programs do not build")?;
-    functions_in_c(&manifest)
+    let functions = FUNCTIONS_IN_C.map(|name| Path::new("functions").join(name));
+    in_c(&manifest, functions.into_iter().chain(TESTS_IN_C.map(PathBuf::from)))
 }
 
-/// Functions in C.
-fn functions_in_c(manifest: &Path) -> Result<()> {
+/// Compiles what is written in C, by names without their ending.
+fn in_c(manifest: &Path, names: impl Iterator<Item = PathBuf>) -> Result<()> {
     let output = PathBuf::from(env::var_os("OUT_DIR").context("cargo did not set OUT_DIR")?);
     if !found(Command::new("clang").arg("--version")) {
         bail!("clang is not in PATH: {SETUP}");
     }
-    for name in FUNCTIONS_IN_C {
-        let source = manifest.join("functions").join(name).with_extension("c");
+    for name in names {
+        let source = manifest.join(name).with_extension("c");
         let object = output.join(source.file_stem().unwrap_or_default()).with_extension("o");
         let status = Command::new("clang")
             .args(["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-c", "-I"])

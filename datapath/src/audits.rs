@@ -93,7 +93,7 @@ mod tests {
     use overlay::forwarding::{Peer, Protocol, Rule};
 
     use super::*;
-    use crate::lower::tests::forwarding;
+    use crate::lower::fixture::forwarding;
 
     fn rule(policy: &str, number: u16, version: u16, direction: Direction, action: Action) -> Rule {
         Rule {

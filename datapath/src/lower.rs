@@ -4,13 +4,15 @@
 
 #[cfg(test)]
 mod again;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod floods;
 mod groups;
 mod routes;
 mod rules;
 mod stations;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod tunnels;
 
 use std::collections::BTreeMap;

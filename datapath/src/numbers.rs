@@ -137,7 +137,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lower::tests::forwarding;
+    use crate::lower::fixture::forwarding;
 
     fn name(domain: &str, endpoint: Option<&str>) -> Name {
         Name {

@@ -12,12 +12,14 @@
 //! |---|---|
 //! | `prober` | the shell: clock, map, sockets |
 //! | `rounds` | the core: which paths are asked when |
+//! | `busy` | which of them carry this host's live flows |
 //! | `path` | one path: what was asked, what came back |
 //! | `history` | the last 64 requests: up, down, loss. Up after 2 answers in a row, down after 5 losses in a row |
 //! | `rtt` | round-trip time, and how long an answer is waited for |
 //! | `search` | path MTU |
 //! | `sockets` | how requests leave |
 
+mod busy;
 mod history;
 mod path;
 mod prober;
@@ -69,8 +71,6 @@ pub(crate) struct Target {
     pub(crate) ends: Ends,
     /// Bytes of the largest IP packet that both ends declare.
     pub(crate) mtu: u16,
-    /// It carries live flows of this host.
-    pub(crate) busy: bool,
 }
 
 /// A request to be sent.

@@ -124,7 +124,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lower::tests::forwarding;
+    use crate::lower::fixture::forwarding;
 
     #[test]
     fn a_link_that_comes_is_told_once() {

@@ -39,11 +39,19 @@ pub enum Command {
 
 Kept for `run`, in the data directory: --listen, --advertise, --api, --api-https. A key of the configuration file and a
 flag of `run` win over what was kept. Give --config and --data to every command, or to none.
-Done already, it changes nothing, says so and exits with 0.")]
+Done already, it changes nothing, says so and exits with 0.
+
+With --restore the cluster begins with the objects of a backup, under their authors and times. It is another cluster with
+an id of its own: nodes and users of the old one are not of it, and what hosts said (attachments, allocated IPv4
+addresses) is not in a backup. A node that is there already is left as it is, and that is an error then.")]
     Init {
-        /// Name of the cluster, for people
-        #[arg(long, default_value = "fabric", value_name = "NAME")]
-        cluster_name: Label,
+        /// Name of the cluster, for people [default: that of the backup, or fabric]
+        #[arg(long, value_name = "NAME")]
+        cluster_name: Option<Label>,
+
+        /// Begin with the objects of a file that `fabricctl backup` wrote
+        #[arg(long, value_name = "FILE")]
+        restore: Option<PathBuf>,
 
         /// Where and as whom
         #[command(flatten)]
@@ -56,7 +64,7 @@ Done already, it changes nothing, says so and exits with 0.")]
 
 Kept for `run`, in the data directory: --listen, --advertise, --api, --api-https. A key of the configuration file and a
 flag of `run` win over what was kept. Give --config and --data to every command, or to none.
-Make tokens with `fabricctl token create` on an anchor, by default the first node.")]
+Make tokens with `fabricctl token create` on an anchor, by default one of the first three nodes.")]
     Join {
         /// What `fabricctl token create` printed, or - to read it from standard input
         token: String,
@@ -81,6 +89,33 @@ The API serves metrics for Prometheus at /metrics, on the socket and, with a use
 
     /// Removes all pins, links and devices that this node made; its key and store stay
     Purge {
+        /// Where and as whom
+        #[command(flatten)]
+        settings: Settings,
+    },
+
+    /// Takes this node out of the cluster for good, by its running daemon
+    #[command(after_help = "Example:
+  fabric-node leave && systemctl disable --now fabric-node && fabric-node reset --yes
+
+Workloads are forwarded until the daemon is stopped and `reset` removes what it made in the kernel. The anchors must agree
+by majority; without one, remove the node later with `fabricctl node remove` on an anchor.")]
+    Leave {
+        /// Where and as whom
+        #[command(flatten)]
+        settings: Settings,
+    },
+
+    /// Forgets the node: `purge`, then its key, certificate and store are deleted; the host can join again as another node
+    #[command(after_help = "Examples:
+  systemctl stop fabric-node && fabric-node reset --yes
+
+The cluster is not told: `leave` first, or its other nodes see this one as dead until it is removed.")]
+    Reset {
+        /// Do it; without it, nothing is deleted
+        #[arg(long)]
+        yes: bool,
+
         /// Where and as whom
         #[command(flatten)]
         settings: Settings,

@@ -4,12 +4,14 @@
 #[path = "contract/fleet.rs"]
 mod fleet;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
 use fabric_node::api::routes::router;
 use fabric_node::api::serve;
+use fabric_node::backup;
 use fabric_node::ctl::{self, args::Cli};
 use fleet::Fleet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,8 +36,12 @@ struct Done {
 
 impl Daemon {
     async fn start() -> Self {
+        Self::with(Fleet::default()).await
+    }
+
+    async fn with(fleet: Fleet) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let fleet = Arc::new(Fleet::default());
+        let fleet = Arc::new(fleet);
         let listener = serve::bind(&dir.path().join("api.sock"), None).await.expect("bound");
         tokio::spawn(serve::serve(listener, router(fleet.clone()), std::future::pending()));
         Self { dir, fleet }
@@ -58,6 +64,13 @@ impl Daemon {
 
     /// Speaks HTTP by hand; the status line and the body.
     async fn raw(&self, head: &str, body: &str) -> (String, serde_json::Value) {
+        let (head, body) = self.exchange(head, body).await;
+        let status = head.lines().next().expect("a status line").to_owned();
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    /// The same; the whole head and body of the answer.
+    async fn exchange(&self, head: &str, body: &str) -> (String, String) {
         let mut stream = UnixStream::connect(self.dir.path().join("api.sock"))
             .await
             .expect("connected");
@@ -69,8 +82,7 @@ impl Daemon {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("answered");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.lines().next().expect("a status line").to_owned();
-        (status, serde_json::from_str(body).unwrap_or_default())
+        (head.to_owned(), body.to_owned())
     }
 }
 
@@ -110,6 +122,8 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("status", "status".to_owned()),
         ("peers", "peers".to_owned()),
         ("drops", "drops".to_owned()),
+        ("anchor-list", "anchor list".to_owned()),
+        ("node-remove", "node remove h2".to_owned()),
         ("function-list", "function list".to_owned()),
         (
             "function-load",
@@ -126,6 +140,17 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("describe-policy", "describe policy web -d red".to_owned()),
         ("apply", format!("apply -f {manifest}")),
         ("delete", "delete domain red --cascade".to_owned()),
+        ("history", "history -d red".to_owned()),
+        ("diff", "diff -d red --at 15m".to_owned()),
+        ("diff-none", "diff -d red --at 0s".to_owned()),
+        ("rollback", "rollback -d red --to 15m".to_owned()),
+        ("rollback-dry", "rollback -d red --to 15m --dry-run".to_owned()),
+        ("conflicts", "conflicts".to_owned()),
+        ("conflicts-none", "conflicts -d blue".to_owned()),
+        (
+            "conflicts-resolve",
+            "conflicts resolve network lan -d red --take v3333333333333333".to_owned(),
+        ),
         ("attach", "endpoint attach red/web-1 --netns web".to_owned()),
         ("detach", "endpoint detach red/web-1".to_owned()),
     ] {
@@ -169,6 +194,12 @@ async fn commands_reach_the_daemon_with_their_author() {
         "delete net lan -d red --cascade",
         "endpoint attach red/web-1 --netns web --ifname net0",
         "endpoint attach red/vm-1 --interface tap0",
+        "anchor add h2",
+        "history domain red",
+        "history network lan -d red --limit 7",
+        "diff -d red --at v0123456789abcdef",
+        "rollback -d red --to 2026-01-02T03:04:05.25Z --dry-run",
+        "conflicts resolve domain red --take v0123456789abcdef",
     ] {
         assert_eq!(daemon.ctl(line).await.code, 0, "{line}");
     }
@@ -184,6 +215,12 @@ async fn commands_reach_the_daemon_with_their_author() {
                 "attach by {me} red/web-1 Attach {{ netns: Some(\"web\"), ifname: Some(\"net0\"), interface: None }}"
             ),
             format!("attach by {me} red/vm-1 Attach {{ netns: None, ifname: None, interface: Some(\"tap0\") }}"),
+            format!("add anchor h2 by {me}"),
+            "history red Some(Domain) Some(red) 100".to_owned(),
+            "history red Some(Network) Some(lan) 7".to_owned(),
+            "diff red v0123456789abcdef".to_owned(),
+            format!("rollback by {me} red 2026-01-02T03:04:05.250Z dry=true"),
+            format!("resolve by {me} Domain red/red v0123456789abcdef"),
         ]
     );
 }
@@ -206,6 +243,21 @@ async fn refusals_end_with_their_code_and_say_why() {
             "say in which domain with -d DOMAIN".to_owned(),
         ),
         (
+            "history network lan".to_owned(),
+            2,
+            "say in which domain with -d DOMAIN".to_owned(),
+        ),
+        (
+            "rollback -d busy --to 15m".to_owned(),
+            1,
+            "  Endpoint busy/web-1: it was not there then, and is attached on h1".to_owned(),
+        ),
+        (
+            "conflicts resolve net lan -d red --take v3333333333333333 --if-version v0123456789abcdef".to_owned(),
+            1,
+            "its version is v5f0e2c9a7b114d32".to_owned(),
+        ),
+        (
             "apply -f /nowhere.yaml".to_owned(),
             2,
             "/nowhere.yaml: No such file".to_owned(),
@@ -216,6 +268,9 @@ async fn refusals_end_with_their_code_and_say_why() {
             format!("{wrong}:7: document 2: spec.subnets[0]: 10.0.0.1/24 has host"),
         ),
         ("token create".to_owned(), 75, "too few anchors answered".to_owned()),
+        ("node remove h1".to_owned(), 1, "is the only anchor".to_owned()),
+        ("anchor add h9".to_owned(), 1, "no member is called h9".to_owned()),
+        ("anchor remove h2".to_owned(), 75, "2 are needed".to_owned()),
         (
             format!("apply -f {good} --wait"),
             75,
@@ -231,6 +286,68 @@ async fn refusals_end_with_their_code_and_say_why() {
         (warned.code, warned.err.as_str()),
         (0, "fabricctl: warning: not confirmed within 1 s by h2\n")
     );
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_there_is_refused_with_what_is() {
+    let daemon = Daemon::start().await;
+    let manifest = daemon.file("red.yaml", "kind: Domain");
+    for version in ["v5f0e2c9a7b114d32", "v0123456789abcdef", "none"] {
+        let code = u8::from(version != "v5f0e2c9a7b114d32");
+        for line in [
+            format!("apply -f {manifest} --if-version {version}"),
+            format!("delete net lan -d red --cascade --if-version {version}"),
+        ] {
+            let done = daemon.ctl(&line).await;
+            assert_eq!(done.code, code, "{line}: {done:?}");
+            let told = format!("  Network red/lan: its version is v5f0e2c9a7b114d32; asked for was {version}\n");
+            assert_eq!(done.err.contains(&told), code == 1, "{line}: {done:?}");
+        }
+    }
+    let path = "/v1/domains/red/network/lan HTTP/1.1";
+    let (line, answer) = daemon
+        .raw(&format!("DELETE {path}\r\nif-match: \"v0123456789abcdef\""), "")
+        .await;
+    assert!(line.contains("412"), "{line}");
+    assert_eq!(answer["code"], "precondition_failed");
+    assert_eq!(answer["details"][0]["current"]["version"], "v5f0e2c9a7b114d32");
+    let (line, answer) = daemon.raw(&format!("DELETE {path}\r\nif-match: W/\"1\""), "").await;
+    assert!(line.contains("400"), "{line}");
+    assert_eq!(answer["code"], "bad_request");
+    let (head, _) = daemon.exchange(&format!("GET {path}"), "").await;
+    assert!(head.contains("etag: \"v5f0e2c9a7b114d32\""), "{head}");
+}
+
+#[tokio::test]
+async fn a_backup_is_whole_and_its_owners_or_not_there() {
+    let daemon = Daemon::start().await;
+    let file = daemon.dir.path().join("fabric.jsonl");
+    let line = format!("backup {}", file.display());
+    let done = daemon.ctl(&line).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    let told = "2 objects of 1 domains of cluster prod (00000000000000000000000000000000) as of 2026-01-02T03:04:05Z";
+    assert!(done.out.contains(told), "{done:?}");
+    let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let read = backup::read(&std::fs::read(&file).expect("a file")[..]).expect("whole");
+    assert_eq!((read.head.cluster_name.as_str(), read.versions.len()), ("prod", 2));
+
+    let again = daemon.ctl(&line).await;
+    assert_eq!((again.code, again.err.contains("--force")), (2, true), "{again:?}");
+    assert_eq!(daemon.ctl(&format!("{line} --force")).await.code, 0);
+    let nowhere = daemon.ctl("backup /no/such/directory/fabric.jsonl").await;
+    assert_eq!(nowhere.code, 2, "{nowhere:?}");
+
+    let dying = Daemon::with(Fleet {
+        breaks_off: true,
+        ..Fleet::default()
+    })
+    .await;
+    let file = dying.dir.path().join("fabric.jsonl");
+    let done = dying.ctl(&format!("backup {}", file.display())).await;
+    assert_eq!(done.code, 75, "{done:?}");
+    let left = std::fs::read_dir(dying.dir.path()).expect("a directory").count();
+    assert_eq!(left, 1, "nothing but the socket is left");
 }
 
 #[tokio::test]
@@ -271,6 +388,32 @@ async fn the_routes_answer_whoever_speaks_http() {
             "bad_request",
         ),
         ("DELETE /v1/domains/red/domain/red HTTP/1.1", "", "409", "refused"),
+        (
+            "GET /v1/domains/red/history?limit=1001 HTTP/1.1",
+            "",
+            "400",
+            "bad_request",
+        ),
+        (
+            "GET /v1/domains/red/history?kind=netwrk HTTP/1.1",
+            "",
+            "404",
+            "not_found",
+        ),
+        (
+            "GET /v1/domains/red/diff?at=yesterday HTTP/1.1",
+            "",
+            "400",
+            "bad_request",
+        ),
+        ("POST /v1/domains/red/rollback HTTP/1.1", "", "400", "bad_request"),
+        (
+            "POST /v1/domains/red/net/lan/resolve HTTP/1.1",
+            "{\"take\": \"v1\"}",
+            "400",
+            "bad_request",
+        ),
+        ("GET /v1/conflicts?domian=red HTTP/1.1", "", "400", "bad_request"),
         ("POST /v1/tokens HTTP/1.1", "", "503", "try_again"),
     ];
     for (head, body, status, code) in codes {

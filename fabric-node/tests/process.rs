@@ -1,5 +1,6 @@
 //! The two programs as processes: exit codes, and messages on standard error.
 
+use fabric_node::backup::{self, Head, Writer};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -121,6 +122,55 @@ fn init_twice_says_so_and_a_bad_token_is_wrong_usage() {
     let bad = node(&[&["join", "no-token"], &flags[..]].concat());
     assert_eq!(bad.status.code(), Some(2), "{}", said(&bad));
     assert!(said(&bad).contains("fabricctl token create"), "{}", said(&bad));
+}
+
+#[test]
+fn a_cluster_is_made_from_a_backup_or_not_at_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (file, saved) = (config(dir.path(), ""), at("fabric.jsonl"));
+    let init = |data: &str, from: &str| {
+        let settings = [
+            "--config",
+            &file,
+            "--data",
+            &at(data),
+            "--name",
+            "h1",
+            "--listen",
+            "127.0.0.1:1",
+        ];
+        node(&[&["init", "--restore", from], &settings[..]].concat())
+    };
+    let mut writer = Writer::default();
+    let head = Head {
+        format: backup::FORMAT,
+        cluster: "0".repeat(32),
+        cluster_name: "prod".to_owned(),
+        node_name: "old".to_owned(),
+        taken: "2026-01-02T03:04:05Z".to_owned(),
+        software: "0.1.0".to_owned(),
+    };
+    let mut whole = writer.head(&head).expect("written");
+    whole.extend(writer.tail().expect("written"));
+    std::fs::write(&saved, &whole).expect("written");
+    let made = init("data", &saved);
+    let out = String::from_utf8_lossy(&made.stdout);
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    assert!(
+        out.contains("made cluster prod (") && out.contains("restored 0 objects"),
+        "{out}"
+    );
+    let again = init("data", &saved);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("nothing was restored"), "{}", said(&again));
+
+    assert_eq!(init("none", &at("no-such-file")).status.code(), Some(2));
+    std::fs::write(&saved, &whole[..whole.len() - 1]).expect("written");
+    let cut = init("none", &saved);
+    assert_eq!(cut.status.code(), Some(1));
+    assert!(said(&cut).contains("fabric.jsonl: it was cut off"), "{}", said(&cut));
+    assert!(!dir.path().join("none/node.json").exists());
 }
 
 #[test]
@@ -274,4 +324,46 @@ async fn purge_beside_a_running_daemon_is_refused() {
     drop(running);
     let after = tokio::task::block_in_place(purge);
     assert!(!said(&after).contains("stop it first"), "{}", said(&after));
+}
+
+/// A node is deleted only if that is meant, and only if nobody runs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_forgotten_only_on_purpose() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = membership::service::Config {
+        data: dir.path().join("data"),
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        advertise: Vec::new(),
+    };
+    let label = |text: &str| text.parse().expect("a name");
+    let made = membership::service::init(&config, label("h1"), label("lab")).await;
+    made.expect("made");
+    let nobody = |_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Err("no".to_owned()) }) };
+    let running = membership::service::Membership::start(config.clone(), std::sync::Arc::new(nobody)).await;
+    let running = running.expect("started");
+    let data = config.data.display().to_string();
+    let reset = |flags: &[&str]| {
+        let line = [&["reset", "--data", &data][..], flags].concat();
+        tokio::task::block_in_place(|| node(&line))
+    };
+    let refused = reset(&["--yes"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert!(said(&refused).contains("stop it first"), "{}", said(&refused));
+    running.shutdown().await;
+    drop(running);
+    let unsure = reset(&[]);
+    assert_eq!(unsure.status.code(), Some(1), "{}", said(&unsure));
+    assert!(said(&unsure).contains("--yes"), "{}", said(&unsure));
+    assert!(config.data.join("node.key").exists());
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can purge");
+        return;
+    }
+    let done = reset(&["--yes"]);
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    let left = std::fs::read_dir(&config.data).expect("there").count();
+    assert_eq!(left, 0, "{}", String::from_utf8_lossy(&done.stdout));
+    let again = reset(&["--yes"]);
+    assert_eq!(again.status.code(), Some(1), "{}", said(&again));
+    assert!(said(&again).contains("holds no node"), "{}", said(&again));
 }

@@ -56,6 +56,8 @@ pub fn grant(held: Option<NodeId>, asks: NodeId) -> Granted {
     }
 }
 
+/// Acknowledgements that are looked at: more anchors than that there are never.
+const WITNESSES_MAX: usize = 16;
 /// Longest key that can be claimed, in bytes.
 pub const KEY_MAX: usize = 200;
 
@@ -98,22 +100,31 @@ fn payload(cluster: ClusterId, scope: &Scope, key: &str, holder: NodeId, list: u
 }
 
 impl Claim {
-    /// Whether a majority of these anchors gave the key to the holder. An acknowledgement given under an earlier list
-    /// counts if its anchor is still listed: anchors never forget what they granted.
+    /// Whether a majority of these anchors, or of an earlier list of them, gave the key to the holder, all of them for that
+    /// one list. Each list begins with what the one before witnessed; so no later one gives it to another node, and what
+    /// exists does not depend on who the anchors are at the moment. The word of a node that was removed from the cluster
+    /// does not count.
     #[must_use]
     pub fn verify(&self, anchors: &Anchors, keyring: &Keyring, cluster: ClusterId) -> bool {
-        let counts = |witness: &&Acknowledgement| {
-            witness.list <= anchors.version
-                && anchors.nodes.contains(&witness.anchor)
-                && witness.verify(keyring, cluster, &self.scope, &self.key, self.holder)
-        };
-        let witnesses: BTreeSet<_> = self
+        let earlier = anchors
+            .earlier
+            .iter()
+            .map(|list| (list.version, &list.nodes, list.majority));
+        let mut lists = std::iter::once((anchors.version, &anchors.nodes, anchors.majority())).chain(earlier);
+        let signed: Vec<&Acknowledgement> = self
             .witnesses
             .iter()
-            .filter(counts)
-            .map(|witness| witness.anchor)
+            .take(WITNESSES_MAX)
+            .filter(|witness| witness.verify(keyring, cluster, &self.scope, &self.key, self.holder))
             .collect();
-        (1..=KEY_MAX).contains(&self.key.len()) && witnesses.len() >= anchors.majority()
+        let given_by = |version: u64, nodes: &[NodeId]| {
+            let counted = signed
+                .iter()
+                .filter(|witness| witness.list == version && nodes.contains(&witness.anchor));
+            counted.map(|witness| witness.anchor).collect::<BTreeSet<_>>().len()
+        };
+        (1..=KEY_MAX).contains(&self.key.len())
+            && lists.any(|(version, nodes, majority)| given_by(version, nodes) >= majority)
     }
 }
 
@@ -154,6 +165,7 @@ fn list(anchors: &Anchors) -> String {
 mod tests {
     use super::*;
     use crate::fixture::{Host, domain};
+    use crate::node::Earlier;
 
     fn cluster(number: u8) -> ClusterId {
         ClusterId::from_random([number; 16])
@@ -167,10 +179,7 @@ mod tests {
             assert_eq!(keyring.insert(&host.public()), Some(host.id()));
         }
         let holder = hosts[3].id();
-        let anchors = Anchors {
-            version: 2,
-            nodes: hosts[..3].iter().map(Signer::id).collect(),
-        };
+        let mut anchors = Anchors::of(2, hosts[..3].iter().map(Signer::id).collect());
         let scope = domain("red");
         let ack = |host: &Host, list| Acknowledgement::sign(host, cluster(1), &scope, "10.0.0.1", holder, list);
         let claim = |witnesses: Vec<Acknowledgement>| Claim {
@@ -179,7 +188,7 @@ mod tests {
             holder,
             witnesses,
         };
-        let good = claim(vec![ack(&hosts[0], 2), ack(&hosts[1], 1)]);
+        let good = claim(vec![ack(&hosts[0], 2), ack(&hosts[1], 2)]);
         assert!(good.verify(&anchors, &keyring, cluster(1)));
         assert!(!good.verify(&anchors, &keyring, cluster(2)), "of another cluster");
         assert!(
@@ -193,6 +202,10 @@ mod tests {
                 "the same anchor twice",
             ),
             (claim(vec![ack(&hosts[0], 2), ack(&hosts[3], 2)]), "not an anchor"),
+            (
+                claim(vec![ack(&hosts[0], 2), ack(&hosts[1], 1)]),
+                "the words of two lists",
+            ),
             (
                 claim(vec![ack(&hosts[0], 2), ack(&hosts[1], 3)]),
                 "a list that does not exist yet",
@@ -221,6 +234,27 @@ mod tests {
         ] {
             assert!(!claim.verify(&anchors, &keyring, cluster(1)), "{why}");
         }
+        // The list became another one: what the one before witnessed counts, if those who did were not removed.
+        let nodes = anchors.nodes.clone();
+        anchors = Anchors::of(5, vec![hosts[2].id(), hosts[3].id()]);
+        assert!(
+            !good.verify(&anchors, &keyring, cluster(1)),
+            "nobody says who was an anchor"
+        );
+        let earlier = |nodes: Vec<NodeId>| Earlier {
+            version: 2,
+            nodes,
+            majority: 2,
+        };
+        anchors.earlier = vec![earlier(nodes.clone())];
+        assert!(good.verify(&anchors, &keyring, cluster(1)));
+        let later = claim(vec![ack(&hosts[0], 2), ack(&hosts[1], 3)]);
+        assert!(
+            !later.verify(&anchors, &keyring, cluster(1)),
+            "it was no anchor by then"
+        );
+        anchors.earlier = vec![earlier(vec![nodes[0], nodes[2]])];
+        assert!(!good.verify(&anchors, &keyring, cluster(1)), "one of them was removed");
     }
 
     #[test]

@@ -29,6 +29,10 @@ counters! {
     RefusedIdentity => "refused_identity",
     /// Another node than the one that was dialled answered.
     RefusedWrongPeer => "refused_wrong_peer",
+    /// A connection of a node that was removed from the cluster.
+    RefusedRemoved => "refused_removed",
+    /// Peers that closed a connection because this node was removed from the cluster.
+    RefusedAsRemoved => "refused_as_removed",
     /// A connection with this node's own identity: its key was copied.
     RefusedOwnIdentity => "refused_own_identity",
     /// An application protocol that is not spoken here.
@@ -57,10 +61,14 @@ counters! {
     LinksBroken => "links_broken",
     /// Gossip messages replaced by later ones before they were sent or read.
     GossipDropped => "gossip_dropped",
+    /// Gossip messages of a peer that brings more than it may.
+    GossipFlood => "gossip_flood",
     /// Gossip messages that were none.
     GossipInvalid => "gossip_invalid",
     /// Gossip of nodes that are no members, or muted.
     GossipRefused => "gossip_refused",
+    /// Entries of gossip that were left out: of no member, or what a node does not say of itself.
+    GossipUnbelieved => "gossip_unbelieved",
     /// Times the gossip task ended and was started again.
     GossipRestarts => "gossip_restarts",
     /// Calls of other nodes that were answered.

@@ -1,39 +1,41 @@
 //! Gossip: who is alive, as all members see it, by chitchat's scuttlebutt and failure detector over the mesh. It carries
-//! liveness only; nothing that it says changes what is agreed on, since any member can say anything in it.
+//! liveness only; nothing that it says changes what is agreed on. What a member makes up is sieved out as far as the nodes
+//! themselves contradict it (`hearing`, `sieve`); the rest can make others look lost or alive to gossip, and to nobody else.
 //!
 //! chitchat ends its own task when a peer contradicts it. That is expected here: the task is started again under a
 //! higher generation after a pause, and the peer whose bytes came last is not heard for a while.
 
 mod address;
+mod backoff;
 mod codec;
+mod config;
+mod hearing;
+mod pace;
+mod sieve;
 mod socket;
 mod view;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat};
+use chitchat::{Chitchat, ChitchatHandle, spawn_chitchat};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::socket::{Hearing, Wire};
+use self::backoff::Backoff;
+use self::hearing::{Hearing, Offence};
+use self::socket::Wire;
 use crate::counter::{Counter, Counters};
 use crate::home::Home;
 use crate::id::{ClusterId, NodeId};
 use crate::mesh::queue::Queue;
 use crate::wallclock;
 
-/// Time between two rounds of gossip.
-pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
 /// How often a member that is not live is gossiped with all the same, so that long splits heal.
 const POKE_EVERY: Duration = Duration::from_secs(5);
-/// A dead node is forgotten after that.
-const DEAD_GRACE: Duration = Duration::from_secs(120);
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// How long the peer whose bytes ended the task is not heard.
 const MUTED: Duration = Duration::from_secs(600);
 /// Pokes that may wait.
@@ -64,7 +66,6 @@ impl std::fmt::Debug for Settings {
 #[derive(Debug, Clone)]
 pub(crate) struct Gossip {
     wire: Wire,
-    members: Arc<Mutex<BTreeSet<NodeId>>>,
     live: watch::Receiver<BTreeSet<NodeId>>,
     pokes: mpsc::Sender<NodeId>,
     ended: watch::Receiver<Option<String>>,
@@ -84,27 +85,24 @@ impl Gossip {
         let hearing = Arc::new(Mutex::new(Hearing::default()));
         let wire = Wire {
             own,
+            cluster,
             inbox,
             send,
             hearing,
             counters,
         };
-        let members = Arc::new(Mutex::default());
         let (live_tx, live) = watch::channel(BTreeSet::new());
         let (ended_tx, ended) = watch::channel(None);
         let (pokes, pokes_rx) = mpsc::channel(POKES);
         let gossip = Self {
             wire: wire.clone(),
-            members: members.clone(),
             live,
             pokes,
             ended,
         };
         let task = Task {
             wire,
-            cluster,
             home,
-            members,
             live: live_tx,
             ended: ended_tx,
             pokes: pokes_rx,
@@ -115,15 +113,21 @@ impl Gossip {
     }
 
     /// Takes the members: only they are heard.
-    pub(crate) fn members(&self, members: BTreeSet<NodeId>) {
-        self.wire.hearing().members(members.clone());
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    pub(crate) fn members(&self, mut members: BTreeSet<NodeId>) {
+        members.remove(&self.wire.own);
+        self.wire.hearing().members(members);
     }
 
-    /// Gossips with a node soon: a connection to it came up.
-    pub(crate) fn poke(&self, node: NodeId) {
+    /// A connection to a node came up: gossips with it soon.
+    pub(crate) fn connected(&self, node: NodeId) {
+        self.wire.hearing().connection(node, true);
         // When that many wait, the regular poke comes soon enough.
         let _full = self.pokes.try_send(node);
+    }
+
+    /// The connection to a node was lost.
+    pub(crate) fn disconnected(&self, node: NodeId) {
+        self.wire.hearing().connection(node, false);
     }
 
     /// The nodes that are alive, this one left out.
@@ -136,6 +140,11 @@ impl Gossip {
         self.ended.borrow().clone()
     }
 
+    /// What peers did in the last minutes that they must not.
+    pub(crate) fn offences(&self) -> Vec<(NodeId, Offence)> {
+        self.wire.hearing().offences(wallclock::monotonic())
+    }
+
     /// Peers that are not heard.
     pub(crate) fn muted(&self) -> BTreeSet<NodeId> {
         self.wire.hearing().muted(wallclock::monotonic())
@@ -144,9 +153,7 @@ impl Gossip {
 
 struct Task {
     wire: Wire,
-    cluster: ClusterId,
     home: Home,
-    members: Arc<Mutex<BTreeSet<NodeId>>>,
     live: watch::Sender<BTreeSet<NodeId>>,
     ended: watch::Sender<Option<String>>,
     pokes: mpsc::Receiver<NodeId>,
@@ -155,7 +162,7 @@ struct Task {
 
 impl Task {
     async fn supervise(mut self) {
-        let mut backoff = BACKOFF_MIN;
+        let mut backoff = Backoff::default();
         while !self.stop.is_cancelled() {
             let started = wallclock::monotonic();
             let why = match self.spawn().await {
@@ -170,19 +177,16 @@ impl Task {
             if self.stop.is_cancelled() {
                 return;
             }
-            self.blame(&why, started);
-            if wallclock::monotonic().duration_since(started) > BACKOFF_MAX {
-                backoff = BACKOFF_MIN;
-            }
+            let ran = wallclock::monotonic().duration_since(started);
+            self.blame(&why, ran);
             tokio::select! {
-                () = sleep(backoff) => {}
+                () = sleep(backoff.after(ran)) => {}
                 () = self.stop.cancelled() => return,
             }
-            backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
-    fn blame(&self, why: &str, started: Instant) {
+    fn blame(&self, why: &str, ran: Duration) {
         self.wire.counters.add(Counter::GossipRestarts);
         self.live.send_replace(BTreeSet::new());
         self.wire.inbox.clear();
@@ -190,7 +194,6 @@ impl Task {
         if let Some(node) = last {
             self.wire.hearing().mute(node, wallclock::monotonic() + MUTED);
         }
-        let ran = wallclock::monotonic().duration_since(started);
         tracing::error!(muted = ?last, ?ran, "gossip ended, it is started again: {why}");
         self.ended.send_replace(Some(why.to_owned()));
     }
@@ -204,29 +207,8 @@ impl Task {
             tracing::warn!("the number of this start was not kept: {error}");
             nanos
         });
-        spawn_chitchat(self.config(generation), Vec::new(), &self.wire).await
-    }
-
-    fn config(&self, generation: u64) -> ChitchatConfig {
-        let own = address::of(self.wire.own);
-        ChitchatConfig {
-            chitchat_id: ChitchatId::new(self.wire.own.as_str(), generation, own),
-            cluster_id: self.cluster.to_string(),
-            gossip_interval: INTERVAL,
-            listen_addr: own,
-            seed_nodes: Vec::new(),
-            failure_detector_config: FailureDetectorConfig {
-                phi_threshold: 8.0,
-                sampling_window_size: 1_000,
-                max_interval: Duration::from_secs(10),
-                initial_interval: Duration::from_secs(1),
-                dead_node_grace_period: DEAD_GRACE,
-            },
-            marked_for_deletion_grace_period: DEAD_GRACE,
-            catchup_callback: None,
-            extra_liveness_predicate: None,
-            protocol_version: ProtocolVersion::V1,
-        }
+        let config = config::of(self.wire.own, self.wire.cluster, generation);
+        spawn_chitchat(config, Vec::new(), &self.wire).await
     }
 
     /// Follows a running task until it ends, or gossip stops. Says why.
@@ -245,31 +227,59 @@ impl Task {
                         return "its state is gone".to_owned();
                     }
                     changes.mark_unchanged();
-                    let chitchat = chitchat.lock().await;
-                    let live = view::live(chitchat.node_states().keys(), chitchat.live_nodes(), self.wire.own);
-                    drop(chitchat);
-                    self.live.send_if_modified(|before| std::mem::replace(before, live.clone()) != live);
+                    self.look(&*chitchat.lock().await);
                 }
-                Some(node) = self.pokes.recv() => poke(handle, node),
-                _ = ticks.tick() => self.poke_missing(handle),
+                Some(node) = self.pokes.recv() => self.poke(handle, node),
+                _ = ticks.tick() => {
+                    self.look(&*chitchat.lock().await);
+                    self.poke_missing(handle);
+                }
             }
         }
     }
 
+    fn look(&self, chitchat: &Chitchat) {
+        let hearing = self.wire.hearing();
+        let live = view::live(
+            chitchat.node_states().keys(),
+            chitchat.live_nodes(),
+            self.wire.own,
+            |node| hearing.generation(node),
+        );
+        drop(hearing);
+        self.live
+            .send_if_modified(|before| std::mem::replace(before, live.clone()) != live);
+    }
+
     fn poke_missing(&self, handle: &ChitchatHandle) {
-        let live = self.live.borrow();
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members
-            .difference(&live)
-            .filter(|node| **node != self.wire.own)
-            .for_each(|node| poke(handle, *node));
+        let missing = self.wire.hearing().missing(&self.live.borrow());
+        missing.into_iter().for_each(|node| self.poke(handle, node));
+    }
+
+    fn poke(&self, handle: &ChitchatHandle, node: NodeId) {
+        self.wire.hearing().poked(node);
+        // It fails only if the task ended, which is noticed elsewhere.
+        let _ended = handle.gossip(address::of(node));
     }
 }
 
-fn poke(handle: &ChitchatHandle, node: NodeId) {
-    // It fails only if the task ended, which is noticed elsewhere.
-    let _ended = handle.gossip(address::of(node));
+/// Whether what is handed on of any bytes is what would be handed on of that again, and fits.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_sieve(bytes: &[u8]) {
+    let sift = |bytes: &[u8]| sieve::sieve(bytes, "cluster", |_, said| Some(said));
+    if let Ok(first) = sift(bytes) {
+        assert!(first.message.len() <= crate::mesh::frame::GOSSIP_MAX);
+        let again = sift(&first.message);
+        assert_eq!(
+            again.map(|again| (again.dropped, again.message)),
+            Ok((0, first.message))
+        );
+    }
 }
 
+#[cfg(test)]
+pub(crate) use self::sieve::tests::{syn_of, valid_messages};
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

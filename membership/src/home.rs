@@ -22,6 +22,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::decree::Kept;
 use crate::id::{ClusterId, Label, NodeId};
 use crate::identity::{KeyError, NodeKey};
 use crate::node::{Cluster, NodeRecord};
@@ -101,6 +102,25 @@ pub(crate) struct Bootstrap {
     pub(crate) cluster: Cluster,
     /// Nodes that were known.
     pub(crate) nodes: Vec<(NodeId, NodeRecord)>,
+    /// The cluster record as a chain of decrees; none if it was never changed.
+    pub(crate) decrees: Option<Kept>,
+}
+
+/// The same as it was before there were decrees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unchained {
+    cluster: Cluster,
+    nodes: Vec<(NodeId, NodeRecord)>,
+}
+
+impl From<Unchained> for Bootstrap {
+    fn from(Unchained { cluster, nodes }: Unchained) -> Self {
+        Self {
+            cluster,
+            nodes,
+            decrees: None,
+        }
+    }
 }
 
 /// The authority's key and certificate (DER).
@@ -170,7 +190,22 @@ impl Home {
     /// What was known at the set-up.
     pub(crate) fn bootstrap(&self) -> Result<Bootstrap, HomeError> {
         let bytes = self.required(BOOTSTRAP)?;
-        postcard::from_bytes(&bytes).map_err(|error| self.damaged(BOOTSTRAP, error))
+        let unchained = || postcard::from_bytes::<Unchained>(&bytes).map(Bootstrap::from);
+        let read = postcard::from_bytes(&bytes).or_else(|_| unchained());
+        read.map_err(|error| self.damaged(BOOTSTRAP, error))
+    }
+
+    /// Keeps the authority of a node that became an anchor. The key comes last: with it the authority is there.
+    pub(crate) fn keep_authority(&self, authority: &AuthorityFiles) -> Result<(), HomeError> {
+        self.remove(AUTHORITY_KEY)?;
+        self.write(AUTHORITY, &authority.certificate)?;
+        self.write_key(AUTHORITY_KEY, &authority.key)
+    }
+
+    /// Removes the authority of a node that is no anchor any more.
+    pub(crate) fn drop_authority(&self) -> Result<(), HomeError> {
+        self.remove(AUTHORITY_KEY)?;
+        self.remove(AUTHORITY)
     }
 
     fn authority(&self) -> Result<Option<AuthorityFiles>, HomeError> {
@@ -246,6 +281,26 @@ impl Home {
         Ok(next)
     }
 
+    /// Removes the node: the manifest first, with which there is none, then all that `Home` ever writes. Nobody else's files
+    /// are touched.
+    pub(crate) fn forget(&self) -> Result<(), HomeError> {
+        for name in [
+            MANIFEST,
+            KEY,
+            AUTHORITY_KEY,
+            AUTHORITY,
+            CERTIFICATE,
+            BOOTSTRAP,
+            GENERATION,
+            STORE,
+            LOCK,
+        ] {
+            self.remove(name)?;
+            self.remove(&draft_of(name))?;
+        }
+        Ok(())
+    }
+
     /// Where the store is.
     pub(crate) fn store(&self) -> PathBuf {
         self.0.join(STORE)
@@ -298,7 +353,7 @@ impl Home {
 
     /// All of it or nothing is on disk, whatever happens.
     fn write(&self, name: &str, content: &[u8]) -> Result<(), HomeError> {
-        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.draft")));
+        let (path, draft) = (self.0.join(name), self.0.join(draft_of(name)));
         let write = || {
             let mut file = OpenOptions::new()
                 .write(true)
@@ -328,6 +383,11 @@ impl Home {
     }
 }
 
+/// What a file is written as before it takes its name.
+fn draft_of(name: &str) -> String {
+    format!(".{name}.draft")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,10 +399,7 @@ mod tests {
             id: ClusterId::from_random([1; 16]),
             name: "lab".parse().unwrap(),
             roots: vec![Bytes::from_static(b"root")],
-            anchors: Anchors {
-                version: 1,
-                nodes: vec![key.id()],
-            },
+            anchors: Anchors::of(1, vec![key.id()]),
         };
         NodeFiles {
             manifest: Manifest::new(key.id(), "one".parse().unwrap(), &cluster, Some("machine".to_owned())),
@@ -354,6 +411,7 @@ mod tests {
             bootstrap: Bootstrap {
                 cluster,
                 nodes: Vec::new(),
+                decrees: None,
             },
             key,
         }
@@ -405,6 +463,54 @@ mod tests {
         home.begin().unwrap();
         home.remove(MANIFEST).unwrap();
         assert!(matches!(home.begin(), Err(HomeError::Leftover(_))));
+    }
+
+    #[test]
+    fn a_set_up_from_before_there_were_decrees_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let files = files();
+        home.found(&files).unwrap();
+        let Bootstrap { cluster, nodes, .. } = files.bootstrap.clone();
+        let old = postcard::to_stdvec(&Unchained { cluster, nodes }).unwrap();
+        home.write(BOOTSTRAP, &old).unwrap();
+        assert_eq!(home.bootstrap().unwrap(), files.bootstrap);
+    }
+
+    #[test]
+    fn the_authority_comes_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let mut files = files();
+        let authority = files.authority.take().unwrap();
+        home.found(&files).unwrap();
+        home.keep_authority(&authority).unwrap();
+        let back = home.node().unwrap().unwrap().authority.unwrap();
+        assert_eq!(
+            (back.key.public(), back.certificate),
+            (authority.key.public(), authority.certificate)
+        );
+        home.drop_authority().unwrap();
+        assert!(home.node().unwrap().unwrap().authority.is_none());
+        assert!(!dir.path().join(AUTHORITY_KEY).exists() && !dir.path().join(AUTHORITY).exists());
+    }
+
+    #[test]
+    fn a_forgotten_node_leaves_only_what_is_not_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        home.found(&files()).unwrap();
+        home.write(STORE, b"records").unwrap();
+        home.next_generation(1).unwrap();
+        fs::write(dir.path().join("note"), "an operator's").unwrap();
+        home.forget().unwrap();
+        let left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["note"]);
+        home.begin().unwrap();
+        home.forget().unwrap();
     }
 
     #[test]

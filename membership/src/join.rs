@@ -17,9 +17,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use client::{JoinError, join};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use server::read as read_request;
 pub(crate) use server::{Applicant, Registrar, serve};
 
-use crate::home::Bootstrap;
+use crate::home::{Bootstrap, Unchained};
 use crate::id::{Label, NodeId};
 use crate::token::{Refusal, Secret, TokenId};
 
@@ -35,15 +37,16 @@ const EXPORTER: &[u8] = b"EXPORTER-fabric-join";
 /// In front of what the proof signs; no other signature begins with it.
 const PROOF: &[u8] = b"fabric join proof\0";
 
+/// What a joiner asks with.
 #[derive(Debug, Serialize, Deserialize)]
-struct Request {
-    version: u16,
-    token: TokenId,
-    secret: Secret,
-    name: Label,
-    key: [u8; 32],
+pub(crate) struct Request {
+    pub(crate) version: u16,
+    pub(crate) token: TokenId,
+    pub(crate) secret: Secret,
+    pub(crate) name: Label,
+    pub(crate) key: [u8; 32],
     /// Ed25519 by `key` over [`PROOF`] and the session's keying material.
-    proof: Bytes,
+    pub(crate) proof: Bytes,
 }
 
 /// What a joiner gets.
@@ -53,6 +56,25 @@ pub(crate) struct Grant {
     pub(crate) certificate: Bytes,
     /// The cluster and its nodes.
     pub(crate) bootstrap: Bootstrap,
+}
+
+/// The same from an anchor that knows no decrees.
+#[derive(Debug, Serialize, Deserialize)]
+struct UnchainedGrant {
+    certificate: Bytes,
+    bootstrap: Unchained,
+}
+
+/// Reads an answer.
+fn read_answer(bytes: &[u8]) -> Option<Result<Grant, Denied>> {
+    if let Ok(answer) = postcard::from_bytes(bytes) {
+        return Some(answer);
+    }
+    let older: Result<UnchainedGrant, Denied> = postcard::from_bytes(bytes).ok()?;
+    Some(older.map(|UnchainedGrant { certificate, bootstrap }| Grant {
+        certificate,
+        bootstrap: bootstrap.into(),
+    }))
 }
 
 /// Why a joiner gets nothing.
@@ -76,6 +98,15 @@ pub(crate) enum Denied {
     /// The anchor's disk, or its authority.
     #[error("the anchor could not do it: {0}")]
     Failed(String),
+    /// The others must know whom they let in.
+    #[error(
+        "{0} of {1} anchors agreed, {needed} are needed: try again when more of them run and can be reached; the token stays good",
+        needed = .1 / 2 + 1
+    )]
+    NoMajority(usize, usize),
+    /// Ids never return.
+    #[error("node {0} was removed from the cluster: remove its data directory with `fabric-node reset` and join again")]
+    Removed(NodeId),
 }
 
 fn proof_message(material: &[u8; 32]) -> Vec<u8> {

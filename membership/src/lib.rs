@@ -17,9 +17,11 @@
 //! | `touched` | which keys changed of late |
 //! | `root` | digests over a scope |
 //! | [`replica`] | all that this node holds, and `merge` |
+//! | [`history`] | what objects said before |
 //! | [`author`] | this node's own writes |
 //! | [`collect`] | when the tombstone of a deleted object may go |
 //! | [`claim`] | exclusive keys and their witnesses |
+//! | [`decree`] | how the cluster record changes |
 //! | [`store`] | the disk form |
 //! | `wire` | messages between replicas |
 //! | [`sync`] | the replication protocol, without I/O |
@@ -31,19 +33,26 @@
 //! | `mesh` | connections between members |
 //! | `gossip` | who is alive, as all see it |
 //! | `liveness` | how each member looks from here |
+//! | `health` | whether this node may act on that |
 //! | `counter` | what is counted |
 //! | `wallclock` | the clocks, for shells only |
 //! | [`service`] | the shell: one running peer |
+//! | `fuzzing` | what reads bytes from outside, for fuzzers |
 
 pub mod author;
 pub mod batch;
 pub mod claim;
 pub mod collect;
 mod counter;
+pub mod decree;
 mod facts;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gossip;
+mod health;
+pub mod history;
 pub mod hlc;
 mod home;
 pub mod id;

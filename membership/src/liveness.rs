@@ -83,38 +83,20 @@ impl Watch {
         }
     }
 
+    /// The members that gossip takes for alive.
+    pub(crate) fn heard(&self) -> BTreeSet<NodeId> {
+        let heard = self.peers.iter().filter(|(_, peer)| peer.lost.is_none());
+        heard.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a node is a member.
+    pub(crate) fn has(&self, id: NodeId) -> bool {
+        self.peers.contains_key(&id)
+    }
+
     /// How every member looks.
     pub(crate) fn all(&self, now: Instant) -> BTreeMap<NodeId, Liveness> {
         self.peers.iter().map(|(id, peer)| (*id, peer.liveness(now))).collect()
-    }
-}
-
-/// Whether this node itself keeps time. A node that was stopped or starved sees all others die at once.
-#[derive(Debug, Default)]
-pub(crate) struct Pulse {
-    last: Option<Instant>,
-    late: Option<Instant>,
-}
-
-/// A tick that is later than this says that the node is not well.
-const LATE: Duration = Duration::from_secs(1);
-/// How long ticks must come in time again.
-const RECOVERY: Duration = Duration::from_secs(10);
-
-impl Pulse {
-    /// A tick came that was due `every` after the one before. Says whether it is late.
-    pub(crate) fn beat(&mut self, every: Duration, now: Instant) -> bool {
-        let late = self.last.is_some_and(|last| now.duration_since(last) > every + LATE);
-        self.last = Some(now);
-        if late {
-            self.late = Some(now);
-        }
-        late
-    }
-
-    /// Whether all ticks of the last while came in time.
-    pub(crate) fn is_steady(&self, now: Instant) -> bool {
-        self.late.is_none_or(|late| now.duration_since(late) >= RECOVERY)
     }
 }
 
@@ -180,16 +162,5 @@ mod tests {
         assert_eq!(watch.all(now + SUSPECT)[&node(2)], Liveness::Live);
         watch.members(&BTreeSet::from([node(2)]), now);
         assert_eq!(watch.all(now).len(), 1);
-    }
-
-    #[test]
-    fn a_late_tick_is_remembered_for_a_while() {
-        let (now, every) = (start(), Duration::from_millis(250));
-        let mut pulse = Pulse::default();
-        assert!(!pulse.beat(every, now) && !pulse.beat(every, now + every));
-        let resumed = now + Duration::from_secs(6);
-        assert!(pulse.beat(every, resumed));
-        assert!(!pulse.is_steady(resumed) && !pulse.is_steady(resumed + RECOVERY / 2));
-        assert!(pulse.is_steady(resumed + RECOVERY));
     }
 }

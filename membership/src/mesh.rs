@@ -12,12 +12,14 @@ mod dialer;
 pub(crate) mod frame;
 mod link;
 mod listen;
+mod meter;
+mod places;
 pub(crate) mod queue;
 mod refusals;
 mod table;
 pub(crate) mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -33,7 +35,11 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::admission::Close;
 pub(crate) use self::call::Class;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::call::read as read_call;
 use self::dialer::Dialer;
+use self::meter::Meters;
+use self::places::Places;
 use self::queue::{Bounds, Queue};
 use self::refusals::Refusals;
 use self::table::{Dialled, Seat, Table};
@@ -50,6 +56,8 @@ const GOSSIP_WAITING: Bounds = Bounds {
     items: 256,
     bytes: 4 * 1024 * 1024,
 };
+/// How long a removed node stays connected, so that it hears that it is one. What it says meanwhile counts for nothing.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long closing may take: long enough to tell the peers.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -137,9 +145,13 @@ struct Shared {
     counters: Arc<Counters>,
     refusals: Refusals,
     table: Mutex<Table>,
+    /// Nodes that were removed from the cluster; a valid certificate does not help them.
+    banished: Mutex<BTreeSet<NodeId>>,
     dialer: Mutex<Dialer>,
     events: mpsc::Sender<Event>,
     gossip: Arc<Queue<(NodeId, Bytes)>>,
+    meters: Mutex<Meters>,
+    places: Places,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -171,9 +183,12 @@ impl Mesh {
             refusals: Refusals::new(counters.clone()),
             counters,
             table: Mutex::new(Table::new(key.id())),
+            banished: Mutex::default(),
             dialer: Mutex::new(Dialer::new(key.id())),
             events,
             gossip: Arc::new(Queue::new(GOSSIP_WAITING)),
+            meters: Mutex::default(),
+            places: Places::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -195,6 +210,22 @@ impl Mesh {
     /// Takes the members and where they are reached. This node itself may be among them.
     pub(crate) fn members(&self, members: BTreeMap<NodeId, Vec<SocketAddr>>) {
         self.0.dialer().members(members, wallclock::monotonic());
+    }
+
+    /// Takes the nodes that were removed from the cluster: they are refused from here on, and disconnected as soon as they
+    /// could be told why.
+    pub(crate) fn banish(&self, nodes: BTreeSet<NodeId>) {
+        let connections: Vec<Connection> = {
+            let table = self.0.table();
+            *self.0.banished() = nodes.clone();
+            nodes.iter().filter_map(|node| table.connection(*node)).collect()
+        };
+        for connection in connections {
+            self.0.tasks.spawn(async move {
+                let _ended = timeout(LAST_WORDS, connection.closed()).await;
+                Close::Removed.close(&connection);
+            });
+        }
     }
 
     /// Queues a frame of records, at most [`frame::FRAME_MAX`] bytes, and returns at once. Where there is no
@@ -286,6 +317,10 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn banished(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.banished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn dialer(&self) -> MutexGuard<'_, Dialer> {
         self.dialer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,6 +334,10 @@ impl Shared {
     async fn up(&self, peer: NodeId, dialled: Dialled, connection: Connection) -> Option<Seat> {
         let seat = {
             let mut table = self.table();
+            // Under this lock nobody is banished in between.
+            if self.banished().contains(&peer) {
+                return None;
+            }
             let seat = table.take(peer, dialled, connection)?;
             self.dialer().connected(peer);
             seat
@@ -330,7 +369,14 @@ impl Shared {
         }
     }
 
-    fn gossip_came(&self, from: NodeId, message: Bytes) {
+    fn gossip_came(&self, from: NodeId, connection: &Connection, message: Bytes) {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let takes = meters.takes(from, wallclock::monotonic());
+        drop(meters);
+        if !takes {
+            let words = format!("node {from} floods this one with gossip, which is dropped");
+            return self.refuse(Counter::GossipFlood, connection.remote_address(), &words);
+        }
         self.counters
             .add_many(Counter::GossipDropped, self.gossip.push_newest((from, message)));
     }

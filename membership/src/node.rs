@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, Label, NodeId};
 
-/// Key kind of [`Cluster`]; its only key name is `cluster`.
+/// Key kind of the decrees that change [`Cluster`]; the key name is the decree's version, in decimal digits.
 pub const CLUSTER_KIND: &str = "Cluster";
 /// Key kind of [`NodeRecord`]; its only key name per origin is `node`.
 pub const NODE_KIND: &str = "Node";
@@ -17,13 +17,37 @@ pub const NODE_KIND: &str = "Node";
 /// The nodes that witness exclusive things, and how often the list changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchors {
-    /// Rises by one with each change of the list.
+    /// Rises with each change of the list.
     pub version: u64,
     /// 1 to 7 nodes, ascending.
     pub nodes: Vec<NodeId>,
+    /// The lists before this one, the latest first: what they witnessed still counts.
+    #[serde(skip)]
+    pub earlier: Vec<Earlier>,
+}
+
+/// A list of anchors that another one took the place of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    /// Its version.
+    pub version: u64,
+    /// Those of it who were not removed from the cluster since.
+    pub nodes: Vec<NodeId>,
+    /// How many acknowledgements were a majority of it.
+    pub majority: usize,
 }
 
 impl Anchors {
+    /// A list that nothing is known to be before.
+    #[must_use]
+    pub fn of(version: u64, nodes: Vec<NodeId>) -> Self {
+        Self {
+            version,
+            nodes,
+            earlier: Vec::new(),
+        }
+    }
+
     /// How many acknowledgements are a majority.
     #[must_use]
     pub fn majority(&self) -> usize {

@@ -15,7 +15,7 @@ pub mod tls;
 mod user;
 
 pub use authority::{Authority, USER_LIFE_MAX};
-pub use leaf::Leaf;
+pub use leaf::{Leaf, root_key};
 pub use roots::Roots;
 pub use user::User;
 

@@ -1,6 +1,8 @@
 //! The replica: what this node holds of the agreed state, in memory. `merge` is commutative, associative and
 //! idempotent; signatures are checked before anything gets here. It does no I/O and reads no clock.
 
+mod removals;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::{Batch, FactBatch, IntentBatch};
@@ -16,6 +18,7 @@ use crate::touched::Touched;
 mod tombstones;
 mod usage;
 
+pub use self::removals::Removed;
 pub use self::tombstones::Survey;
 pub use self::usage::Usage;
 use self::usage::Usages;
@@ -67,6 +70,8 @@ pub struct Replica {
     scopes: BTreeMap<Scope, ScopeState>,
     keyring: Keyring,
     usages: Usages,
+    /// Nodes that are out, and the last counter of theirs that counts.
+    removed: BTreeMap<NodeId, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -277,6 +282,12 @@ impl Replica {
 
     fn plan_facts(&self, batch: &FactBatch) -> Result<Merged, Gap> {
         let Head { scope, origin, .. } = batch.head().value();
+        if self.is_out(*origin) {
+            return Ok(Merged {
+                change: None,
+                forked: None,
+            });
+        }
         let held = self.origin(scope, *origin);
         let forked = facts::forked(held, batch);
         let change = match facts::judge(held, batch) {
@@ -297,7 +308,8 @@ impl Replica {
 
     fn plan_intents(&self, batch: &IntentBatch) -> Option<Change> {
         let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
-        for version in batch.versions() {
+        let counts = batch.versions().iter().filter(|version| !self.is_void(version.value()));
+        for version in counts {
             by_key.entry(&version.value().key).or_default().push(version);
         }
         let mut change = IntentChange {
@@ -346,6 +358,7 @@ impl Replica {
             state.seen.join(&version.value().context);
             by_key.entry(&version.value().key).or_default().push(version);
         }
+        removals::clamp(&mut state.seen, &self.removed);
         for (key, _) in &change.removed {
             by_key.entry(key).or_default();
         }

@@ -2,25 +2,39 @@
 //! cores. Everything else in the process talks to membership through [`Membership`].
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
-//! `internal` and `registrar` answer other nodes; `users` lets people in; `setup` makes data directories.
+//! `internal` and `registrar` answer other nodes; `decrees` changes the cluster record, and `warden`, `seat` and
+//! `authority` do what follows from it; `history` reads back; `users` lets people in; `setup` makes data directories,
+//! `restore` their first content; `cell` bounds them.
 
 mod alarms;
+mod anchors;
+mod authority;
+mod cell;
 mod claiming;
+mod decrees;
 mod disk;
 mod engine;
 mod handlers;
-mod internal;
+mod history;
+mod holding;
+#[cfg(test)]
+mod hostile;
+pub(crate) mod internal;
 mod own_record;
 mod registrar;
+mod removal;
+mod restore;
 mod roster;
+mod seat;
 mod setup;
 mod start;
 mod state;
 mod users;
+mod warden;
 mod writing;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,19 +45,26 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+pub use self::anchors::{Anchor, AnchorList};
+pub use self::decrees::DecreeError;
+pub use self::history::HistoryError;
+pub use self::holding::{Hold, forget, hold, node_of};
+pub use self::removal::Void;
+pub use self::restore::Restored;
+#[cfg(test)]
+pub(crate) use self::setup::init as set_up;
 use self::state::State;
 pub use self::users::{UserCertificate, UserError};
+pub use self::writing::Saw;
 use crate::claim::{Claim, ClaimError};
 use crate::gossip::Gossip;
 use crate::hlc::Stamp;
-use crate::home::Home;
 use crate::id::{Label, NodeId, Scope};
 use crate::mesh::{Class, Mesh};
 use crate::node::{Cluster, NodeRecord};
 use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
-use crate::store::{Store, StoreError};
 use crate::sync::Tombstones;
 
 /// Where and as whom a node runs.
@@ -78,6 +99,9 @@ pub struct Member {
     pub record: NodeRecord,
     /// How it looks from here; this node itself is live.
     pub liveness: Liveness,
+    /// Whether anything may be decided by `liveness`: not while this node has reason to doubt itself. The same for all
+    /// others, and true of this node itself.
+    pub certain: bool,
     /// Smoothed round-trip time of the mesh connection, if there is one.
     pub rtt: Option<Duration>,
 }
@@ -135,6 +159,9 @@ pub enum WriteError {
     /// This node does not take intent writes (`intent = false`).
     #[error("this node does not take changes; ask another one")]
     NotHere,
+    /// The object is not what the caller saw.
+    #[error("{0} was changed meanwhile")]
+    Changed(Key),
     /// The node is shutting down.
     #[error("the node is shutting down")]
     Closed,
@@ -213,10 +240,18 @@ impl Membership {
         self.0.state.roster().members(&round_trips)
     }
 
-    /// Told when `members` would answer differently (round-trip times apart).
+    /// Told when `members` would answer differently (round-trip times apart), or [`Membership::may_act_on_liveness`].
     #[must_use]
     pub fn members_changed(&self) -> watch::Receiver<u64> {
         self.0.state.members_changed.subscribe()
+    }
+
+    /// Whether anything may be decided by how members look, such as moving a gateway or leaving out a backend. Not while
+    /// this node's own ticks come late, or it lost so many peers at once that it may be the one that is cut off; an alarm
+    /// then says why. Reachability is never decided by liveness: that is what probes on the data path say.
+    #[must_use]
+    pub fn may_act_on_liveness(&self) -> bool {
+        self.0.state.may_act_on_liveness()
     }
 
     /// Reads the replica. The closure must be short: merges wait for it.
@@ -241,7 +276,7 @@ impl Membership {
     /// finished even if its caller does not wait. After a start it waits, as `write_facts` does: an old disk may hold
     /// what was deleted.
     pub async fn write_intent(&self, scope: Scope, author: &str, writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
-        writing::intent(&self.0.state, scope, author.to_owned(), writes).await
+        self.write_intent_if(scope, author, writes, Vec::new()).await
     }
 
     /// Writes facts of this host in one scope as one batch: all or nothing, on disk when it returns. After a start it
@@ -369,6 +404,9 @@ pub enum TokenError {
     /// Tokens are made where they can be redeemed: on these nodes.
     #[error("only an anchor can make tokens")]
     NotAnchor(Vec<NodeId>),
+    /// It became one a moment ago.
+    #[error("this anchor does not hold the cluster's CA key yet; try again in a moment")]
+    NoKey,
     /// The disk refused.
     #[error("the token could not be stored: {0}")]
     Store(String),
@@ -409,6 +447,9 @@ pub enum SetupError {
         /// Its cluster's id.
         id: String,
     },
+    /// A backup makes a new cluster only.
+    #[error("{0} holds a node already, and nothing was restored: choose another --data, or remove that directory")]
+    NotRestored(PathBuf),
     /// The text is no token.
     #[error("not a join token: {0}; make one with `fabricctl token create` on an anchor")]
     BadToken(String),
@@ -438,36 +479,21 @@ pub enum SetupError {
     reason = "the same shape as `join`; the caller need not know that it does no waiting"
 )]
 pub async fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
-    setup::init(config, node_name, cluster_name)
+    setup::init(config, node_name, cluster_name, None)
 }
 
-/// The node whose home a data directory is. Needs neither its key nor its store.
-pub fn node_of(data: &Path) -> Result<NodeId, StartError> {
-    let manifest = Home::at(data).manifest()?;
-    manifest
-        .map(|manifest| manifest.node)
-        .ok_or_else(|| StartError::NoNode(data.to_owned()))
-}
-
-/// Keeps a data directory's daemon from starting, as long as it lives.
-#[derive(Debug)]
-pub struct Hold(#[expect(dead_code, reason = "closing it frees the directory")] Option<Store>);
-
-/// Makes sure that no daemon runs in a data directory, and that none starts there meanwhile. A store that nobody can use
-/// is in nobody's use.
-pub fn hold(data: &Path) -> Result<Hold, StartError> {
-    let path = Home::at(data).store();
-    if !path.exists() {
-        return Ok(Hold(None));
-    }
-    match Store::open(&path) {
-        Ok(store) => Ok(Hold(Some(store))),
-        Err(StoreError::InUse(_)) => Err(StartError::InUse(data.to_owned())),
-        Err(error) => {
-            tracing::warn!("the store could not be opened: {error}");
-            Ok(Hold(None))
-        }
-    }
+/// The same, with the objects of a backup: they are this node's versions, under their authors and with their stamps.
+#[expect(
+    clippy::unused_async,
+    reason = "the same shape as `join`; the caller need not know that it does no waiting"
+)]
+pub async fn init_from(
+    config: &Config,
+    node_name: Label,
+    cluster_name: Label,
+    objects: Vec<Restored>,
+) -> Result<Outcome, SetupError> {
+    setup::init(config, node_name, cluster_name, Some(objects))
 }
 
 /// Joins the cluster that the token is of. A second try after a lost answer gets what the first one was given.

@@ -1,9 +1,12 @@
 //! The store: what must survive the process, in one `redb` file. Own records are on disk before anybody hears of them
 //! ([`Durable::Before`]); others' records are a cache that may lag ([`Durable::Later`]), since they can be pulled again.
-//! Beside records it keeps the anchor's ledger of claims and small opaque tables for its neighbours. Calls block on the
-//! disk; an async caller moves them to a thread.
+//! Beside records it keeps the versions of objects that were replaced, the anchor's ledger of claims, and small opaque
+//! tables for its neighbours. Calls block on the disk; an async caller moves them to a thread.
 
+mod history;
+mod ledger;
 mod load;
+mod removal;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +17,8 @@ use crate::claim::{self, Granted};
 use crate::id::{IdError, NodeId, Scope};
 use crate::replica::Change;
 
+pub use history::{BYTES_MAX as HISTORY_BYTES_MAX, VERSIONS_MAX as HISTORY_VERSIONS_MAX};
+pub use ledger::ClaimRow;
 pub use load::Loaded;
 
 /// The format of the tables. A store of another one is refused.

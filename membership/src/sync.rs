@@ -17,10 +17,12 @@ use bytes::Bytes;
 use rand::RngCore;
 
 use crate::batch::{Batch, FactBatch};
+use crate::decree::Removal;
 use crate::id::{NodeId, Scope};
 use crate::keyring::{Certify, certified_key};
-use crate::record::Body;
-use crate::replica::{Change, Replica};
+use crate::record::{Body, Intent};
+use crate::replica::{Change, Removed, Replica};
+use crate::signed::Signed;
 use crate::wire::{self, Message};
 use confirm::Shadow;
 use fill::Fill;
@@ -80,6 +82,8 @@ pub enum Effect {
     Confirm(Scope, Body),
     /// An operator should know.
     Alarm(Trouble),
+    /// This version came, and is void: its writer was removed before it told anybody.
+    Void(Signed<Intent>),
     /// Add to a named counter.
     Count(&'static str, u64),
 }
@@ -214,6 +218,12 @@ impl Sync {
     #[must_use]
     pub fn has_met(&self) -> bool {
         self.met
+    }
+
+    /// Forgets a node that was removed from the cluster; see [`Replica::remove`].
+    pub fn remove(&mut self, removal: &Removal) -> Removed {
+        self.whole.retain(|(_, origin)| *origin != removal.node);
+        self.replica.remove(removal)
     }
 
     /// Takes one event. `now` is the time since any fixed moment; it must not go back.

@@ -29,6 +29,8 @@ const USES_MAX: u32 = 800;
 /// How long an expired token is remembered, so that its refusal can say why.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// Most names that are kept for nodes that other anchors let in.
+const PROMISED_MAX: usize = 800;
 /// How long a node may take from its certificate to its first start before others may have its name.
 const FRESH: Duration = Duration::from_secs(10 * 60);
 
@@ -171,6 +173,17 @@ struct Bound {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Tokens {
     entries: BTreeMap<TokenId, Entry>,
+    /// Names kept for nodes that another anchor lets in.
+    promised: Vec<Promised>,
+}
+
+/// A name that is kept for a while.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Promised {
+    node: NodeId,
+    name: Label,
+    /// Since 1970-01-01 UTC.
+    at: Duration,
 }
 
 impl Tokens {
@@ -237,13 +250,43 @@ impl Tokens {
         }
     }
 
-    /// The nodes let in within the last ten minutes, which may not have been heard of yet, and their names.
+    /// Keeps a name for a node that another anchor is about to let in.
+    pub fn promise(&mut self, node: NodeId, name: Label, now: Duration) {
+        self.promised
+            .retain(|promised| promised.node != node && is_fresh(promised.at, now));
+        if self.promised.len() < PROMISED_MAX {
+            self.promised.push(Promised { node, name, at: now });
+        }
+    }
+
+    /// The nodes let in within the last ten minutes, here or on another anchor, which may not have been heard of yet, and
+    /// their names.
     pub fn fresh(&self, now: Duration) -> impl Iterator<Item = (NodeId, &Label)> {
         let bound = self.entries.values().flat_map(|entry| &entry.bound);
-        bound
-            .filter(move |bound| bound.at.saturating_add(FRESH) > now)
-            .map(|bound| (NodeId::of_key(&bound.key), &bound.name))
+        let bound = bound.map(|bound| (NodeId::of_key(&bound.key), &bound.name, bound.at));
+        let promised = self
+            .promised
+            .iter()
+            .map(|promised| (promised.node, &promised.name, promised.at));
+        let all = bound.chain(promised).filter(move |(_, _, at)| is_fresh(*at, now));
+        all.map(|(node, name, _)| (node, name))
     }
+
+    /// Reads what was written, also before names were kept for other anchors.
+    pub fn read(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        let before = || {
+            let entries = postcard::from_bytes(bytes)?;
+            Ok(Self {
+                entries,
+                promised: Vec::new(),
+            })
+        };
+        postcard::from_bytes(bytes).or_else(|_| before())
+    }
+}
+
+fn is_fresh(at: Duration, now: Duration) -> bool {
+    at.saturating_add(FRESH) > now
 }
 
 fn hash(secret: &Secret) -> [u8; 32] {
@@ -301,6 +344,24 @@ mod tests {
         let again = Ok(Redeemed::Again(Bytes::from_static(b"certificate")));
         assert_eq!(tokens.redeem(ID, &SECRET, &[7; 32], NOW + 2 * HOUR), again);
         assert_eq!(tokens.redeem(ID, &SECRET, &[8; 32], NOW), Err(Refusal::UsedUp));
+    }
+
+    #[test]
+    fn names_are_kept_for_other_anchors_for_a_while() {
+        let (mut tokens, node) = (book(1), NodeId::of_key(&[9; 32]));
+        let before = postcard::to_stdvec(&tokens.entries).unwrap();
+        assert_eq!(Tokens::read(&before).unwrap().entries.len(), 1, "of an earlier release");
+        let names = ["nine".parse::<Label>().unwrap(), "ten".parse().unwrap()];
+        for name in &names {
+            tokens.promise(node, name.clone(), NOW);
+        }
+        let tokens = Tokens::read(&postcard::to_stdvec(&tokens).unwrap()).unwrap();
+        assert_eq!(
+            tokens.fresh(NOW).collect::<Vec<_>>(),
+            [(node, &names[1])],
+            "one name for each"
+        );
+        assert_eq!(tokens.fresh(NOW + FRESH).count(), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use membership::hlc::Stamp;
 use membership::id::{Label, Scope};
 use membership::record::{Fact, Intent, Key};
 use membership::replica::Replica;
+use rpds::RedBlackTreeMapSync;
 
 use crate::claims;
 use crate::fact::ADDRESS_CLAIM_KIND;
@@ -29,14 +30,14 @@ pub struct Contents {
     pub spec: Option<DomainSpec>,
     /// Its networks, with the stamps of their shown versions.
     pub networks: BTreeMap<NetworkName, (NetworkSpec, Stamp)>,
-    /// Its endpoints.
-    pub endpoints: BTreeMap<EndpointName, EndpointSpec>,
+    /// Its endpoints: a map of which a copy shares what stays the same.
+    pub endpoints: RedBlackTreeMapSync<EndpointName, EndpointSpec>,
     /// Its routers.
     pub routers: BTreeMap<RouterName, RouterSpec>,
     /// Its policies.
     pub policies: BTreeMap<PolicyName, SecurityPolicySpec>,
-    /// Claimed addresses.
-    pub claimed: BTreeMap<(NetworkName, IpAddr), EndpointName>,
+    /// Claimed addresses, alike.
+    pub claimed: RedBlackTreeMapSync<(NetworkName, IpAddr), EndpointName>,
 }
 
 impl Catalogue {
@@ -67,7 +68,7 @@ impl Catalogue {
                 contents.networks.insert(object.name, (spec, stamp));
             }
             Spec::Endpoint(spec) => {
-                contents.endpoints.insert(object.name, spec);
+                contents.endpoints.insert_mut(object.name, spec);
             }
             Spec::Router(spec) => {
                 contents.routers.insert(object.name, spec);
@@ -75,6 +76,13 @@ impl Catalogue {
             Spec::SecurityPolicy(spec) => {
                 contents.policies.insert(object.name, spec);
             }
+        }
+    }
+
+    /// Takes an object out; claimed addresses stay.
+    pub fn remove(&mut self, domain: &DomainName, kind: Kind, name: &Label) {
+        if let Some(contents) = self.domains.get_mut(domain) {
+            contents.forget(kind, name);
         }
     }
 
@@ -90,7 +98,10 @@ impl Catalogue {
         domain: &DomainName,
         claimed: impl IntoIterator<Item = ((NetworkName, IpAddr), EndpointName)>,
     ) {
-        self.domains.entry(domain.clone()).or_default().claimed.extend(claimed);
+        let held = &mut self.domains.entry(domain.clone()).or_default().claimed;
+        for (place, endpoint) in claimed {
+            held.insert_mut(place, endpoint);
+        }
     }
 
     /// Reads the replica.
@@ -162,7 +173,9 @@ impl Contents {
         match kind {
             Kind::Domain => self.spec = None,
             Kind::Network => drop(self.networks.remove(name)),
-            Kind::Endpoint => drop(self.endpoints.remove(name)),
+            Kind::Endpoint => {
+                self.endpoints.remove_mut(name);
+            }
             Kind::Router => drop(self.routers.remove(name)),
             Kind::SecurityPolicy => drop(self.policies.remove(name)),
         }

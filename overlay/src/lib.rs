@@ -18,7 +18,7 @@
 //! | [`model`] | what becomes of a packet: the specification of the datapath | forwardings |
 //!
 //! `claims` (which claimed addresses count), `ruleset` (rules from policies), `hash` (numbers from names) and `near`
-//! (which word was meant) serve these.
+//! (which word was meant) serve these; `fuzzing` shows what reads bytes to fuzzers.
 
 pub mod address;
 pub mod admission;
@@ -30,6 +30,8 @@ pub mod condition;
 pub mod fact;
 pub mod follow;
 pub mod forwarding;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hash;
 pub mod manifest;
 pub mod model;

@@ -146,6 +146,8 @@ measure_datapath() {
         order=("${steps[@]}")
         ((round % 2)) || mapfile -t order < <(printf '%s\n' "${steps[@]}" | tac)
         for step in "${order[@]}"; do
+            # With other rows only, there is one empty line.
+            [[ -n $step ]] || continue
             # shellcheck disable=SC2086 # three words
             sample "$round" $step
         done

@@ -15,6 +15,8 @@ use fabric_tests::lab::{Lab, Underlay, Workload};
 use fabric_tests::netns::{inside, run};
 use fabric_tests::scenario::{on_lab, say, step};
 use fabric_tests::stage::links;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 const HOSTS: [&str; 3] = ["fab1", "fab2", "fab3"];
@@ -27,10 +29,16 @@ fn main() -> ExitCode {
         vec![
             step("a_killed_daemon_leaves_its_workloads_forwarding", killed_daemon),
             step("no_datagram_is_lost_while_a_daemon_is_killed_and_started", restarted),
+            step("a_daemon_that_stood_still_changes_only_its_own_state", stood_still),
             step("a_host_that_is_off_is_dead_and_the_rest_forwards_on", host_off),
             step("a_host_that_is_back_has_its_state_and_endpoints", host_back),
             step("a_write_during_a_split_is_everywhere_after_it", split),
+            step("what_two_hosts_cannot_say_to_each_other_a_third_passes_on", one_way),
             step("traffic_survives_lossy_cables", loss),
+            step(
+                "with_a_third_of_all_packets_lost_all_agree_and_nobody_is_dead",
+                heavy_loss,
+            ),
             step(
                 "killed_and_stripped_of_everything_in_the_kernel_all_is_as_before",
                 from_disk,
@@ -131,6 +139,87 @@ impl Numbered {
     }
 }
 
+/// A daemon that is stopped, and goes on when this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn daemon(lab: &Lab, host: &str) -> Result<Self> {
+        let file = lab.host_folder(host).join("pid");
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let pid = text.split(' ').next().context("no pid")?.trim().parse()?;
+        kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
+        Ok(Self(Pid::from_raw(pid)))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It fails only if somebody killed the daemon meanwhile.
+        let _gone = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+fn has_alarm(lab: &Lab, host: &str, name: &str) -> Result<bool> {
+    let status = lab.json(host, &["status"])?;
+    let alarms = status["alarms"].as_array().context("status has no alarms")?;
+    Ok(alarms.iter().any(|alarm| alarm["name"] == name))
+}
+
+/// When it wakes it has lost all others. It says that it was late, and that is all that changes: no datagram is lost,
+/// no path is down, nothing is written.
+fn stood_still(lab: &Lab) -> Result<()> {
+    let before = lab.converged(&HOSTS)?;
+    let [one, two, three] = ["red-web-1", "red-web-2", "red-web-3"].map(|name| lab.workload(name));
+    let (one, two, three) = (one?, two?, three?);
+    let flows = [
+        Numbered::start(one, two)?,
+        Numbered::start(two, three)?,
+        Numbered::start(three, one)?,
+    ];
+    let stopped = Stopped::daemon(lab, "fab2")?;
+    lab.wait_peer(&["fab1", "fab3"], "fab2", "dead")?;
+    all_flows(lab, &[1, 2, 3])?;
+    drop(stopped);
+    eventually("fab2 says that it was late", || {
+        ensure!(has_alarm(lab, "fab2", "ticks-late")?, "it does not");
+        Ok(())
+    })?;
+    eventually("fab2 is well again", || {
+        for host in HOSTS {
+            let peers = lab.json(host, &["peers"])?;
+            let down = peers
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|peer| peer["path"] == "down");
+            // An error here is only tried again; what must never be is remembered.
+            if down {
+                return Ok(Err(format!("{host} took a path for cut: {peers}")));
+            }
+        }
+        ensure!(!has_alarm(lab, "fab2", "ticks-late")?, "it is still late");
+        Ok(Ok(()))
+    })?
+    .map_err(anyhow::Error::msg)?;
+    for host in HOSTS {
+        let others: Vec<_> = HOSTS.into_iter().filter(|other| *other != host).collect();
+        lab.wait_peer(&others, host, "live")?;
+        ensure!(!has_alarm(lab, host, "mass-death")?, "{host} lost only one peer");
+    }
+    for flow in flows {
+        let (sent, received) = flow.stop()?;
+        say(format!("{received} of {sent} datagrams"));
+        ensure!(
+            sent > 500 && received == sent,
+            "{} of {sent} datagrams were lost",
+            sent - received
+        );
+    }
+    let after = lab.converged(&HOSTS)?;
+    ensure!(before == after, "something was written: {before} {after}");
+    Ok(())
+}
+
 fn host_off(lab: &Lab) -> Result<()> {
     lab.sh(&["off", "fab3"])?;
     lab.wait_peer(&["fab1", "fab2"], "fab3", "dead")?;
@@ -172,6 +261,63 @@ fn split(lab: &Lab) -> Result<()> {
         lab.ctl("fab3", &["delete", "endpoint", name, "-d", "red"])?;
     }
     Ok(())
+}
+
+/// Writes an endpoint on each of these hosts; that all others confirm it is not asked for.
+fn written(lab: &Lab, hosts: &[&str], name: &str) -> Result<()> {
+    for host in hosts {
+        let endpoint = format!("{{kind: Endpoint, domain: red, name: {name}-{host}, spec: {{network: lan}}}}");
+        let output = lab.apply(host, &endpoint)?;
+        let taken = output.status.code().is_some_and(|code| code == 0 || code == 75);
+        ensure!(taken, "{host}: {}", output.status);
+    }
+    lab.converged(&HOSTS)?;
+    for host in hosts {
+        lab.ctl(host, &["delete", "endpoint", &format!("{name}-{host}"), "-d", "red"])?;
+    }
+    lab.converged(&HOSTS).map(drop)
+}
+
+fn nobody_is_dead(lab: &Lab) -> Result<()> {
+    for host in HOSTS {
+        let peers = lab.json(host, &["peers"])?;
+        let dead = peers
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|peer| peer["state"] == "dead");
+        ensure!(!dead, "{host} took one for dead: {peers}");
+    }
+    Ok(())
+}
+
+/// All see all alive, and traffic flows.
+fn healed(lab: &Lab) -> Result<()> {
+    lab.sh(&["heal"])?;
+    for host in HOSTS {
+        let others: Vec<_> = HOSTS.into_iter().filter(|other| *other != host).collect();
+        lab.wait_peer(&others, host, "live")?;
+    }
+    eventually_all_flows(lab)
+}
+
+/// Packets from fab1 to fab3 are lost, those back are not.
+fn one_way(lab: &Lab) -> Result<()> {
+    lab.sh(&["cut", "--from", "fab1", "--to", "fab3"])?;
+    lab.wait_peer(&["fab1"], "fab3", "suspect")?;
+    lab.wait_peer(&["fab3"], "fab1", "suspect")?;
+    written(lab, &["fab1", "fab3"], "way")?;
+    // The third hears both, and tells.
+    nobody_is_dead(lab)?;
+    all_flows(lab, &[1, 2])?;
+    healed(lab)
+}
+
+fn heavy_loss(lab: &Lab) -> Result<()> {
+    lab.sh(&["loss", "30"])?;
+    written(lab, &HOSTS, "lossy")?;
+    nobody_is_dead(lab)?;
+    healed(lab)
 }
 
 fn loss(lab: &Lab) -> Result<()> {

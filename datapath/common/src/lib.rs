@@ -35,10 +35,12 @@ pub mod ecn;
 pub mod entropy;
 pub mod limit;
 pub mod probe;
+pub mod program;
 pub mod punt;
 pub mod slot;
 pub mod table;
 
 pub use drop::Reason;
 pub use limit::*;
+pub use program::*;
 pub use table::*;

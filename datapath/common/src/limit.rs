@@ -1,6 +1,8 @@
 //! How much of a thing an endpoint may cause: token buckets in `LIMITS`, and how many connections it may hold.
 //! Nobody is refused a connection: what is beyond a fair share stands apart from all others' ([`LIMIT_CONNECTIONS`]).
 
+use crate::MemberKey;
+
 /// `LimitKey::kind`: ICMP errors sent to an endpoint.
 pub const LIMIT_ICMP: u32 = 1;
 /// `LimitKey::kind`: group frames and others that go to all of a segment.
@@ -42,3 +44,10 @@ pub const ESTABLISHED_MAX: u32 = 65_536;
 
 /// Of `LimitKey::endpoint`: not an endpoint's number, but the slot of `GENERATIONS` of a station of another host.
 pub const LIMIT_REMOTE: u32 = 1 << 31;
+
+/// Key of `AUDITS` that counts connections that found `CONNECTIONS` full, or too many of their endpoint's in it, and stay
+/// where they were.
+pub const AUDIT_CONNECTIONS_FULL: MemberKey = MemberKey {
+    set: u32::MAX,
+    index: 0,
+};

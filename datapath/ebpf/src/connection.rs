@@ -74,8 +74,8 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         Some(state) => state.step(if walk.ip.is(IP_LATER) { 0 } else { walk.ip.tcp }, reply),
         None => State::first(walk.tuple.protocol),
     };
-    // There is hardly more to come of it.
-    walk.cache &= next != State::Closed;
+    // In the one, a plain ACK may come to mean more than it does yet; of the other there is hardly more to come.
+    walk.cache &= !matches!(next, State::Opening | State::Closed);
     let share = Share {
         // Where there is no room, one that both ends took part in is among the others.
         stays: state.is_some_and(State::permanent) && CONNECTIONS.get_ptr(&walk.tuple).is_some(),

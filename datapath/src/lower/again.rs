@@ -3,7 +3,7 @@
 use overlay::forwarding::{Direction, Peer, Place, Route};
 use overlay::object::domain::DefaultPolicy;
 
-use super::tests::{HERE_MAC, group, ip, label, mac, neighbour, on, routed, rule, there, vni};
+use super::fixture::{HERE_MAC, group, ip, label, mac, neighbour, on, routed, rule, there, vni};
 use super::*;
 
 #[test]

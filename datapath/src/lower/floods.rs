@@ -71,7 +71,7 @@ mod tests {
     use membership::id::NodeId;
 
     use super::*;
-    use crate::lower::tests::{forwarding, label, on, there, to_port};
+    use crate::lower::fixture::{forwarding, label, on, there, to_port};
 
     #[test]
     fn group_frames_go_to_ports_and_to_member_hosts_with_a_tunnel() {

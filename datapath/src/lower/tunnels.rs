@@ -77,7 +77,7 @@ pub(crate) fn keep_tunnels_of(others: &BTreeSet<u32>, installed: &Tables, wanted
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lower::tests::{ip, peer};
+    use crate::lower::fixture::{ip, peer};
 
     #[test]
     fn the_tunnel_is_ipv4_if_both_have_it() {

@@ -14,8 +14,9 @@ use nix::time::{ClockId, clock_gettime};
 use overlay::fact::Vtep;
 use tracing::{info, warn};
 
+use super::busy::Busy;
 use super::path::Echoes;
-use super::rounds::Rounds;
+use super::rounds::{BUSY_PER_ROUND, Rounds};
 use super::sockets::Sockets;
 use super::{PathState, Refusal, Request, Target};
 use crate::Config;
@@ -28,6 +29,7 @@ use crate::tables::address;
 /// Asks the paths to other hosts. Synchronous, never blocks; use it in the host's network namespace.
 pub struct Prober {
     rounds: Rounds,
+    busy: Busy,
     sockets: Sockets,
     probed: HashMap<MapData, Address, Probed>,
     local: Local,
@@ -48,8 +50,8 @@ impl fmt::Debug for Prober {
 impl Prober {
     /// Over the maps that [`crate::Datapath::open`] pinned. No path is asked until [`Self::want`].
     pub fn open(config: &Config) -> Result<Self, Error> {
-        let pin = Pins::new(&config.bpffs, config.node).map(PROBES);
-        let map = MapData::from_pin(pin).and_then(Map::from_map_data);
+        let pins = Pins::new(&config.bpffs, config.node);
+        let map = MapData::from_pin(pins.map(PROBES)).and_then(Map::from_map_data);
         let mut probed: HashMap<MapData, Address, Probed> =
             map.and_then(HashMap::try_from).map_err(Error::map("open", PROBES))?;
         // Answers to requests of an earlier run are nobody's.
@@ -59,6 +61,7 @@ impl Prober {
         }
         Ok(Self {
             rounds: Rounds::default(),
+            busy: Busy::open(&pins)?,
             sockets: Sockets::default(),
             probed,
             local: Local {
@@ -77,7 +80,7 @@ impl Prober {
         let tunnels = hosts.iter().filter_map(|(node, vtep)| {
             let ends = self.local.tunnel(vtep)?;
             let mtu = vtep.underlay_mtu;
-            Some((*node, Target { ends, mtu, busy: false }))
+            Some((*node, Target { ends, mtu }))
         });
         let tunnels: BTreeMap<NodeId, Target> = tunnels.collect();
         let targets: Vec<Target> = tunnels.values().copied().collect();
@@ -97,6 +100,11 @@ impl Prober {
 
     /// Looks at what came back, and sends what is due. To be called every [`super::PROBE_INTERVAL`].
     pub fn round(&mut self) -> Result<(), Error> {
+        if self.rounds.are_crowded()
+            && let Some(busy) = self.busy.step(BUSY_PER_ROUND)?
+        {
+            self.rounds.prefer(busy);
+        }
         let mut echoes: BTreeMap<IpAddr, Echoes> = BTreeMap::new();
         let awaited: Vec<(IpAddr, u64)> = self.rounds.awaited().collect();
         for (remote, nonce) in awaited {

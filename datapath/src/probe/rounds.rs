@@ -1,9 +1,9 @@
 //! Which paths are asked in a round. The core of the probes: no sockets, no maps, no clock.
 //!
-//! A round is due every 300 ms and asks at most 256 paths: those that carry live flows first, then those that were not
-//! asked for longest; one that was not asked for 3 s counts as if it carried flows, so that none is forgotten.
+//! A round is due every 300 ms and asks at most 256 paths. Where there are more, up to 192 of those that carry live flows
+//! come first, and the others in turn: so none is forgotten, and a path that carries much is asked in every round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use super::{PathState, Refusal, Request, Target};
 pub(crate) const INTERVAL: Duration = Duration::from_millis(300);
 /// Paths asked in a round.
 const PER_ROUND: usize = 256;
+/// Of these, paths that are asked because they carry live flows.
+pub(crate) const BUSY_PER_ROUND: usize = 192;
 /// Paths at all.
 const PATHS_MAX: usize = PROBES_MAX as usize;
-/// A path that was not asked for this long goes first.
-const FORGOTTEN: Duration = Duration::from_secs(3);
 /// Where this much time passes between two looks, this host was asleep: what was not answered then is let off.
 const ASLEEP: Duration = Duration::from_secs(1);
 
@@ -36,6 +36,8 @@ pub(crate) struct Changes {
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     paths: BTreeMap<IpAddr, Path>,
+    /// Far ends that carry live flows.
+    busy: BTreeSet<IpAddr>,
     looked: Duration,
     next: Duration,
 }
@@ -94,24 +96,37 @@ impl Rounds {
         self.ask(now)
     }
 
+    /// Whether a round has not room for all.
+    pub(crate) fn are_crowded(&self) -> bool {
+        self.paths.len() > PER_ROUND
+    }
+
+    /// Says which far ends carry live flows.
+    pub(crate) fn prefer(&mut self, busy: BTreeSet<IpAddr>) {
+        self.busy = busy;
+    }
+
     fn ask(&mut self, now: Duration) -> Vec<Request> {
-        let mut order: Vec<(bool, Option<Duration>, IpAddr)> = self
-            .paths
-            .iter()
-            .map(|(remote, path)| {
-                let waited = path.last().map_or(Duration::MAX, |last| now.abs_diff(last));
-                let first = path.target().busy || waited >= FORGOTTEN;
-                (!first, path.last(), *remote)
-            })
-            .collect();
+        // Where the clock went back, nobody is left out until it has caught up.
+        let last = |path: &Path| path.last().filter(|last| *last <= now);
+        let mut order: Vec<(Option<Duration>, IpAddr)> =
+            self.paths.iter().map(|(remote, path)| (last(path), *remote)).collect();
         order.sort_unstable();
-        let mut requests = Vec::new();
-        for (_, _, remote) in order.into_iter().take(PER_ROUND) {
-            if let Some(path) = self.paths.get_mut(&remote) {
-                requests.extend(path.ask(now));
+        let is_busy = |(_, remote): &&(Option<Duration>, IpAddr)| self.busy.contains(remote);
+        let mut asked: BTreeSet<IpAddr> = order
+            .iter()
+            .filter(is_busy)
+            .take(BUSY_PER_ROUND)
+            .map(|(_, remote)| *remote)
+            .collect();
+        for (_, remote) in order {
+            if asked.len() == PER_ROUND {
+                break;
             }
+            asked.insert(remote);
         }
-        requests
+        let paths = self.paths.iter_mut().filter(|(remote, _)| asked.contains(*remote));
+        paths.flat_map(|(_, path)| path.ask(now)).collect()
     }
 
     /// A request could not be sent.

@@ -24,7 +24,6 @@ fn target(remote: IpAddr) -> Target {
     Target {
         ends: (HERE, remote),
         mtu: 1500,
-        busy: false,
     }
 }
 
@@ -371,18 +370,47 @@ fn a_round_is_bounded_and_all_have_their_turn() {
     assert_eq!(sim.rounds.states().len(), 4096);
 }
 
+/// How often each of these was asked.
+fn asked(sim: &Sim, targets: &[Target]) -> Vec<usize> {
+    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for request in &sim.sent {
+        *counts.entry(request.ends.1).or_default() += 1;
+    }
+    let count = |target: &Target| counts.get(&target.ends.1).copied().unwrap_or(0);
+    targets.iter().map(count).collect()
+}
+
 #[test]
 fn paths_with_flows_go_first_and_the_others_are_not_forgotten() {
-    let mut targets = many(1000);
-    targets.iter_mut().take(200).for_each(|target| target.busy = true);
+    // As many as there are at most; without a preference, each would be asked in every sixteenth round.
+    let targets = many(4096);
     let mut sim = Sim::new(&[]);
     sim.want_targets(&targets);
+    sim.rounds(16, lost);
+    assert!(asked(&sim, &targets).iter().all(|count| *count == 1));
+    sim.sent.clear();
+    let busy = &targets[3000..3150];
+    sim.rounds.prefer(busy.iter().map(|target| target.ends.1).collect());
     sim.rounds(100, lost);
-    let requests = |target: &Target| sim.sent.iter().filter(|r| r.ends == target.ends).count();
-    let busy: Vec<usize> = targets[..200].iter().map(requests).collect();
-    let idle: Vec<usize> = targets[200..].iter().map(requests).collect();
-    assert!(busy.iter().min() > idle.iter().max(), "{busy:?} {idle:?}");
-    assert!(idle.iter().min() >= Some(&4), "{idle:?}");
+    assert!(asked(&sim, busy).iter().all(|count| *count == 100), "in every round");
+    let others = [asked(&sim, &targets[..3000]), asked(&sim, &targets[3150..])].concat();
+    assert!(
+        others.iter().all(|count| (2..=3).contains(count)),
+        "in their turn: {others:?}"
+    );
+}
+
+#[test]
+fn too_many_with_flows_leave_room_for_the_others() {
+    let targets = many(2000);
+    let mut sim = Sim::new(&[]);
+    sim.want_targets(&targets);
+    sim.rounds
+        .prefer(targets[..1000].iter().map(|target| target.ends.1).collect());
+    sim.rounds(100, lost);
+    let (busy, others) = (asked(&sim, &targets[..1000]), asked(&sim, &targets[1000..]));
+    let least = (busy.iter().min(), others.iter().min());
+    assert!(least.0 > others.iter().max() && least.1 >= Some(&6), "{least:?}");
 }
 
 proptest! {

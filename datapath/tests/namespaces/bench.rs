@@ -7,7 +7,8 @@ use overlay::fact::Vtep;
 use overlay::forwarding::{Action, Direction, Forwarding, Peer, Place, Protocol, Rule, Station};
 use overlay::name::Mac;
 
-use crate::lab::{Namespace, privileged, two_hosts};
+use crate::lab::two_hosts;
+use crate::namespace::{Namespace, privileged};
 use crate::wanted::{Workload, domain, label, vni};
 
 const STATIONS: u32 = 10_000;

@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::libc;
 
-use crate::lab::{DEADLINE, Host, Namespace, eventually, privileged, two_hosts};
+use crate::lab::{Host, two_hosts};
+use crate::namespace::{DEADLINE, Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain, label};
 
 /// For local experiments (IEEE 802).

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::UdpSocket;
 
-use crate::lab::{Host, Namespace, eventually, privileged, two_hosts};
+use crate::lab::{Host, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::tap::open_tap;
 use crate::wanted::{Workload, domain};
 

@@ -11,7 +11,8 @@ use datapath::object::FUNCTIONS;
 use datapath::{FailMode, FunctionHook, LoadedFunction};
 use overlay::object::domain::DefaultPolicy;
 
-use crate::lab::{DEADLINE, Host, Namespace, dropped, eventually, privileged, two_hosts};
+use crate::lab::{Host, dropped, two_hosts};
+use crate::namespace::{DEADLINE, Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain, label};
 
 /// An object file of a function; it goes with its value.

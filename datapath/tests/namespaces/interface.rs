@@ -3,7 +3,8 @@
 use datapath::PortState;
 use overlay::fact::Binding;
 
-use crate::lab::{Namespace, dropped, eventually, privileged, two_hosts};
+use crate::lab::{dropped, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain, label};
 
 /// The words with which a port waits.

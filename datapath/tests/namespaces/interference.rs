@@ -5,7 +5,8 @@ use datapath::{Error, PortState};
 use overlay::fact::Binding;
 use overlay::forwarding::{Action, Direction, Port, Protocol, Segment};
 
-use crate::lab::{Host, Namespace, dropped, eventually, privileged, two_hosts};
+use crate::lab::{Host, dropped, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain, label, rule, vni};
 
 fn name(state: &PortState) -> &str {

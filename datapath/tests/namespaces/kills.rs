@@ -8,7 +8,8 @@ use membership::id::NodeId;
 use overlay::forwarding::{Action, Direction, Forwarding, Protocol};
 use overlay::object::domain::DefaultPolicy;
 
-use crate::lab::{Host, Namespace, eventually, privileged, two_hosts};
+use crate::lab::{Host, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain, rule};
 
 /// Where a child process finds what to do: namespaces of the hosts and workloads, node ids of the hosts.

@@ -7,7 +7,8 @@ use datapath::PortState;
 use datapath_common::connection::State;
 use datapath_common::{Connection, ConnectionKey};
 
-use crate::lab::{Host, Namespace, eventually, privileged, two_hosts};
+use crate::lab::{Host, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain, label};
 
 #[test]

@@ -11,7 +11,7 @@ use nix::libc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
-use crate::lab::{Namespace, eventually};
+use crate::namespace::{Namespace, eventually};
 
 /// Datagrams: sockets of the client, each with a flow to every port of the server.
 const SOCKETS: u16 = 90;

@@ -11,6 +11,7 @@ mod kills;
 mod lab;
 mod lifecycle;
 mod load;
+mod namespace;
 mod probes;
 mod reach;
 mod ready;

@@ -9,7 +9,8 @@ use datapath::{Config, PROBE_INTERVAL, PathState, PathVerdict, Prober};
 use membership::id::NodeId;
 use overlay::fact::Vtep;
 
-use crate::lab::{BPFFS, Host, Namespace, eventually, privileged, two_hosts};
+use crate::lab::{BPFFS, Host, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain};
 
 /// A prober on a thread of its own in a host's namespace, until it is dropped.
@@ -21,6 +22,11 @@ pub(crate) struct Probing {
 
 impl Probing {
     pub(crate) fn of(host: &Host, others: &[&Host]) -> Self {
+        Self::asking(host, others.iter().map(|other| (other.node, other.vtep())).collect())
+    }
+
+    /// As `of`, of hosts that need not be there.
+    fn asking(host: &Host, wanted: BTreeMap<NodeId, Vtep>) -> Self {
         let config = Config {
             bpffs: BPFFS.into(),
             node: host.node,
@@ -29,7 +35,6 @@ impl Probing {
             port: host.vtep().port,
             geneve_port: 6081,
         };
-        let wanted: BTreeMap<NodeId, Vtep> = others.iter().map(|other| (other.node, other.vtep())).collect();
         let (sender, states) = mpsc::channel();
         let thread = host.namespace.thread(async move || {
             let mut prober = Prober::open(&config).expect("the map is pinned");
@@ -168,4 +173,45 @@ fn a_host_that_does_not_know_us_does_not_answer() {
     let (web, far) = (Namespace::new("web"), Namespace::new("far"));
     acquaint(&a, &b, &web, &far);
     probing.until_verdict(&b, PathVerdict::Up);
+}
+
+/// Packets that came in by the underlay.
+fn received(host: &Host) -> u64 {
+    let table = host.namespace.must("cat /proc/net/dev");
+    let row = table.lines().find_map(|line| line.trim().strip_prefix("up0:"));
+    let packets = row.and_then(|row| row.split_whitespace().nth(1));
+    packets.expect("its counters").parse().expect("a number")
+}
+
+#[test]
+fn a_path_with_flows_is_asked_in_every_round() {
+    if !privileged("a_path_with_flows_is_asked_in_every_round") {
+        return;
+    }
+    const ROUNDS: u64 = 30;
+    let (a, b) = two_hosts(true, false);
+    let (web, far) = (Namespace::new("web"), Namespace::new("far"));
+    acquaint(&a, &b, &web, &far);
+    // There is no way to any of the others: of 16 rounds, one would be the other host's.
+    let mut hosts: BTreeMap<NodeId, Vtep> = [(b.node, b.vtep())].into();
+    for number in 0..4000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let vtep = Vtep {
+            ipv4: Some([198, 18, high, low].into()),
+            ..b.vtep()
+        };
+        hosts.insert(
+            NodeId::of_key(&[[high; 16], [low; 16]].concat().try_into().expect("32 bytes")),
+            vtep,
+        );
+    }
+    assert!(web.pings("10.0.0.3", 56), "a flow");
+    let mut probing = Probing::asking(&a, hosts);
+    probing.until_verdict(&b, PathVerdict::Up);
+    let before = received(&b);
+    for _ in 0..ROUNDS {
+        probing.last = probing.states.recv().expect("it goes on");
+    }
+    let asked = received(&b) - before;
+    assert!(asked > ROUNDS / 2, "{asked} packets in {ROUNDS} rounds");
 }

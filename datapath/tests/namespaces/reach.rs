@@ -6,7 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use overlay::forwarding::Forwarding;
 use overlay::object::domain::DefaultPolicy;
 
-use crate::lab::{Namespace, dropped, eventually, privileged, two_hosts};
+use crate::lab::{dropped, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain};
 
 /// Two workloads on the first host, one on the second.

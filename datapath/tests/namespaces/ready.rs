@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crate::lab::{Namespace, privileged, two_hosts};
+use crate::lab::two_hosts;
+use crate::namespace::{Namespace, privileged};
 use crate::wanted::{Workload, domain};
 
 const ROUNDS: u8 = 50;

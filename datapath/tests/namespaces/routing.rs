@@ -7,7 +7,8 @@ use overlay::forwarding::{Action, Direction, Forwarding, Protocol, Route, Router
 use overlay::name::{Mac, NetworkName};
 use overlay::object::domain::DefaultPolicy;
 
-use crate::lab::{Host, Namespace, dropped, eventually, privileged, two_hosts};
+use crate::lab::{Host, dropped, two_hosts};
+use crate::namespace::{Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain, label, rule};
 
 const NEAR: u32 = 100;

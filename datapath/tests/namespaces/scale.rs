@@ -9,7 +9,8 @@ use overlay::fact::{Binding, Vtep};
 use overlay::forwarding::{Change, Forwarding, Place, Port, Station};
 use overlay::name::Mac;
 
-use crate::lab::{Host, Namespace, privileged, two_hosts};
+use crate::lab::{Host, two_hosts};
+use crate::namespace::{Namespace, privileged};
 use crate::wanted::{Workload, domain, label, vni};
 
 const STATIONS: u32 = 100_000;

@@ -8,8 +8,9 @@ use membership::id::NodeId;
 use overlay::forwarding::{Action, Direction, Forwarding, Protocol};
 use overlay::object::domain::DefaultPolicy;
 
-use crate::lab::{Host, Namespace, privileged, two_hosts};
+use crate::lab::{Host, two_hosts};
 use crate::load::{FLOWS, Load};
+use crate::namespace::{Namespace, privileged};
 use crate::wanted::{Workload, domain, rule};
 
 /// Where a child process finds what to do: namespaces of the hosts and workloads, node ids of the hosts.

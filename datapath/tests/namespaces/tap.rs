@@ -9,7 +9,8 @@ use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::lab::{Namespace, privileged, two_hosts};
+use crate::lab::two_hosts;
+use crate::namespace::{Namespace, privileged};
 use crate::wanted::{Workload, domain};
 
 /// Opens a tap of the calling thread's namespace.

@@ -3,7 +3,8 @@
 
 use datapath::PathVerdict;
 
-use crate::lab::{Host, Namespace, eventually, must, privileged};
+use crate::lab::Host;
+use crate::namespace::{Namespace, eventually, must, privileged};
 use crate::probes::Probing;
 use crate::wanted::{Workload, domain};
 

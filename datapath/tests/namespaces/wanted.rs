@@ -8,7 +8,8 @@ use overlay::forwarding::{Action, Direction, Forwarding, Peer, Place, Port, Prot
 use overlay::name::{DomainName, Mac, Vni};
 use overlay::object::domain::{DefaultPolicy, Encapsulation};
 
-use crate::lab::{Host, Namespace};
+use crate::lab::Host;
+use crate::namespace::Namespace;
 
 pub(crate) fn label(text: &str) -> DomainName {
     text.parse().expect("a label")

@@ -1,7 +1,6 @@
-//! The programs in the kernel with the address book in their maps, and what a packet did to them.
+//! The programs in the kernel with the address book in their maps.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
 use std::thread;
@@ -16,41 +15,23 @@ use datapath_common::punt::{PuntKey, PuntRule};
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, DOMAIN_ALLOW, Domain, DropKey, FloodTarget, FragmentKey,
     FragmentState, Hop, KERNEL_DECAP_L3, KERNEL_TRACE, LimitKey, MemberKey, Neighbour, NeighbourKey, PEER_RESOLVED,
-    Peer, Port, PrefixKey, Reason, Route, RouteKey, Rule, SLOT_PROGRAMS, SLOTS, Segment, Settings, Station, StationKey,
-    Trace, mapped, slot,
+    Peer, Port, PrefixKey, Route, RouteKey, Rule, SLOT_PROGRAMS, SLOTS, Segment, Settings, Station, StationKey, Trace,
+    mapped, slot,
 };
 
 use crate::book::{self, Workload};
-use crate::frames::icmp_error;
-
-/// A program's return values.
-const PASSED: u32 = u32::MAX;
-const DROPPED: u32 = 2;
-const REDIRECTED: u32 = 7;
-
-/// What becomes of a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Goes on unchanged.
-    Passed,
-    /// Dropped and counted for this domain and endpoint.
-    Dropped(Reason, u32, u32),
-    /// As dropped, and this frame goes back to the workload.
-    Answered(Reason, Vec<u8>),
-    /// Goes elsewhere as this frame, with this mark.
-    Redirected(Vec<u8>, u32),
-}
-
-/// Packets and bytes by domain, endpoint and number of the reason.
-pub(crate) type Drops = BTreeMap<(u32, u32, u32), (u64, u64)>;
+use crate::devices::Devices;
+use crate::fate::Drops;
 
 /// The programs and their maps.
 pub(crate) struct Bench {
     /// There until it is dropped.
     ebpf: Option<Ebpf>,
     trace: Option<RefCell<TraceMap>>,
-    /// Its maps are small: it is no other test's.
+    /// Its maps have other sizes: it is no other test's.
     small: bool,
+    /// Interfaces by which tables of packets run, too.
+    pub(crate) devices: Option<Devices>,
 }
 
 type TraceMap = PerCpuArray<MapData, Trace>;
@@ -58,7 +39,7 @@ type TraceMap = PerCpuArray<MapData, Trace>;
 /// Peers that tests use are numbered below this.
 pub(crate) const PEERS_USED: u32 = 8;
 /// As the map has it before a packet.
-const NO_TRACE: Trace = Trace {
+pub(crate) const NO_TRACE: Trace = Trace {
     verdict: 0,
     reason: 0,
     domain: 0,
@@ -91,8 +72,8 @@ pub(crate) struct Context {
 }
 
 /// `struct __sk_buff`: its size and the fields used here.
-const CONTEXT: usize = 192;
-const CONTEXT_MARK: usize = 8;
+pub(crate) const CONTEXT: usize = 192;
+pub(crate) const CONTEXT_MARK: usize = 8;
 const CONTEXT_SEGMENT: usize = 176;
 
 /// Whether packet tests can run; says so, and insists where they must.
@@ -120,7 +101,7 @@ fn can_load() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// `BPF_F_ADJ_ROOM_DECAP_L3_*` are there from Linux 6.3.
-fn knows_decap_l3() -> bool {
+pub(crate) fn knows_decap_l3() -> bool {
     let name = nix::sys::utsname::uname().expect("uname cannot fail");
     let release = name.release().to_string_lossy().into_owned();
     let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
@@ -166,6 +147,8 @@ fn loaded(sizes: &[(&'static str, u32)]) -> (Ebpf, TraceMap) {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        // Whoever takes the programs next has none.
+        self.devices = None;
         if self.small || thread::panicking() {
             return;
         }
@@ -231,7 +214,33 @@ impl Bench {
             ebpf: Some(ebpf),
             trace: Some(RefCell::new(trace)),
             small: false,
+            devices: None,
         };
+        bench.fill();
+        Some(bench)
+    }
+
+    /// As [`Bench::new`], of tables with other sizes.
+    pub(crate) fn sized(sizes: &[(&'static str, u32)]) -> Option<Self> {
+        if !privileged() {
+            return None;
+        }
+        let (ebpf, trace) = loaded(sizes);
+        let mut bench = Self {
+            ebpf: Some(ebpf),
+            trace: Some(RefCell::new(trace)),
+            small: true,
+            devices: None,
+        };
+        bench.fill();
+        Some(bench)
+    }
+
+    /// As [`Bench::new`], with interfaces by which every table of packets runs once more.
+    pub(crate) fn on_devices() -> Option<Self> {
+        let mut bench = Self::new()?;
+        bench.devices = Some(Devices::attached(bench.ebpf_mut()));
+        bench.clear();
         bench.fill();
         Some(bench)
     }
@@ -246,6 +255,7 @@ impl Bench {
             ebpf: Some(ebpf),
             trace: Some(RefCell::new(trace)),
             small: true,
+            devices: None,
         };
         for (slot, program) in SLOT_PROGRAMS {
             bench.slot(slot, program);
@@ -326,7 +336,7 @@ impl Bench {
         ebpf.map_mut(name).expect("the map exists")
     }
 
-    fn program(&self, name: &str) -> &SchedClassifier {
+    pub(crate) fn program(&self, name: &str) -> &SchedClassifier {
         self.loaded()
             .program(name)
             .expect("it exists")
@@ -425,74 +435,6 @@ impl Bench {
         let mark = u32::from_ne_bytes(ctx_out[CONTEXT_MARK..][..4].try_into().expect("four bytes"));
         Ok((result.return_value, out, mark))
     }
-
-    /// Runs a program on a frame and says what became of it, having compared all counters with what that must do to them.
-    pub(crate) fn fate(&self, program: &str, what: &str, frame: &[u8], context: Context) -> Fate {
-        let before = self.drops();
-        self.forget_trace();
-        let (verdict, out, mark) = self
-            .run(program, frame, context)
-            .unwrap_or_else(|error| panic!("{what}: not run: {error}"));
-        let after = self.drops();
-        let changed: Drops = after
-            .iter()
-            .filter(|(key, count)| before.get(*key) != Some(*count))
-            .map(|(k, v)| (*k, *v))
-            .collect();
-        let fate = match verdict {
-            PASSED => {
-                assert_eq!(out, frame, "{what}: passed, so unchanged");
-                Fate::Passed
-            }
-            REDIRECTED if changed.is_empty() => Fate::Redirected(out, mark),
-            REDIRECTED | DROPPED => {
-                assert_eq!(changed.len(), 1, "{what}: a drop counts once: {changed:?}");
-                let (key, after) = changed.iter().next().expect("one");
-                let before = before.get(key).copied().unwrap_or_default();
-                let length = u64::try_from(frame.len()).expect("fits");
-                assert_eq!(*after, (before.0 + 1, before.1 + length), "{what}: packets and bytes");
-                let reason = Reason::from_number(key.2).unwrap_or_else(|| panic!("{what}: reason {}", key.2));
-                let trace = self.trace();
-                assert_eq!(
-                    (trace.verdict, trace.reason, trace.domain, trace.endpoint),
-                    (verdict, key.2, key.0, key.1),
-                    "{what}: the trace"
-                );
-                if verdict == REDIRECTED {
-                    assert_eq!(mark, book::MARK, "{what}: an answer goes by the host side");
-                    return Fate::Answered(reason, out);
-                }
-                return Fate::Dropped(reason, key.0, key.1);
-            }
-            other => panic!("{what}: verdict {other}"),
-        };
-        assert_eq!(
-            changed,
-            Drops::new(),
-            "{what}: nothing was dropped, so nothing is counted"
-        );
-        fate
-    }
-
-    /// Runs a table of packets through a program, each twice: what was remembered of the first is not to make a
-    /// difference to the second.
-    pub(crate) fn table(&self, program: &str, rows: Vec<(&str, Vec<u8>, Fate)>) {
-        for (what, frame, expected) in rows {
-            assert_eq!(self.fate(program, what, &frame, Context::default()), expected, "{what}");
-            let again = self.fate(program, what, &frame, Context::default());
-            assert_eq!(again, expected, "{what}, again");
-        }
-    }
-
-    /// Runs a table of packets through a program: each is decided by the slow path, and by the fast path the second time.
-    pub(crate) fn remembered(&self, program: &str, rows: Vec<(&str, Vec<u8>, Fate)>) {
-        for (what, frame, expected) in rows {
-            for fast in [0, 1] {
-                assert_eq!(self.fate(program, what, &frame, Context::default()), expected, "{what}");
-                assert_eq!(self.trace().fast, fast, "{what}: {:?}", self.trace());
-            }
-        }
-    }
 }
 
 /// A domain that denies what no rule allows, and has no rules.
@@ -531,35 +473,4 @@ pub(crate) fn peer_b6() -> Peer {
         next_hop: book::HOST_B_V6,
         ..peer_b4()
     }
-}
-
-/// What becomes of a frame for a namespace whose family is not the tunnel's: a kernel that cannot be told the family takes
-/// it by the host side.
-pub(crate) fn other_family(frame: &[u8]) -> Fate {
-    if knows_decap_l3() {
-        to_namespace(frame)
-    } else {
-        to_host_side(frame)
-    }
-}
-
-/// Dropped for red's workload at the interface.
-pub(crate) fn dropped(reason: Reason) -> Fate {
-    Fate::Dropped(reason, book::RED_DOMAIN, book::WEB.endpoint)
-}
-
-/// Into a namespace by `bpf_redirect_peer`, which needs no mark.
-pub(crate) fn to_namespace(frame: &[u8]) -> Fate {
-    Fate::Redirected(frame.to_vec(), 0)
-}
-
-/// Out of a host side, where `to_endpoint` asks for the mark.
-pub(crate) fn to_host_side(frame: &[u8]) -> Fate {
-    Fate::Redirected(frame.to_vec(), book::MARK)
-}
-
-/// Too large: the destination tells the workload that sent it what fits.
-pub(crate) fn too_big(frame: &[u8], mtu: u32) -> Fate {
-    let says = if frame[12..14] == [0x08, 0] { (3, 4) } else { (2, 0) };
-    Fate::Answered(Reason::Mtu, icmp_error(frame, None, says, mtu))
 }

@@ -6,12 +6,11 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::{self, FUNCTIONS};
 use datapath_common::{Domain, FUNCTION_OPEN, Function, Reason, slot};
 
-use crate::bench::{
-    Bench, Context, Fate, domain_without_rules, dropped, other_family, to_host_side, to_namespace, too_big,
-};
+use crate::bench::{Bench, Context, domain_without_rules};
 use crate::book::{
     self, API, BLUE, BLUE_DOMAIN, BROADCAST, DB, DENIED, DENIED_DOMAIN, MTU, RED, RED_DOMAIN, VM, WEB, Workload,
 };
+use crate::fate::{Fate, dropped, other_family, to_host_side, to_namespace, too_big};
 use crate::frames::{Tunnel, echo4, ethernet, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
 
 const IN: fn(u32) -> Tunnel = Tunnel::inbound;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use datapath_common::{Peer, Reason};
 
-use crate::bench::{Bench, Context, Fate, dropped, peer_b4, peer_b6, too_big};
+use crate::bench::{Bench, Context, peer_b4, peer_b6};
 use crate::book::{DB, HERE_MAC, HERE_V4, HERE_V6, HOST_B, HOST_B_V4, HOST_B_V6, NEXT_HOP_MAC, RED, UNDERLAY_MTU, WEB};
+use crate::fate::{Fate, dropped, too_big};
 use crate::frames::{CE, ECT_0, ECT_1, NOT_ECT, Tunnel, ip4, ip6, tcp4, udp4, udp4_ports, udp6, udp6_ports};
 
 /// The frame as it left, with the parts of it that spread flows.
@@ -61,19 +62,20 @@ fn over(bench: &Bench, outer: impl Fn(Tunnel, &[u8]) -> Vec<u8>) {
                 outer(tunnel(ecn, &sent), &inner),
                 "{what} inside, ECN {ecn}"
             );
+            bench.table("from_endpoint", vec![(what, inner, Fate::Redirected(sent.frame, 0))]);
         }
     }
 }
 
 #[test]
 fn over_ipv4() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     over(&bench, |tunnel, inner| tunnel.over4(HERE_V4, HOST_B_V4, inner));
 }
 
 #[test]
 fn over_ipv6() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     bench.peer(HOST_B, peer_b6());
     over(&bench, |tunnel, inner| tunnel.over6(HERE_V6, HOST_B_V6, inner));
 }

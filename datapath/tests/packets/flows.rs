@@ -2,17 +2,19 @@
 
 use datapath_common::{ConnectionKey, FLOW_ENCAPSULATE, Flow, Peer, Reason, Station, StationKey, TELL, mapped, slot};
 
-use crate::bench::{
-    Bench, Context, Fate, dropped, other_family, peer_b4, peer_b6, to_host_side, to_namespace, too_big,
-};
+use crate::bench::{Bench, Context, peer_b4, peer_b6};
 use crate::book::{self, API, DB, HERE_V4, HOST_C_V4, LOST, MTU, RED, RED_DOMAIN, VM, WEB, Workload};
+use crate::fate::{Fate, dropped, other_family, to_host_side, to_namespace, too_big};
 use crate::frames::{CE, ECT_0, Tunnel, echo4, echo6, ip4, sctp4, tcp4, tcp4_flags, tcp6, udp4, udp4_ports, udp6};
 
 const IN: fn(u32) -> Tunnel = Tunnel::inbound;
 
 #[test]
 fn the_second_packet_of_a_workload_takes_the_fast_path() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::new() else { return };
+    for ends in [(mapped(WEB.v4), mapped(API.v4)), (WEB.v6, API.v6)] {
+        bench.establish(ends, (40_001, 80));
+    }
     bench.remembered(
         "from_endpoint",
         vec![

@@ -2,16 +2,17 @@
 
 use datapath_common::{Port, Reason, Settings};
 
-use crate::bench::{Bench, Context, Fate, dropped, to_host_side, to_namespace, too_big};
+use crate::bench::{Bench, Context};
 use crate::book::{
     self, ALL_NODES_MAC, API, BLUE, BLUE_DOMAIN, BLUE_ONLY, BROADCAST, DB, DENIED, DENIED_DOMAIN, HOST_SIDE, LOST, MTU,
     NOBODY, RED, RED_DOMAIN, UNSPECIFIED, UNUSED_VNI, VM, WEB, Workload, link_local,
 };
+use crate::fate::{Fate, dropped, to_host_side, to_namespace, too_big};
 use crate::frames::{icmp6, ip4, ip6, tcp4, udp4, udp4_ports, udp6, udp6_ports, vlan};
 
 #[test]
 fn to_workloads_on_this_host() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let own_link_local = Workload {
         v6: link_local(WEB.mac),
         ..WEB
@@ -51,7 +52,7 @@ fn to_workloads_on_this_host() {
 
 #[test]
 fn the_segment_decides_who_has_an_address() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     bench.station(BLUE, WEB);
     bench.port(Some(book::port(BLUE, BLUE_DOMAIN)));
     let nowhere = |reason| Fate::Dropped(reason, BLUE_DOMAIN, WEB.endpoint);
@@ -74,7 +75,7 @@ fn the_segment_decides_who_has_an_address() {
 
 #[test]
 fn spoofs_are_dropped() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let rows = |what, from: Workload, reason| {
         vec![
             (what, udp4(&from, &API), dropped(reason)),
@@ -154,7 +155,7 @@ fn spoofs_are_dropped() {
 
 #[test]
 fn destinations_that_get_nothing() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let host = Workload { mac: HOST_SIDE, ..API };
     let all = Workload {
         mac: BROADCAST,
@@ -230,7 +231,7 @@ fn destinations_that_get_nothing() {
 
 #[test]
 fn ports_segments_and_policy() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     bench.port(Some(book::port(DENIED, DENIED_DOMAIN)));
     let denied = |reason| Fate::Dropped(reason, DENIED_DOMAIN, WEB.endpoint);
     bench.table(
@@ -261,7 +262,7 @@ fn ports_segments_and_policy() {
 
 #[test]
 fn sizes() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let sized = |length: u32| udp4_ports(&WEB, &API, (1, 2), &vec![7; length as usize - 28]);
     let too_big = |frame: &[u8]| too_big(frame, MTU);
     let sized6 = |length: u32| udp6_ports(&WEB, &API, (1, 2), &vec![7; length as usize - 48]);
@@ -308,7 +309,7 @@ fn sizes() {
 
 #[test]
 fn headers_that_contradict_themselves() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let broken = |frame: Vec<u8>, offset: usize, value: u8| {
         let mut frame = frame;
         frame[offset] = value;

@@ -2,11 +2,12 @@
 
 use datapath_common::{Reason, Settings};
 
-use crate::bench::{Bench, Fate, other_family, to_host_side, to_namespace};
+use crate::bench::Bench;
 use crate::book::{
     self, ALL_NODES_MAC, API, BLUE, BLUE_DOMAIN, BROADCAST, DB, DENIED, DENIED_DOMAIN, HERE_V4, HERE_V6, HOST_B_V6,
     HOST_C_V4, LOST, NOBODY, RED, RED_DOMAIN, STRANGER_V4, STRANGER_V6, UNUSED_VNI, VM, WEB, Workload,
 };
+use crate::fate::{Fate, other_family, to_host_side, to_namespace};
 use crate::frames::{
     CE, ECT_0, ECT_1, NOT_ECT, Tunnel, ethernet, icmp6, ip4, ip6, neighbour, solicitation, udp4, udp4_ports, udp6,
     udp6_ports, vlan,
@@ -24,7 +25,7 @@ fn nobody(reason: Reason) -> Fate {
 
 #[test]
 fn delivered_to_workloads_here() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let families = [
         (
             "IPv4",
@@ -63,7 +64,7 @@ fn delivered_to_workloads_here() {
 
 #[test]
 fn a_kernel_that_cannot_be_told_the_family() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     bench.settings(Settings {
         kernel: 0,
         ..book::settings()
@@ -97,7 +98,7 @@ fn a_kernel_that_cannot_be_told_the_family() {
 
 #[test]
 fn what_is_not_ours_passes() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let inner = udp4(&DB, &API);
     let host_b = Workload {
         v4: book::HOST_B_V4,
@@ -185,7 +186,7 @@ fn what_is_not_ours_passes() {
 
 #[test]
 fn tunnels_that_are_refused() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let inner = udp4(&DB, &API);
     let mut short = IN(RED).by_b(&inner);
     short[39] = 12;
@@ -237,7 +238,7 @@ fn tunnels_that_are_refused() {
 
 #[test]
 fn inner_frames_that_are_refused() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let as_nobody = Workload { mac: DB.mac, ..NOBODY };
     let as_lost = Workload {
         v4: LOST.v4,
@@ -366,7 +367,7 @@ fn inner_frames_that_are_refused() {
 
 #[test]
 fn congestion_is_copied_inside() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let payload = udp4(&DB, &API)[34..].to_vec();
     let four = |ecn| ip4(&DB, &API, 17, ecn, &payload);
     let six = |ecn| ip6(&DB, &API, 17, ecn, &payload);
@@ -401,7 +402,7 @@ fn congestion_is_copied_inside() {
 
 #[test]
 fn a_host_that_left_sends_no_tunnels() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     bench.forget_vtep(datapath_common::mapped(book::HOST_B_V4));
     let inner = udp4(&DB, &API);
     bench.table(

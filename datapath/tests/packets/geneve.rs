@@ -2,15 +2,16 @@
 
 use datapath_common::{Peer, Reason, SEGMENT_GENEVE, Segment, slot};
 
-use crate::bench::{Bench, Context, Fate, other_family, peer_b6, to_namespace};
+use crate::bench::{Bench, Context, peer_b6};
 use crate::book::{
     self, API, DB, GENEVE, HERE_MAC, HERE_V4, HERE_V6, HOST_B, HOST_B_V4, HOST_B_V6, NEXT_HOP_MAC, RED, RED_DOMAIN, WEB,
 };
+use crate::fate::{Fate, other_family, to_namespace};
 use crate::frames::{CE, ECT_0, Tunnel, ip4, udp4, udp6};
 
 /// Red speaks Geneve.
-fn bench() -> Option<Bench> {
-    let mut bench = Bench::new()?;
+fn bench(of: Option<Bench>) -> Option<Bench> {
+    let mut bench = of?;
     let segment = Segment {
         flags: SEGMENT_GENEVE,
         ..book::segment(RED_DOMAIN)
@@ -39,7 +40,7 @@ fn with_options(bytes: usize) -> [u8; 4] {
 
 #[test]
 fn sent_without_options() {
-    let Some(mut bench) = bench() else { return };
+    let Some(mut bench) = bench(Bench::new()) else { return };
     for (what, frame) in [("IPv4", udp4(&WEB, &DB)), ("IPv6", udp6(&WEB, &DB))] {
         for fast in [0, 1] {
             let fate = bench.fate("from_endpoint", what, &frame, Context::default());
@@ -80,7 +81,9 @@ fn sent_without_options() {
 
 #[test]
 fn received() {
-    let Some(bench) = bench() else { return };
+    let Some(bench) = bench(Bench::on_devices()) else {
+        return;
+    };
     let (four, six) = (udp4(&DB, &API), udp6(&DB, &API));
     bench.remembered(
         "from_underlay",
@@ -132,7 +135,9 @@ fn received() {
 
 #[test]
 fn headers_that_are_refused() {
-    let Some(bench) = bench() else { return };
+    let Some(bench) = bench(Bench::on_devices()) else {
+        return;
+    };
     let inner = udp4(&DB, &API);
     let refused =
         |what, reason, header, options: &[u8]| (what, geneve(header, options, &inner), Fate::Dropped(reason, 0, 0));
@@ -183,7 +188,9 @@ fn headers_that_are_refused() {
 
 #[test]
 fn each_segment_speaks_one_of_the_two() {
-    let Some(mut bench) = bench() else { return };
+    let Some(mut bench) = bench(Bench::on_devices()) else {
+        return;
+    };
     let inner = udp4(&DB, &API);
     let nobody = Fate::Dropped(Reason::UnknownVni, 0, 0);
     let (vxlan, geneve) = (Tunnel::inbound(RED).by_b(&inner), geneve(HEADER, &[], &inner));
@@ -200,7 +207,7 @@ fn each_segment_speaks_one_of_the_two() {
 
 #[test]
 fn every_truncation() {
-    let Some(bench) = bench() else { return };
+    let Some(bench) = bench(Bench::new()) else { return };
     let inner = udp4(&DB, &API);
     let frame = geneve(with_options(8), &[1, 2, 3, 1, 9, 9, 9, 9], &inner);
     for length in 34..frame.len() {

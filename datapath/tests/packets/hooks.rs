@@ -2,8 +2,9 @@
 
 use datapath_common::{Reason, SLOT_FROM_ENDPOINT, SLOT_FROM_UNDERLAY, SLOT_TO_ENDPOINT, Settings};
 
-use crate::bench::{Bench, Context, Fate, dropped, to_namespace};
+use crate::bench::{Bench, Context};
 use crate::book::{self, API, DB, MARK, RED, WEB};
+use crate::fate::{Fate, dropped, to_namespace};
 use crate::frames::{Tunnel, udp4};
 
 #[test]

@@ -2,29 +2,45 @@
 //! what the packet is, the frame, and what becomes of it; after every packet the verdict, the frame, the mark and all drop
 //! counters are compared.
 //!
-//! What this cannot show, because the facility hides the target of a redirect and has neither fragments of memory nor
-//! super-packets, the wire tests show. They need root: without it they say SKIPPED, or fail where `CI` or
+//! The facility hides the target of a redirect and has neither fragments of memory nor super-packets. So the tables of
+//! `from_endpoint`, `from_underlay`, `geneve` and `encapsulation` run over real interfaces as well (`devices.rs`), and the
+//! wire tests show the rest. They need root: without it they say SKIPPED, or fail where `CI` or
 //! `FABRIC_REQUIRE_PRIVILEGED` is set.
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+#[path = "../wire/capture.rs"]
+#[expect(dead_code, reason = "the wire tests use all of it")]
+mod capture;
+#[path = "../wire/namespace.rs"]
+#[expect(dead_code, reason = "the wire tests use all of it")]
+mod namespace;
+#[path = "../wire/tap.rs"]
+mod tap;
+
 mod bench;
 mod book;
+mod clock;
+mod devices;
 mod differential;
 mod ear;
+mod fate;
 mod frames;
+mod linear;
 mod state;
 
 mod chain;
 mod connections;
 mod documents;
 mod encapsulation;
+mod flood_bounds;
 mod floods;
 mod flows;
 mod from_endpoint;
 mod from_underlay;
 mod geneve;
 mod hooks;
+mod hour;
 mod neighbours;
 mod oddities;
 mod probes;
@@ -35,3 +51,4 @@ mod routes;
 mod rules;
 mod sources;
 mod truncation;
+mod unknown;

@@ -3,10 +3,11 @@
 use datapath_common::{Port, Reason};
 use etherparse::ArpOperation;
 
-use crate::bench::{Bench, Fate, dropped, to_host_side};
+use crate::bench::Bench;
 use crate::book::{
     self, API, BLUE_ONLY, BROADCAST, DB, HOST_SIDE, NOBODY, RED, RED_DOMAIN, UNSPECIFIED, WEB, Workload, link_local,
 };
+use crate::fate::{Fate, dropped, to_host_side};
 use crate::frames::{advertisement, arp, ethernet, icmp6, icmp6_hops, ip6, link_option, neighbour, solicitation};
 
 const ZERO_MAC: [u8; 6] = [0; 6];
@@ -29,7 +30,7 @@ fn is_at(owner: &Workload, asker: [u8; 4]) -> Fate {
 
 #[test]
 fn arp_is_answered_in_place() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let padded = [who_has(DB.v4), vec![0; 18]].concat();
     let Fate::Redirected(answer, mark) = is_at(&DB, WEB.v4) else {
         unreachable!()
@@ -51,7 +52,7 @@ fn arp_is_answered_in_place() {
 
 #[test]
 fn arp_that_is_not_answered() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let from_web = (WEB.mac, BROADCAST);
     let mut exotic = who_has(DB.v4);
     exotic[14 + 1] = 6;
@@ -120,7 +121,7 @@ fn arp_that_is_not_answered() {
 
 #[test]
 fn neighbour_solicitations_are_answered_in_place() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let answer = |owner: &Workload, target, source| to_host_side(&advertisement(owner, target, &WEB, source));
     let unicast = icmp6((WEB.mac, DB.mac), (WEB.v6, DB.v6), 135, &neighbour(0, DB.v6, &[]));
     let nonce = [14, 1, 1, 2, 3, 4, 5, 6];
@@ -163,7 +164,7 @@ fn neighbour_solicitations_are_answered_in_place() {
 
 #[test]
 fn neighbour_discovery_that_is_not_answered() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let link = (WEB.mac, API.mac);
     let ip = (WEB.v6, API.v6);
     let says = |target| icmp6(link, ip, 136, &neighbour(0x20, target, &[&link_option(2, WEB.mac)]));
@@ -251,7 +252,7 @@ fn neighbour_discovery_that_is_not_answered() {
 
 #[test]
 fn router_advertisements_and_what_no_bridge_passes_on() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let advertisement = icmp6(
         (WEB.mac, book::ALL_NODES_MAC),
         (link_local(WEB.mac), book::ALL_NODES),

@@ -2,8 +2,9 @@
 
 use datapath_common::{FragmentState, Reason, mapped};
 
-use crate::bench::{Bench, Context, Fate, dropped, to_namespace};
+use crate::bench::{Bench, Context};
 use crate::book::{API, DB, RED, RED_DOMAIN, WEB, Workload};
+use crate::fate::{Fate, dropped, to_namespace};
 use crate::frames::{Tunnel, echo6, icmp_error, ip4, ip6, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
 
 /// IPv4 with a payload of a protocol, as a fragment: `more`, and where it belongs in bytes.
@@ -104,6 +105,7 @@ fn tcp_flags_that_no_stack_sends() {
         assert_eq!(fate, expected, "{flags:#04x}");
     }
     let remembered = tcp4(&WEB, &API, b"");
+    bench.establish((mapped(WEB.v4), mapped(API.v4)), (40_001, 80));
     bench.remembered(
         "from_endpoint",
         vec![("data", remembered.clone(), to_namespace(&remembered))],

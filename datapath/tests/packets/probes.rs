@@ -5,11 +5,12 @@ use datapath_common::probe::{ANSWER_BURST, ECHOES, PROBE_PAYLOAD, PROBE_REPLY, P
 use datapath_common::{Address, Reason, mapped};
 use nix::sys::time::TimeValLike as _;
 
-use crate::bench::{Bench, Context, Fate};
+use crate::bench::{Bench, Context};
 use crate::book::{
     BROADCAST, GENEVE, HERE_MAC, HERE_V4, HERE_V6, HOST_B_V4, HOST_B_V6, HOST_C, HOST_C_V4, NEXT_HOP_MAC, STRANGER_V4,
     UNUSED_VNI,
 };
+use crate::fate::Fate;
 use crate::frames::{CE, Tunnel, ethernet};
 
 const NONCE: u64 = 0x0123_4567_89ab_cdef;

@@ -9,10 +9,11 @@ use datapath_common::connection::State;
 use datapath_common::punt::{PUNT_BYTES, PUNT_COPY, PUNT_TAKE, PuntHeader, PuntKey, PuntRule};
 use datapath_common::{LIMIT_PUNT, Port, Reason};
 
-use crate::bench::{Bench, Context, Fate, dropped, to_host_side, to_namespace};
+use crate::bench::{Bench, Context};
 use crate::book::{self, ALL_NODES, API, BROADCAST, DB, RED, RED_DOMAIN, VM, WEB, Workload};
 use crate::connections::key;
 use crate::ear::Ear;
+use crate::fate::{Fate, dropped, to_host_side, to_namespace};
 use crate::frames::{ethernet, ip4, udp4, udp4_ports, udp6_ports};
 use crate::rules::{ALLOW, DENY, rules};
 

@@ -6,9 +6,10 @@ use datapath_common::{
     LIMIT_SLOW, RATE_CONNECTIONS, Reason, slot,
 };
 
-use crate::bench::{Bench, Context, dropped, to_namespace};
+use crate::bench::{Bench, Context};
 use crate::book::{API, DB, RED, WEB};
 use crate::connections::key;
+use crate::fate::{dropped, to_namespace};
 use crate::frames::{Tunnel, tcp4_back, tcp4_flags, udp4, udp4_ports};
 use crate::rules::{ALLOW, DENY, leaves, rules};
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use datapath_common::{Peer, Port, ROUTE_BLACKHOLE, Reason, Route, Segment, mapped, slot};
 
-use crate::bench::{Bench, Context, Fate, dropped, peer_b4, to_host_side, to_namespace};
+use crate::bench::{Bench, Context, peer_b4};
 use crate::book::{
     self, API, APP, FAR_GATEWAY, GATEWAY, GREEN, HOST_B, NOBODY, RED, RED_DOMAIN, ROUTER_MAC, STORE, VACANT, WEB,
     Workload,
 };
+use crate::fate::{Fate, dropped, to_host_side, to_namespace};
 use crate::frames::{
     arp, echo4, echo6, icmp_error, ip4, ip6, link_option, neighbour, routed, solicitation, udp4, udp4_ports, udp6,
     udp6_ports, with_ttl,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use datapath_common::{FLOW_ROUTED, Hop, MemberKey, Neighbour, ROUTE_VIA, Reason, Route, mapped, slot};
 
-use crate::bench::{Bench, Context, Fate, to_namespace};
+use crate::bench::{Bench, Context};
 use crate::book::{self, APP, BLUE_DOMAIN, GREEN, RED_DOMAIN, SHOP, STORE, VACANT, WEB};
+use crate::fate::{Fate, to_namespace};
 use crate::frames::{echo4, routed, tcp4, udp4, udp4_ports, udp6, with_ttl};
 use crate::router::says;
 
@@ -18,7 +19,8 @@ pub(crate) fn bench() -> Option<Bench> {
 
 #[test]
 fn to_a_workload_of_the_other_segment_here() {
-    let Some(bench) = bench() else { return };
+    let Some(mut bench) = bench() else { return };
+    bench.establish((mapped(WEB.v4), mapped(APP.v4)), (40_001, 80));
     let frames = [
         ("UDP", udp4(&WEB, &APP.routed())),
         ("UDP over IPv6", udp6(&WEB, &APP.routed())),

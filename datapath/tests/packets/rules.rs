@@ -5,9 +5,10 @@ use datapath_common::{
     Reason, Rule, mapped, slot,
 };
 
-use crate::bench::{Bench, Context, Fate, domain_without_rules};
+use crate::bench::{Bench, Context, domain_without_rules};
 use crate::book::{API, DB, RED, RED_DOMAIN, VM, WEB};
 use crate::connections::key;
+use crate::fate::Fate;
 use crate::frames::{echo4, echo6, ip4, tcp4, udp4, udp4_ports, udp6};
 /// Groups that the workloads of these tests are in.
 const WEBS: u16 = 0;

@@ -4,11 +4,12 @@ use datapath_common::{
     ACTION_ALLOW, ANY, Domain, Hop, MemberKey, Neighbour, ROUTE_VIA, Reason, Route, Rule, mapped, slot,
 };
 
-use crate::bench::{Bench, Context, Fate, domain_without_rules, dropped, to_host_side, to_namespace};
+use crate::bench::{Bench, Context, domain_without_rules};
 use crate::book::{
     self, API, APP, DB, FAR_GATEWAY, GREEN, HERE_V4, HOST_C_V4, LOST, NOBODY, RED, RED_DOMAIN, SHOP, STORE, VACANT, VM,
     WEB, Workload,
 };
+use crate::fate::{Fate, dropped, to_host_side, to_namespace};
 use crate::frames::{Tunnel, arp, tcp4_flags, udp4, udp6};
 use crate::routes::bench;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuHashMap};
+use datapath_common::connection::State;
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, Domain, FloodTarget, Flow, FlowKey, FragmentKey, FragmentState,
     HERE, LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED,
@@ -125,6 +126,23 @@ impl Bench {
         self.segment(vni, segment);
     }
 
+    /// Makes a connection over TCP that both ends took part in, from `from` to `to`.
+    pub(crate) fn establish(&mut self, addresses: (Address, Address), ports: (u16, u16)) {
+        let tuple = ConnectionKey {
+            domain: book::RED_DOMAIN,
+            ports: u32::from(ports.0) << 16 | u32::from(ports.1),
+            protocol: 6,
+            source: addresses.0,
+            destination: addresses.1,
+        };
+        let connection = Connection {
+            seen: self.seconds(),
+            state: State::Established as u32,
+            endpoint: 0,
+        };
+        self.put("CONNECTIONS", tuple, connection);
+    }
+
     /// Makes a connection that is half open.
     pub(crate) fn put_half_open(&mut self, tuple: ConnectionKey, connection: Connection) {
         self.put("HALF_OPEN", tuple, connection);
@@ -156,11 +174,11 @@ impl Bench {
         let Workload {
             mac,
             host: peer,
-            ifindex,
             endpoint,
             flags,
             ..
         } = workload;
+        let ifindex = self.workload_interface(workload.ifindex);
         self.put(
             "STATIONS",
             StationKey { vni, mac, zero: [0; 2] },
@@ -304,6 +322,10 @@ impl Bench {
     }
 
     pub(crate) fn set_peer(&mut self, number: u32, peer: Peer) {
+        let peer = Peer {
+            ifindex: self.underlay_interface(peer.ifindex),
+            ..peer
+        };
         let map = self.map("PEERS");
         let mut map = Array::<&mut MapData, Peer>::try_from(map).expect("an array of peers");
         map.set(number, peer, 0).expect("the map takes it");
@@ -316,12 +338,15 @@ impl Bench {
         map.remove(&address).expect("it was there");
     }
 
-    /// Says what is behind the interface, or that nothing is.
+    /// Says what is behind the interface by which packets of `WEB` come, or that nothing is.
     pub(crate) fn port(&mut self, port: Option<Port>) {
+        let entries = self.entries();
         let mut map = HashMap::<&mut MapData, u32, Port>::try_from(self.map("PORTS")).expect("a hash of ports");
-        match port {
-            Some(port) => map.insert(book::LOOPBACK, port, 0).expect("the map takes it"),
-            None => map.remove(&book::LOOPBACK).expect("it was there"),
+        for ifindex in entries {
+            match port {
+                Some(port) => map.insert(ifindex, port, 0).expect("the map takes it"),
+                None => map.remove(&ifindex).expect("it was there"),
+            }
         }
     }
 

@@ -2,8 +2,9 @@
 
 use datapath_common::Reason;
 
-use crate::bench::{Bench, Context, Fate, dropped};
+use crate::bench::{Bench, Context};
 use crate::book::{API, BROADCAST, DB, RED, RED_DOMAIN, WEB};
+use crate::fate::{Fate, dropped};
 use crate::frames::{Tunnel, arp, solicitation, tcp4, udp4, udp6};
 
 /// What the facility takes at least, by ethertype.

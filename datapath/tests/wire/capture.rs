@@ -19,10 +19,15 @@ pub(crate) struct Capture {
 impl Capture {
     /// Begins on an interface of the calling thread's namespace.
     pub(crate) fn start(interface: &str) -> io::Result<Self> {
+        Self::of(interface, libc::ETH_P_ALL as u16)
+    }
+
+    /// As `start`, of frames with one ethertype: these come only when the programs at the interface's ingress passed them.
+    pub(crate) fn of(interface: &str, ether_type: u16) -> io::Result<Self> {
         let index = nix::net::if_::if_nametoindex(interface)?;
-        let all = (libc::ETH_P_ALL as u16).to_be();
+        let protocol = ether_type.to_be();
         // SAFETY: no pointers.
-        let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, all.into()) };
+        let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol.into()) };
         if socket < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -41,7 +46,7 @@ impl Capture {
         // SAFETY: integers and arrays of them, for which zero is valid.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = all;
+        address.sll_protocol = protocol;
         address.sll_ifindex = index as i32;
         let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: an address of this length, which outlives the call.

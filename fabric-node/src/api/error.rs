@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::types::Object;
 use crate::exit::Exit;
 
 /// Why a request was not done. Nothing of it was done.
@@ -41,6 +42,9 @@ pub struct Detail {
     pub line: Option<usize>,
     /// What is wrong.
     pub message: String,
+    /// Where a write was to find another version: the object as it is there, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Box<Object>>,
 }
 
 /// The kinds of refusal.
@@ -57,6 +61,8 @@ pub enum Code {
     NoSuchResource,
     /// The state of things does not allow it.
     Refused,
+    /// The object is not as the client asked it to be found; `details` tells how it is.
+    PreconditionFailed,
     /// The user may not.
     Forbidden,
     /// The body is larger than accepted.
@@ -76,6 +82,7 @@ impl Code {
             Self::InvalidManifest => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound | Self::NoSuchResource => StatusCode::NOT_FOUND,
             Self::Refused => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TryAgain => StatusCode::SERVICE_UNAVAILABLE,
@@ -89,7 +96,9 @@ impl Code {
         match self {
             Self::BadRequest => Exit::Usage,
             Self::InvalidManifest | Self::TooLarge => Exit::InvalidManifest,
-            Self::NotFound | Self::NoSuchResource | Self::Refused | Self::Internal => Exit::Refused,
+            Self::NotFound | Self::NoSuchResource | Self::Refused | Self::PreconditionFailed | Self::Internal => {
+                Exit::Refused
+            }
             Self::Forbidden => Exit::Permission,
             Self::TryAgain => Exit::TryAgain,
         }
@@ -150,6 +159,7 @@ mod tests {
             (Code::NotFound, 404, 1),
             (Code::NoSuchResource, 404, 1),
             (Code::Refused, 409, 1),
+            (Code::PreconditionFailed, 412, 1),
             (Code::Forbidden, 403, 77),
             (Code::TooLarge, 413, 65),
             (Code::TryAgain, 503, 75),

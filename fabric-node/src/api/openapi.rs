@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{functions, routes};
+use super::{anchors, backup, conflicts, functions, history, nodes, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,8 +26,19 @@ use super::{functions, routes};
         routes::describe,
         routes::delete,
         routes::apply,
+        history::history,
+        history::diff,
+        history::rollback,
+        backup::backup,
+        conflicts::list,
+        conflicts::resolve,
         routes::attach,
         routes::detach,
+        anchors::list,
+        anchors::add,
+        anchors::remove,
+        nodes::remove,
+        nodes::leave,
         routes::token,
         routes::user,
     )

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
-use axum::http::{StatusCode, Uri, header, request};
+use axum::http::{HeaderMap, StatusCode, Uri, header, request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete as delete_of, get, post};
@@ -23,7 +23,8 @@ use super::types::{
     Applied, Apply, Attach, Attached, DeleteQuery, Deleted, DescribeQuery, Detached, Drop, Manifest, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
-use super::{BODY_MAX, functions, openapi};
+use super::version::Precondition;
+use super::{BODY_MAX, anchors, backup, conflicts, functions, history, nodes, openapi};
 
 /// Requests that are worked on at the same time.
 const CONCURRENT_MAX: usize = 64;
@@ -51,10 +52,20 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/apply", post(apply))
         .route("/v1/objects/{kind}", get(list_all))
         .route("/v1/domains", get(list_domains))
+        .route("/v1/backup", get(backup::backup))
+        .route("/v1/conflicts", get(conflicts::list))
+        .route("/v1/domains/{domain}/history", get(history::history))
+        .route("/v1/domains/{domain}/diff", get(history::diff))
+        .route("/v1/domains/{domain}/rollback", post(history::rollback))
         .route("/v1/domains/{domain}/{kind}", get(list))
         .route("/v1/domains/{domain}/{kind}/{name}", get(describe).delete(delete))
+        .route("/v1/domains/{domain}/{kind}/{name}/resolve", post(conflicts::resolve))
         .route("/v1/endpoints/{domain}/{name}/attach", post(attach))
         .route("/v1/endpoints/{domain}/{name}/detach", post(detach))
+        .route("/v1/anchors", get(anchors::list).post(anchors::add))
+        .route("/v1/anchors/{node}", delete_of(anchors::remove))
+        .route("/v1/nodes/{node}", delete_of(nodes::remove))
+        .route("/v1/leave", post(nodes::leave))
         .route("/v1/tokens", post(token))
         .route("/v1/users", post(user))
         .route("/v1/openapi.json", get(openapi_document))
@@ -174,48 +185,61 @@ pub(super) async fn list(State(daemon): Daemon, Parts((domain, kind)): Parts<(St
 /// One object, with the hosts on which it is in force.
 #[utoipa::path(get, path = "/v1/domains/{domain}/{kind}/{name}",
     params(("domain" = String, Path), ("kind" = String, Path), ("name" = String, Path), DescribeQuery),
-    responses((status = 200, body = Object), (status = 404, body = ApiError)))]
+    responses((status = 200, body = Object, headers(("ETag" = String, description = "its version, for `If-Match`"))),
+        (status = 404, body = ApiError)))]
 pub(super) async fn describe(
     State(daemon): Daemon,
     Parts((domain, kind, name)): Parts<(String, String, String)>,
     uri: Uri,
-) -> Answer<Object> {
+) -> Result<Response, ApiError> {
     let ask: DescribeQuery = query(&uri)?;
-    daemon
+    let object = daemon
         .describe(kind_of(&kind)?, &label(&domain)?, &label(&name)?, ask.programmed)
-        .await
-        .map(Json)
+        .await?;
+    Ok(([(header::ETAG, object.version.etag())], Json(object)).into_response())
 }
 
 /// Deletes an object; with `cascade`, what depends on it as well.
 #[utoipa::path(delete, path = "/v1/domains/{domain}/{kind}/{name}",
-    params(("domain" = String, Path), ("kind" = String, Path), ("name" = String, Path), DeleteQuery),
+    params(("domain" = String, Path), ("kind" = String, Path), ("name" = String, Path), DeleteQuery,
+        ("If-Match" = Option<String>, Header, description = "delete only this version of it")),
     responses((status = 200, body = Deleted), (status = 404, body = ApiError),
-        (status = 409, body = ApiError, description = "objects depend on it; `details` lists them")))]
+        (status = 409, body = ApiError, description = "objects depend on it; `details` lists them"),
+        (status = 412, body = ApiError, description = "it has another version; `details` has what is there")))]
 pub(super) async fn delete(
     State(daemon): Daemon,
     ConnectInfo(author): ConnectInfo<Author>,
     Parts((domain, kind, name)): Parts<(String, String, String)>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Answer<Deleted> {
     let ask: DeleteQuery = query(&uri)?;
     let (kind, domain, name) = (kind_of(&kind)?, label(&domain)?, label(&name)?);
     daemon
-        .delete(&author, kind, &domain, &name, ask.cascade)
+        .delete(&author, kind, &domain, &name, ask.cascade, Precondition::of(&headers)?)
         .await
         .map(Json)
 }
 
-/// Writes objects. Content type `application/yaml` is taken as one manifest; else the body is JSON.
+/// Writes objects. Content type `application/yaml` is taken as one manifest; else the body is JSON. An object that has a
+/// `version` is written only if it has that version, or is already as given; a header asks the same of the one object of
+/// a request.
 #[utoipa::path(post, path = "/v1/apply", request_body = Apply,
-    responses((status = 200, body = Applied), (status = 422, body = ApiError, description = "a manifest is invalid")))]
+    params(("If-Match" = Option<String>, Header, description = "write only over this version"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: write only if it is not there")),
+    responses((status = 200, body = Applied), (status = 422, body = ApiError, description = "a manifest is invalid"),
+        (status = 412, body = ApiError, description = "an object has another version; `details` has what is there")))]
 pub(super) async fn apply(
     State(daemon): Daemon,
     ConnectInfo(author): ConnectInfo<Author>,
+    headers: HeaderMap,
     body: Content,
 ) -> Answer<Applied> {
     let request = if body.yaml { body.manifest()? } else { body.json()? };
-    daemon.apply(&author, request).await.map(Json)
+    daemon
+        .apply(&author, request, Precondition::of(&headers)?)
+        .await
+        .map(Json)
 }
 
 /// Binds an endpoint to a namespace or an interface of this host.
@@ -278,11 +302,11 @@ async fn openapi_document() -> Json<utoipa::openapi::OpenApi> {
     Json(openapi::document())
 }
 
-fn kind_of(text: &str) -> Result<Kind, ApiError> {
+pub(super) fn kind_of(text: &str) -> Result<Kind, ApiError> {
     kinds::parse(text).map_err(ApiError::not_found)
 }
 
-fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     let found = Query::try_from_uri(uri).map_err(|error| ApiError::bad_request(error.body_text()))?;
     Ok(found.0)
 }

@@ -8,6 +8,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::version::Version;
+
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -372,6 +374,8 @@ pub struct Object {
     pub domain: String,
     /// Its name.
     pub name: String,
+    /// What was written last; also its `ETag`. A manifest that has it changes the object only if it is still so.
+    pub version: Version,
     /// What it says.
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub spec: serde_json::Value,
@@ -448,7 +452,7 @@ pub struct Programmed {
 pub struct Apply {
     /// YAML or JSON texts with any number of documents each.
     pub manifests: Vec<Manifest>,
-    /// Objects: `{kind, domain, name, spec}`.
+    /// Objects: `{kind, domain, name, spec}`, and `version` if it must be that.
     #[schema(value_type = Vec<BTreeMap<String, serde_json::Value>>)]
     pub objects: Vec<serde_json::Value>,
     /// Return when all reachable hosts have programmed it, after 30 s at most.
@@ -488,6 +492,8 @@ pub struct AppliedObject {
     pub name: String,
     /// What was done.
     pub action: Action,
+    /// Its version behind that; null if that cannot be told.
+    pub version: Option<Version>,
 }
 
 /// What `apply` does to an object.

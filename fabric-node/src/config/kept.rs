@@ -63,6 +63,14 @@ impl Kept {
         }
     }
 
+    /// Removes what is kept.
+    pub fn forget(data: &Path) -> io::Result<()> {
+        match fs::remove_file(data.join(FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes it: after a crash the whole file is there or none of it.
     pub fn write(&self, data: &Path) -> Result<(), ConfigError> {
         let (path, draft) = (data.join(FILE), data.join(format!(".{FILE}.draft")));

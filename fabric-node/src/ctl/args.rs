@@ -1,17 +1,28 @@
 //! The command line of `fabricctl`.
 
+mod anchor;
+mod changes;
+mod node;
+mod user;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use membership::id::Label;
 use overlay::object::Kind;
 
+pub use self::anchor::AnchorCommand;
+pub use self::changes::{
+    BackupArgs, ConflictsArgs, ConflictsCommand, DiffArgs, HistoryArgs, ResolveArgs, RollbackArgs,
+};
+pub use self::node::NodeCommand;
+pub use self::user::{TokenCommand, UserArgs, UserCommand};
 pub use super::place::Api;
 use crate::api::kinds;
 use crate::api::types::{FailMode, FunctionHook};
+use crate::api::version::Precondition;
 use crate::exit;
 
 /// Hands of the operator: asks the node on this host, or another one, which speaks for the whole cluster.
@@ -69,6 +80,11 @@ pub enum Command {
   fabricctl apply -f red.yaml --wait
   fabricctl apply -f tenants/
   generate | fabricctl apply -f -
+  fabricctl get network front -d red -o yaml > front.yaml; $EDITOR front.yaml; fabricctl apply -f front.yaml
+  fabricctl apply -f front.yaml --if-version none          # only if it is not there yet
+
+A manifest that has a `version`, as `get -o yaml` writes it, is applied only if the object still has that version, and
+else refused with what is there. Leave `version` out to write over whatever is there.
 
 A manifest is YAML or JSON with any number of documents:
   kind: Network
@@ -92,9 +108,59 @@ A manifest is YAML or JSON with any number of documents:
 
     /// Deletes an object; refused while others depend on it
     #[command(
-        after_help = "Examples:\n  fabricctl delete endpoint web-1 -d red\n  fabricctl delete domain red --cascade"
+        after_help = "Examples:\n  fabricctl delete endpoint web-1 -d red\n  fabricctl delete domain red --cascade\n  fabricctl delete network lan -d red --if-version v5f0e2c9a7b114d32"
     )]
     Delete(DeleteArgs),
+
+    /// Shows what was written when and by whom, newest first
+    #[command(after_help = "Examples:
+  fabricctl history -d red
+  fabricctl history network front -d red
+  fabricctl history -d red --limit 1000 -o json | jq '.entries[] | select(.author | startswith(\"alice@\"))'
+
+A node shows the versions that it merged and still remembers: of each domain the 10,000 that were replaced last, at most
+8 MiB. What was replaced by others while it was away never got there: STATE and WHAT say where something is missing.
+Times are those of the writers' clocks.")]
+    History(HistoryArgs),
+
+    /// Shows what a domain was, where that differs from what it is
+    #[command(after_help = "Examples:
+  fabricctl diff -d red --at 15m
+  fabricctl diff -d red --at 2026-01-31T14:00:00Z
+  fabricctl diff -d red --at v5f0e2c9a7b114d32             # right after that version was written
+
+Lines with - are what was and is not, lines with + what is and was not. Ends with 0 whether or not something differs.")]
+    Diff(DiffArgs),
+
+    /// Writes the objects of a domain as they were
+    #[command(after_help = "Examples:
+  fabricctl rollback -d red --to 15m --dry-run
+  fabricctl rollback -d red --to v5f0e2c9a7b114d32
+
+All at once: objects that were there are written as they were, others are deleted, in your name; at most 256. It is a
+change like any other, in the history, and can be taken back itself. Refused with what stands in the way: endpoints that
+would go and are attached, what other domains have taken meanwhile, and objects of which this node does not know what
+they were.")]
+    Rollback(RollbackArgs),
+
+    /// Shows objects that were written on several nodes at once, what is in force, and how to settle it
+    #[command(after_help = "Examples:
+  fabricctl conflicts
+  fabricctl conflicts -d red
+  fabricctl conflicts resolve network front -d red --take v5f0e2c9a7b114d32
+
+Every node shows the same. Any write of an object by who saw its versions settles it: `fabricctl apply`, or `resolve`.")]
+    Conflicts(ConflictsArgs),
+
+    /// Writes all objects of all domains into one file
+    #[command(after_help = "Examples:
+  fabricctl backup /var/backups/fabric-$(date +%F).jsonl
+  fabricctl --api https://192.0.2.2 --identity alice.pem backup fabric.jsonl
+
+As they are at one moment on the node that is asked, with their versions' authors and times: lines of JSON with a digest
+at the end. The file is there when it is whole and was read back, and not before. It holds no key, nothing of the past, and
+nothing that hosts say of themselves. `fabric-node init --restore FILE` makes a new cluster of it.")]
+    Backup(BackupArgs),
 
     /// Binds workloads of this host to endpoints
     #[command(subcommand, arg_required_else_help = true)]
@@ -107,6 +173,14 @@ A manifest is YAML or JSON with any number of documents:
     /// Loads third-party functions into the packets' way of a domain on this host (provisional)
     #[command(subcommand, arg_required_else_help = true)]
     Function(FunctionCommand),
+
+    /// Shows and changes who witnesses joins, removals and addresses
+    #[command(subcommand, arg_required_else_help = true)]
+    Anchor(AnchorCommand),
+
+    /// Takes nodes out of the cluster
+    #[command(subcommand, arg_required_else_help = true)]
+    Node(NodeCommand),
 
     /// Makes join tokens
     #[command(subcommand, arg_required_else_help = true)]
@@ -141,6 +215,10 @@ pub struct ApplyArgs {
     /// Return when all reachable hosts have it in force (30 s at most, then exit code 75)
     #[arg(long)]
     pub wait: bool,
+
+    /// Only if the one object in it has this version, or, with none, is not there yet
+    #[arg(long = "if-version", value_name = "VERSION|none", value_parser = Precondition::typed)]
+    pub only_if: Option<Precondition>,
 }
 
 /// Arguments of `get`.
@@ -183,6 +261,10 @@ pub struct DeleteArgs {
     /// Delete what depends on it as well
     #[arg(long)]
     pub cascade: bool,
+
+    /// Only if it has this version
+    #[arg(long = "if-version", value_name = "VERSION", value_parser = Precondition::typed)]
+    pub only_if: Option<Precondition>,
 }
 
 /// `endpoint …`.
@@ -279,54 +361,6 @@ pub struct FunctionArgs {
     pub fail: FailMode,
 }
 
-/// `token …`.
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Makes a token with which nodes can join the cluster; it is a secret
-    #[command(after_help = "Examples:\n  fabric-node join \"$(ssh root@first fabricctl token create)\"")]
-    Create {
-        /// How many nodes can join with it
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-        uses: u32,
-
-        /// How long it is good for, as 10m, 1h, 2d
-        #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
-        ttl: Duration,
-    },
-}
-
-/// `user …`.
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
-    /// Makes a key and a certificate with which NAME can use the API of every node over TLS
-    #[command(after_help = "Examples:
-  fabricctl user create alice --out alice.pem
-  fabricctl --api https://192.0.2.2 --identity alice.pem status
-
-Works on the host that holds the cluster's CA key, by default that of the first node, over its unix socket. The private
-key is made here and goes into FILE only. A certificate cannot be taken back: it ends with its life.")]
-    Create(UserArgs),
-}
-
-/// Arguments of `user create`.
-#[derive(Debug, Args)]
-pub struct UserArgs {
-    /// Who is recorded as the author of changes
-    pub name: Label,
-
-    /// How long it is good for, as 8h, 24h, 30d; at most 90d
-    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
-    pub ttl: Duration,
-
-    /// Where key, certificate and the cluster's roots are written as PEM, with mode 0600
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-
-    /// Replace FILE if it is there
-    #[arg(long)]
-    pub force: bool,
-}
-
 /// An endpoint of a domain: `DOMAIN/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointRef {
@@ -392,6 +426,17 @@ mod tests {
             "fabricctl describe endpoint web-1 -d red",
             "fabricctl delete domain red --cascade",
             "fabricctl delete network front -d red",
+            "fabricctl delete network front -d red --if-version v0123456789abcdef",
+            "fabricctl apply -f - --if-version none",
+            "fabricctl history -d red",
+            "fabricctl history network front -d red --limit 5",
+            "fabricctl diff -d red --at 15m",
+            "fabricctl diff -d red --at 2026-01-31T14:00:00Z",
+            "fabricctl rollback -d red --to v0123456789abcdef --dry-run",
+            "fabricctl backup fabric.jsonl --force",
+            "fabricctl conflicts",
+            "fabricctl conflicts -d red",
+            "fabricctl conflicts resolve network front -d red --take v0123456789abcdef",
             "fabricctl endpoint attach red/web-1 --netns web",
             "fabricctl endpoint attach red/web-1 --netns /proc/1/ns/net --ifname net0",
             "fabricctl endpoint attach red/web-1 --interface tap0",
@@ -402,6 +447,10 @@ mod tests {
             "fabricctl function list",
             "fabricctl function remove red/watch",
             "fabricctl token create --uses 3 --ttl 10m",
+            "fabricctl anchor list",
+            "fabricctl node remove h4",
+            "fabricctl anchor add h2",
+            "fabricctl anchor remove aaaaaaaaaaaa",
             "fabricctl user create alice --out a.pem",
             "fabricctl user create alice --ttl 8h --out a.pem --force",
             "fabricctl --api https://h1 --identity a.pem status",
@@ -422,6 +471,12 @@ mod tests {
             "fabricctl endpoint attach red/web-1 --netns a --interface b",
             "fabricctl endpoint attach red/web-1 --interface b --ifname eth1",
             "fabricctl endpoint attach web-1 --netns a",
+            "fabricctl apply -f - --if-version 0123456789abcdef",
+            "fabricctl history -d red --limit 0",
+            "fabricctl diff -d red",
+            "fabricctl diff -d red --at yesterday",
+            "fabricctl rollback --to 15m",
+            "fabricctl conflicts resolve network front -d red",
             "fabricctl token create --uses 0",
             "fabricctl token create --ttl soon",
             "fabricctl user create alice",

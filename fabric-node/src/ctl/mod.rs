@@ -1,8 +1,11 @@
 //! `fabricctl`: arguments ([`args`]), the way to a daemon (`client` over `stream`, as an `identity`), one function
-//! per command (`run`), and how answers look (`show`, `tables`, `specs`, `problem`); `usage` is for who did
-//! not say what to do. It holds no state and decides nothing: the daemon does.
+//! per command (`run`), and how answers look (`show`, `tables`, `changes`, `specs`,
+//! `problem`); `usage` is for who did not say what to do. It holds no state and decides nothing: the daemon does.
 
+mod anchor;
 pub mod args;
+mod backup;
+mod changes;
 mod client;
 mod files;
 mod identity;
@@ -19,4 +22,4 @@ mod user;
 mod watch;
 
 pub use problem::Problem;
-pub use run::run;
+pub use run::{leave, run};

@@ -90,6 +90,9 @@ pub enum Problem {
         /// What is wrong with it.
         message: String,
     },
+    /// What the daemon sends cannot be kept.
+    #[error("it could not be written: {0}")]
+    Written(io::Error),
     /// Standard output is closed or broken.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -109,7 +112,7 @@ impl Problem {
             Self::Manifest { .. } => Exit::InvalidManifest,
             Self::NoIdentity(_) | Self::NoDomain | Self::File { .. } => Exit::Usage,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Output(_) => Exit::Refused,
+            Self::Output(_) | Self::Written(_) => Exit::Refused,
         }
     }
 
@@ -164,6 +167,7 @@ mod tests {
             field: Some("spec.subnets[0]".to_owned()),
             line: Some(12),
             message: "10.0.0.1/24 has host bits set; the prefix is 10.0.0.0/24".to_owned(),
+            current: None,
         };
         let error = ApiError {
             code: Code::InvalidManifest,

@@ -1,19 +1,23 @@
 //! One function per command.
 
 use std::io::Write;
+use std::path::Path;
 
 use membership::id::Label;
 use overlay::object::Kind;
 
 use super::args::{
-    ApplyArgs, AttachArgs, Cli, Command, DeleteArgs, EndpointCommand, FunctionArgs, FunctionCommand, GetArgs,
-    NamedArgs, Output, TokenCommand, UserCommand,
+    Api, ApplyArgs, AttachArgs, Cli, Command, ConflictsArgs, ConflictsCommand, DeleteArgs, DiffArgs, EndpointCommand,
+    FunctionArgs, FunctionCommand, GetArgs, HistoryArgs, NamedArgs, NodeCommand, Output, ResolveArgs, RollbackArgs,
+    TokenCommand, UserCommand,
 };
 use super::client::Client;
 use super::problem::Problem;
 use super::show::{self, show};
 use super::user::{self, Created};
-use super::{files, pages, tables, watch};
+use super::{anchor, backup, changes, files, pages, tables, watch};
+use crate::api::changes::{Conflicts, Diff, History, Resolve, Resolved, Rollback, RolledBack};
+use crate::api::nodes::NodeRemoved;
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest,
@@ -39,6 +43,28 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
         Command::Get(args) => session.get(args).await,
         Command::Describe(args) => session.describe(args).await,
         Command::Delete(args) => session.delete(args).await,
+        Command::History(args) => session.history(args).await,
+        Command::Diff(DiffArgs { domain, at }) => {
+            let answer: Diff = session
+                .client
+                .get(&format!("/v1/domains/{domain}/diff?at={at}"))
+                .await?;
+            session.show(&answer, changes::diff)
+        }
+        Command::Rollback(RollbackArgs { domain, to, dry_run }) => {
+            let request = Rollback {
+                to: to.to_string(),
+                dry_run,
+            };
+            let path = format!("/v1/domains/{domain}/rollback");
+            let answer: RolledBack = session.client.post(&path, &request).await?;
+            session.show(&answer, changes::rolled_back)
+        }
+        Command::Backup(args) => {
+            let made = backup::make(&session.client, &args).await?;
+            session.show(&made, backup::Made::told)
+        }
+        Command::Conflicts(args) => session.conflicts(args).await,
         Command::Endpoint(EndpointCommand::Attach(args)) => session.attach(args).await,
         Command::Endpoint(EndpointCommand::Detach { endpoint }) => {
             let path = format!("/v1/endpoints/{endpoint}/detach");
@@ -56,6 +82,20 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
             let path = format!("/v1/functions/{function}");
             let answer: FunctionRemoved = session.client.delete(&path).await?;
             session.show(&answer, tables::function_removed)
+        }
+        Command::Node(NodeCommand::Remove { node }) => {
+            let path = format!("/v1/nodes/{}", anchor::segment(&node));
+            let answer: NodeRemoved = session.client.delete(&path).await?;
+            session.show(&answer, |removed| {
+                format!(
+                    "node {} ({}) is out of the cluster; its id does not return",
+                    removed.name, removed.id
+                )
+            })
+        }
+        Command::Anchor(command) => {
+            let answer = anchor::ask(&session.client, command).await?;
+            session.show(&answer, anchor::table)
         }
         Command::Token(TokenCommand::Create { uses, ttl }) => {
             let answer: Token = session
@@ -77,6 +117,12 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
         // Done above, without a daemon.
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
+}
+
+/// Asks the daemon behind a socket to have its node removed from the cluster.
+pub async fn leave(socket: &Path) -> Result<NodeRemoved, Problem> {
+    let client = Client::new(Api::Unix(socket.to_owned()), None)?;
+    client.post("/v1/leave", &serde_json::json!({})).await
 }
 
 struct Session<'a, O, E> {
@@ -108,7 +154,8 @@ impl<O: Write, E: Write> Session<'_, O, E> {
             objects: Vec::new(),
             wait: args.wait,
         };
-        let answer: Applied = self.client.post("/v1/apply", &request).await?;
+        let only_if = args.only_if.as_ref();
+        let answer: Applied = self.client.post_if("/v1/apply", &request, only_if).await?;
         self.show(&answer, tables::applied)?;
         self.warn(&answer.warnings)?;
         match answer.programmed {
@@ -146,8 +193,46 @@ impl<O: Write, E: Write> Session<'_, O, E> {
 
     async fn delete(&mut self, args: DeleteArgs) -> Result<(), Problem> {
         let path = format!("{}?cascade={}", object_path(&args.object)?, args.cascade);
-        let answer: Deleted = self.client.delete(&path).await?;
+        let answer: Deleted = self.client.delete_if(&path, args.only_if.as_ref()).await?;
         self.show(&answer, tables::deleted)
+    }
+
+    async fn history(&mut self, args: HistoryArgs) -> Result<(), Problem> {
+        let domain = match (args.domain, args.kind, &args.name) {
+            (Some(domain), _, _) => domain,
+            (None, Some(Kind::Domain), Some(name)) => name.clone(),
+            (None, _, _) => return Err(Problem::NoDomain),
+        };
+        let mut path = format!("/v1/domains/{domain}/history?limit={}", args.limit);
+        if let Some(kind) = args.kind {
+            path += &format!("&kind={kind}");
+        }
+        if let Some(name) = args.name {
+            path += &format!("&name={name}");
+        }
+        let answer: History = self.client.get(&path).await?;
+        self.show(&answer, changes::history)
+    }
+
+    async fn conflicts(&mut self, args: ConflictsArgs) -> Result<(), Problem> {
+        let Some(ConflictsCommand::Resolve(args)) = args.command else {
+            let of = args.domain.map(|domain| format!("?domain={domain}"));
+            let answer: Conflicts = self
+                .client
+                .get(&format!("/v1/conflicts{}", of.unwrap_or_default()))
+                .await?;
+            return self.show(&answer, changes::conflicts);
+        };
+        let ResolveArgs {
+            kind,
+            name,
+            domain,
+            take,
+            only_if,
+        } = args;
+        let path = format!("{}/resolve", object_path(&NamedArgs { kind, name, domain })?);
+        let answer: Resolved = self.client.post_if(&path, &Resolve { take }, only_if.as_ref()).await?;
+        self.show(&answer, changes::resolved)
     }
 
     async fn attach(&mut self, args: AttachArgs) -> Result<(), Problem> {

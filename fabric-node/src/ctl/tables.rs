@@ -30,7 +30,7 @@ pub(super) fn grid(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>)
 }
 
 /// Text from objects cannot steer the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -42,7 +42,7 @@ fn joined(list: &[String]) -> String {
     or_none(Some(&list.join(", ")))
 }
 
-fn state(state: PeerState) -> &'static str {
+pub(super) fn state(state: PeerState) -> &'static str {
     match state {
         PeerState::Live => "live",
         PeerState::Suspect => "suspect",
@@ -431,13 +431,14 @@ pub(super) fn object(object: &Object) -> String {
         ("Kind", object.kind.clone()),
         ("Domain", object.domain.clone()),
         ("Name", object.name.clone()),
+        ("Version", object.version.to_string()),
         ("Written", format!("{} by {}", status.stamp, status.author)),
     ];
     if status.versions > 1 {
         lines.push((
             "Conflict",
             format!(
-                "{} versions were written at the same time; apply it again to settle it",
+                "{} versions were written at the same time: `fabricctl conflicts` shows them",
                 status.versions
             ),
         ));

@@ -9,23 +9,41 @@ use membership::record::Key;
 use membership::service::{IntentWrite, Mark};
 use overlay::admission::{Change, Outcome, Refusal, Verdicts, admit};
 use overlay::manifest::{self, Document, ManifestError};
-use overlay::object::{Kind, Object};
+use overlay::name::DomainName;
+use overlay::object::Object;
 use tokio::time::Instant;
 
 use super::node::Node;
+use super::objects;
+use super::version::{self, Guarded};
 use crate::api::backend::Author;
 use crate::api::error::{ApiError, Code, Detail};
 use crate::api::types::{Action, Applied, AppliedObject, Apply, Programmed};
+use crate::api::version::{NotAVersion, Precondition, Version};
 
 /// How long `wait` waits.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Writes objects: all of a domain or nothing of it, and nothing at all if anything is wrong.
-pub(super) async fn apply(node: &Node, author: &Author, request: Apply) -> Result<Applied, ApiError> {
+pub(super) async fn apply(
+    node: &Node,
+    author: &Author,
+    request: Apply,
+    only_if: Option<Precondition>,
+) -> Result<Applied, ApiError> {
     let documents = read(&request)?;
-    let changes = write(node, &node.author(author), &documents).await?;
+    let asked = asked(&documents, only_if)?;
+    let changes = write(node, &node.author(author), &documents, &asked).await?;
     let mut applied = Applied {
-        objects: changes.iter().map(shown).collect(),
+        objects: changes
+            .iter()
+            .map(|change| {
+                shown(
+                    change,
+                    version::held(node, &change.object.scope(), &change.object.key()),
+                )
+            })
+            .collect(),
         ..Applied::default()
     };
     if request.wait {
@@ -71,13 +89,54 @@ fn read(request: &Apply) -> Result<Vec<Document>, ApiError> {
     Ok(documents)
 }
 
+/// What must hold of each document's object for it to be written; `only_if` is asked of the only one.
+fn asked(documents: &[Document], only_if: Option<Precondition>) -> Result<Vec<(usize, Precondition)>, ApiError> {
+    let mut asked = Vec::new();
+    let mut wrong = Vec::new();
+    for (index, document) in documents.iter().enumerate() {
+        match document.version.as_deref().map(str::parse) {
+            None => {}
+            Some(Ok(version)) => asked.push((index, Precondition::Version(vec![version]))),
+            Some(Err(error)) => wrong.push(Detail {
+                field: Some("version".to_owned()),
+                message: NotAVersion::to_string(&error),
+                ..place(document)
+            }),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(invalid(wrong));
+    }
+    match (only_if, documents.len()) {
+        (None, _) => {}
+        (Some(only_if), 1) => asked.push((0, only_if)),
+        (Some(_), count) => {
+            return Err(ApiError::bad_request(format!(
+                "a version can be asked of one object, and these are {count}: write `version` into each manifest instead"
+            )));
+        }
+    }
+    Ok(asked)
+}
+
 /// Admits and writes, under the lock that keeps other writes of this node away.
-async fn write(node: &Node, author: &str, documents: &[Document]) -> Result<Vec<Change>, ApiError> {
+async fn write(
+    node: &Node,
+    author: &str,
+    documents: &[Document],
+    asked: &[(usize, Precondition)],
+) -> Result<Vec<Change>, ApiError> {
     let objects: Vec<Object> = documents.iter().map(|document| document.object.clone()).collect();
     let _turn = node.writes.lock().await;
     let verdicts = node.sight.with_catalogue(|catalogue| admit(catalogue, &objects));
+    let mut admitted = admitted(verdicts, documents)?;
+    let changes = admitted.iter_mut().flat_map(|(_, changes)| changes);
+    changes.for_each(|change| settle(node, change));
+    let guarded = guarded(&admitted, documents, asked);
+    let saw = version::check(node, &guarded)?;
+    let saw: Vec<_> = guarded.iter().map(|it| &it.scope).zip(saw).collect();
     let mut all = Vec::new();
-    for (domain, changes) in admitted(verdicts, documents)? {
+    for (domain, changes) in admitted {
         let changed = changes.iter().filter(|change| change.outcome != Outcome::Unchanged);
         let writes: Vec<IntentWrite> = changed
             .map(|change| IntentWrite {
@@ -87,11 +146,11 @@ async fn write(node: &Node, author: &str, documents: &[Document]) -> Result<Vec<
             .collect();
         if !writes.is_empty() {
             tracing::info!(%author, %domain, objects = writes.len(), "applied");
-            let written = node
-                .membership
-                .write_intent(Scope::Domain(domain.clone()), author, writes)
-                .await;
-            written.map_err(|error| partly(error.into(), &domain, &all))?;
+            let scope = Scope::Domain(domain.clone());
+            let of_domain = saw.iter().filter(|(of, _)| **of == scope);
+            let saw = of_domain.map(|(_, saw)| saw.clone()).collect();
+            let written = node.membership.write_intent_if(scope, author, writes, saw).await;
+            written.map_err(|error| partly(version::unwritten(node, error, &guarded), &domain, &all))?;
         }
         all.extend(changes);
     }
@@ -99,11 +158,40 @@ async fn write(node: &Node, author: &str, documents: &[Document]) -> Result<Vec<
     Ok(all)
 }
 
-/// The changes by domain, or everything that stands against them.
-fn admitted(
-    verdicts: Verdicts,
+/// Applying an object as it is shown settles a conflict about it, and so is a change then.
+fn settle(node: &Node, change: &mut Change) {
+    let (scope, key) = (change.object.scope(), change.object.key());
+    if change.outcome == Outcome::Unchanged && node.membership.read(|replica| version::disagree(replica, &scope, &key))
+    {
+        change.outcome = Outcome::Configured;
+    }
+}
+
+/// The objects that must be as asked: all but those that are already as they are to be (RFC 9110 section 13.1.1 lets a
+/// repeated request succeed).
+fn guarded(
+    admitted: &[(DomainName, Vec<Change>)],
     documents: &[Document],
-) -> Result<Vec<(overlay::name::DomainName, Vec<Change>)>, ApiError> {
+    asked: &[(usize, Precondition)],
+) -> Vec<Guarded> {
+    let changes = admitted.iter().flat_map(|(_, changes)| changes);
+    let changed = changes.filter(|change| change.outcome != Outcome::Unchanged);
+    let guarded = |change: &Change| {
+        let of_it = asked.iter().filter(|(index, _)| *index == change.index);
+        let place = documents.get(change.index).map(place).unwrap_or_default();
+        let guarded = |(_, asked): &(usize, Precondition)| Guarded {
+            scope: change.object.scope(),
+            key: change.object.key(),
+            asked: asked.clone(),
+            place: place.clone(),
+        };
+        of_it.map(guarded).collect::<Vec<_>>()
+    };
+    changed.flat_map(guarded).collect()
+}
+
+/// The changes by domain, or everything that stands against them.
+fn admitted(verdicts: Verdicts, documents: &[Document]) -> Result<Vec<(DomainName, Vec<Change>)>, ApiError> {
     let (mut good, mut wrong) = (Vec::new(), Vec::new());
     for (domain, verdict) in verdicts {
         match verdict {
@@ -121,7 +209,7 @@ fn admitted(
 }
 
 /// A write that failed behind others that did not: says which domains are done.
-fn partly(error: ApiError, domain: &overlay::name::DomainName, done: &[Change]) -> ApiError {
+fn partly(error: ApiError, domain: &DomainName, done: &[Change]) -> ApiError {
     let domains: BTreeSet<String> = done.iter().map(|change| change.object.domain.to_string()).collect();
     let before = match domains.is_empty() {
         true => "nothing was changed".to_owned(),
@@ -152,32 +240,34 @@ fn unread(error: &ManifestError) -> Detail {
         field: Some(error.path.clone()).filter(|path| !path.is_empty()),
         line: error.place.line,
         message: error.cause.to_string(),
+        current: None,
     }
 }
 
 fn refused(refusal: &Refusal, documents: &[Document]) -> Detail {
-    let document = documents.get(refusal.index);
-    let place = document.map(|document| &document.place);
     Detail {
-        source: place.map(|place| place.file.to_string()),
-        document: place.and_then(|place| place.document),
-        object: document.map(|document| title(&document.object)),
         field: Some(refusal.path.clone()).filter(|path| !path.is_empty()),
-        line: place.and_then(|place| place.line),
         message: refusal.rule.to_string(),
+        ..documents.get(refusal.index).map(place).unwrap_or_default()
+    }
+}
+
+/// Which object of which document.
+fn place(document: &Document) -> Detail {
+    Detail {
+        source: Some(document.place.file.to_string()),
+        document: document.place.document,
+        object: Some(title(&document.object)),
+        line: document.place.line,
+        ..Detail::default()
     }
 }
 
 fn title(object: &Object) -> String {
-    match object.kind() {
-        Kind::Domain => format!("Domain {}", object.name),
-        kind @ (Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy) => {
-            format!("{kind} {}/{}", object.domain, object.name)
-        }
-    }
+    objects::title(object.kind(), &object.domain, &object.name)
 }
 
-fn shown(change: &Change) -> AppliedObject {
+fn shown(change: &Change, version: Option<Version>) -> AppliedObject {
     AppliedObject {
         kind: change.object.kind().to_string(),
         domain: change.object.domain.to_string(),
@@ -187,6 +277,7 @@ fn shown(change: &Change) -> AppliedObject {
             Outcome::Configured => Action::Configured,
             Outcome::Unchanged => Action::Unchanged,
         },
+        version,
     }
 }
 
@@ -276,7 +367,7 @@ mod tests {
         catalogue.insert(object.clone(), Stamp::default());
         let verdicts = admit(&catalogue, &[object]);
         let changes = verdicts.into_values().next().expect("one domain").expect("admitted");
-        assert_eq!(shown(&changes[0]).action, Action::Unchanged);
+        assert_eq!(shown(&changes[0], None).action, Action::Unchanged);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::force::{Force, Target};
 use super::moves::{self, Next};
 use super::node::Node;
 use super::objects::{missing, no_domain};
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, Code};
 use crate::api::types::{Attach, Attached, Detached};
 
 /// How long the own datapath may take to take up the workload.
@@ -363,6 +363,7 @@ impl From<WriteError> for ApiError {
         match error {
             WriteError::TooLarge(_) | WriteError::NotHere => Self::refused(error.to_string()),
             WriteError::Store(_) => Self::internal(error.to_string()),
+            WriteError::Changed(_) => Self::new(Code::PreconditionFailed, error.to_string()),
             WriteError::Closed => Self::try_again(error.to_string()),
         }
     }

@@ -7,25 +7,47 @@ use overlay::admission::{self, DeleteError};
 use overlay::object::Kind;
 
 use super::node::Node;
+use super::objects::title;
+use super::version::{self, Guarded};
 use crate::api::backend::Author;
 use crate::api::error::{ApiError, Code, Detail};
 use crate::api::types::Deleted;
+use crate::api::version::Precondition;
 
-/// Deletes an object.
+/// Names one object.
+pub(super) struct Named<'a> {
+    pub(super) kind: Kind,
+    pub(super) domain: &'a Label,
+    pub(super) name: &'a Label,
+}
+
+/// Deletes an object, if it is as asked.
 pub(super) async fn delete(
     node: &Node,
     author: &Author,
-    kind: Kind,
-    domain: &Label,
-    name: &Label,
+    &Named { kind, domain, name }: &Named<'_>,
     cascade: bool,
+    only_if: Option<Precondition>,
 ) -> Result<Deleted, ApiError> {
     let _turn = node.writes.lock().await;
     let gone = node
         .sight
         .with_catalogue(|catalogue| admission::delete(catalogue, domain, kind, name, cascade))
         .map_err(|error| refusal(&error, domain))?;
-    let author = node.author(author);
+    let (author, scope) = (node.author(author), Scope::Domain(domain.clone()));
+    let guarded: Vec<Guarded> = only_if
+        .map(|asked| Guarded {
+            scope: scope.clone(),
+            key: kind.key(name),
+            asked,
+            place: Detail {
+                object: Some(title(kind, domain, name)),
+                ..Detail::default()
+            },
+        })
+        .into_iter()
+        .collect();
+    let saw = version::check(node, &guarded)?;
     // What depends on others goes first, so that each batch leaves a consistent domain.
     for batch in gone.chunks(BATCH_RECORDS_MAX) {
         let writes = batch
@@ -35,40 +57,36 @@ pub(super) async fn delete(
                 body: None,
             })
             .collect();
-        node.membership
-            .write_intent(Scope::Domain(domain.clone()), &author, writes)
-            .await?;
+        // The object itself is in the last batch; it is looked at before each.
+        let written = node
+            .membership
+            .write_intent_if(scope.clone(), &author, writes, saw.clone())
+            .await;
+        written.map_err(|error| version::unwritten(node, error, &guarded))?;
     }
     tracing::info!(%author, %domain, %kind, %name, objects = gone.len(), "deleted");
     Ok(Deleted {
-        deleted: gone.iter().map(|(kind, name)| shown(*kind, domain, name)).collect(),
+        deleted: gone.iter().map(|(kind, name)| title(*kind, domain, name)).collect(),
     })
 }
 
 fn refusal(error: &DeleteError, domain: &Label) -> ApiError {
     match error {
         DeleteError::NotFound { kind, name, .. } => {
-            ApiError::not_found(format!("there is no {}", shown(*kind, domain, name)))
+            ApiError::not_found(format!("there is no {}", title(*kind, domain, name)))
         }
         DeleteError::Needed { kind, name, dependants } => {
             let detail = |(kind, name): &(Kind, Label)| Detail {
-                message: shown(*kind, domain, name),
+                message: title(*kind, domain, name),
                 ..Detail::default()
             };
-            let what = shown(*kind, domain, name);
+            let what = title(*kind, domain, name);
             ApiError {
                 code: Code::Refused,
                 message: format!("{what} is not deleted: these depend on it; delete them first or give --cascade"),
                 details: dependants.iter().map(detail).collect(),
             }
         }
-    }
-}
-
-fn shown(kind: Kind, domain: &Label, name: &Label) -> String {
-    match kind {
-        Kind::Domain => format!("Domain {name}"),
-        Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy => format!("{kind} {domain}/{name}"),
     }
 }
 

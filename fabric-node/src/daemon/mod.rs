@@ -7,18 +7,25 @@
 //! | `seen` | views read from the replica; `following` is what domains want, at the cost of what changed |
 //! | `paths` | the task that probes the paths to other hosts |
 //! | `metrics` | what is counted and measured, for Prometheus |
+//! | `version` | which version an object has, and whether a client saw it |
 //! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
-//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `functions`, `report`, `users` |
+//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `history`, `rollback`, `conflicts`, `backup`, `functions`, `report`, `users` |
 //! | `setup` | `init`, `join`, `purge` |
 
 mod agenda;
+mod anchors;
 mod apply;
 mod attach;
+mod backup;
 mod binding;
+mod conflicts;
 mod delete;
+#[cfg(test)]
+mod fixture;
 mod following;
 mod force;
 mod functions;
+mod history;
 mod host;
 mod logs;
 mod metrics;
@@ -30,12 +37,19 @@ mod paths;
 mod programmed;
 mod reconcile;
 mod report;
+mod rollback;
 mod run;
 mod seen;
 mod setup;
 mod users;
+mod version;
 mod vtep;
 mod wire;
+
+#[cfg(test)]
+pub(crate) use wire::a_call;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use wire::read_call;
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -60,9 +74,15 @@ pub struct Failure {
 pub async fn main(cli: Cli, out: &mut impl Write) -> Result<(), Failure> {
     match cli.command {
         Command::Config => Ok(out.write_all(COMMENTED_DEFAULT.as_bytes())?),
-        Command::Init { cluster_name, settings } => setup::init(&begin(settings)?, cluster_name, out).await,
+        Command::Init {
+            cluster_name,
+            restore,
+            settings,
+        } => setup::init(&begin(settings)?, cluster_name, restore.as_deref(), out).await,
         Command::Join { token, settings } => setup::join(&begin(settings)?, &secret(token)?, out).await,
         Command::Purge { settings } => setup::purge(&begin(settings)?.config, out).await,
+        Command::Leave { settings } => setup::leave(&begin(settings)?.config, out).await,
+        Command::Reset { yes, settings } => setup::reset(&begin(settings)?.config, yes, out).await,
         Command::Run { settings } => run::run(begin(settings)?.config).await,
     }
 }

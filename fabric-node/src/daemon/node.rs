@@ -15,14 +15,19 @@ use super::paths::Paths;
 use super::programmed::Waiter;
 use super::reconcile::{AskError, Handle};
 use super::seen::Sight;
-use super::{apply, attach, delete, functions, objects, report, users};
-use crate::api::backend::{Author, Backend};
+use super::{anchors, apply, attach, backup, conflicts, delete, functions, history, objects, report, rollback, users};
+use crate::api::anchors::Anchors;
+use crate::api::backend::{Author, Backend, Chunks};
+use crate::api::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use crate::api::error::ApiError;
+use crate::api::moment::Moment;
+use crate::api::nodes::NodeRemoved;
 use crate::api::refusals::Refusals;
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
+use crate::api::version::{Precondition, Version};
 use crate::config::resolve::Addresses;
 
 /// The running node.
@@ -122,8 +127,8 @@ impl Backend for Node {
         objects::describe(self, kind, domain, name, programmed).await
     }
 
-    async fn apply(&self, author: &Author, request: Apply) -> Result<Applied, ApiError> {
-        apply::apply(self, author, request).await
+    async fn apply(&self, author: &Author, request: Apply, only_if: Option<Precondition>) -> Result<Applied, ApiError> {
+        apply::apply(self, author, request, only_if).await
     }
 
     async fn delete(
@@ -133,8 +138,52 @@ impl Backend for Node {
         domain: &Label,
         name: &Label,
         cascade: bool,
+        only_if: Option<Precondition>,
     ) -> Result<Deleted, ApiError> {
-        delete::delete(self, author, kind, domain, name, cascade).await
+        let object = delete::Named { kind, domain, name };
+        delete::delete(self, author, &object, cascade, only_if).await
+    }
+
+    async fn history(
+        &self,
+        domain: &Label,
+        kind: Option<Kind>,
+        name: Option<&Label>,
+        limit: usize,
+    ) -> Result<History, ApiError> {
+        history::history(self, domain, (kind, name), limit).await
+    }
+
+    async fn diff(&self, domain: &Label, at: Moment) -> Result<Diff, ApiError> {
+        history::diff(self, domain, &at).await
+    }
+
+    async fn rollback(
+        &self,
+        author: &Author,
+        domain: &Label,
+        to: Moment,
+        dry_run: bool,
+    ) -> Result<RolledBack, ApiError> {
+        rollback::rollback(self, author, domain, &to, dry_run).await
+    }
+
+    async fn backup(&self) -> Result<Chunks, ApiError> {
+        backup::backup(self)
+    }
+
+    async fn conflicts(&self, domain: Option<&Label>) -> Result<Conflicts, ApiError> {
+        Ok(conflicts::list(self, domain))
+    }
+
+    async fn resolve(
+        &self,
+        author: &Author,
+        object: (Kind, &Label, &Label),
+        take: Version,
+        only_if: Option<Precondition>,
+    ) -> Result<Resolved, ApiError> {
+        conflicts::resolve(self, author, object, take, only_if).await
     }
 
     async fn attach(&self, author: &Author, domain: &Label, name: &Label, how: Attach) -> Result<Attached, ApiError> {
@@ -153,6 +202,30 @@ impl Backend for Node {
         let made = self.membership.create_token(request.uses, ttl).await;
         let token = made.map_err(|error| no_token(&error, &self.sight.names()))?;
         Ok(Token { token })
+    }
+
+    async fn anchors(&self) -> Result<Anchors, ApiError> {
+        Ok(anchors::list(self))
+    }
+
+    async fn add_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
+        tracing::info!(%author, node, "add an anchor");
+        anchors::add(self, node).await
+    }
+
+    async fn drop_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
+        tracing::info!(%author, node, "remove an anchor");
+        anchors::remove(self, node).await
+    }
+
+    async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError> {
+        tracing::info!(%author, node, "remove a node");
+        anchors::remove_node(self, node).await
+    }
+
+    async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError> {
+        tracing::info!(%author, "leave the cluster");
+        anchors::leave(self).await
     }
 
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
@@ -177,6 +250,7 @@ fn no_token(error: &TokenError, names: &BTreeMap<NodeId, Label>) -> ApiError {
             let anchors = called(anchors, names).join(", ");
             ApiError::refused(format!("{error}: run it on the host of {anchors}"))
         }
+        TokenError::NoKey => ApiError::try_again(error.to_string()),
         TokenError::Store(_) => ApiError::internal(error.to_string()),
         TokenError::Invalid(_) => ApiError::bad_request(error.to_string()),
     }

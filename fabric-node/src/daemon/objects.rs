@@ -20,6 +20,7 @@ use super::binding;
 use super::force::Force;
 use super::node::Node;
 use super::report::state;
+use super::version;
 use crate::api::error::ApiError;
 use crate::api::types::{Attachment, Condition, Object, ObjectStatus, PeerState};
 
@@ -63,6 +64,21 @@ pub(super) async fn describe(
         object.status.programmed = Some(waiter.everywhere(&marks, &hosts, Instant::now() + ASK_MAX).await);
     }
     Ok(object)
+}
+
+/// One object as it is at this moment, if it is there.
+pub(super) fn find(node: &Node, kind: Kind, domain: &Label, name: &Label) -> Option<Object> {
+    let reader = Reader::new(node);
+    let view = reader.domain(domain)?;
+    reader.objects(domain, &view, kind, Some(name)).pop()
+}
+
+/// What an object is called, as `Network red/front`.
+pub(super) fn title(kind: Kind, domain: &Label, name: &Label) -> String {
+    match kind {
+        Kind::Domain => format!("Domain {name}"),
+        Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy => format!("{kind} {domain}/{name}"),
+    }
 }
 
 /// What to say about an object that is not there.
@@ -179,6 +195,7 @@ impl<'a> Reader<'a> {
             kind: kind.to_string(),
             domain: view.domain.to_string(),
             name: name.to_string(),
+            version: version::of(versions),
             spec,
             status,
         })
@@ -216,7 +233,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn rfc3339(stamp: Stamp) -> String {
+/// A stamp as people read it.
+pub(super) fn rfc3339(stamp: Stamp) -> String {
     let nanos = i128::from(stamp.millis) * 1_000_000;
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
     time.and_then(|time| time.format(&Rfc3339).ok())

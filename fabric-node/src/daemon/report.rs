@@ -325,6 +325,7 @@ mod tests {
             id: NodeId::of_key(&[seed; 32]),
             record,
             liveness,
+            certain: true,
             rtt,
         }
     }

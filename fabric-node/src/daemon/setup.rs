@@ -1,24 +1,88 @@
-//! `init`, `join` and `purge`: what happens once, without a running daemon.
+//! `init`, `join`, `leave`, `purge` and `reset`: what happens once; all but `leave` without a running daemon.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
 use std::path::Path;
 
-use membership::id::{Label, NodeId};
-use membership::service::{self, Outcome, SetupError, StartError};
+use membership::id::{IdError, Label, NodeId, Scope};
+use membership::service::{self, Hold, Outcome, Restored, SetupError, StartError};
 
 use super::{Failure, Told, host};
-use crate::config::{Config, DEFAULT_FILE};
+use crate::backup::{self, Backup, Head, Saved};
+use crate::config::{Config, DEFAULT_FILE, Kept};
+use crate::ctl;
 use crate::exit::Exit;
 
-/// Makes a cluster.
-pub(super) async fn init(told: &Told, cluster_name: Label, out: &mut impl Write) -> Result<(), Failure> {
+/// What a cluster is called unless it is told.
+const CLUSTER_NAME: &str = "fabric";
+
+/// Makes a cluster, with the objects of a backup if there is one.
+pub(super) async fn init(
+    told: &Told,
+    cluster_name: Option<Label>,
+    restore: Option<&Path>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let host = host::read();
     let name = told.config.node_name(&host)?;
-    let outcome = service::init(&membership_config(&told.config, &host)?, name, cluster_name).await?;
+    let config = membership_config(&told.config, &host)?;
+    let backup = restore.map(read).transpose()?;
+    let named = backup.as_ref().map_or(CLUSTER_NAME, |backup| &backup.head.cluster_name);
+    let named = named
+        .parse()
+        .map_err(|error: IdError| Failure::new(Exit::Refused, format!("the cluster's name: {error}")));
+    let cluster_name = cluster_name.map_or(named, Ok)?;
+    let outcome = match &backup {
+        None => service::init(&config, name, cluster_name).await?,
+        Some(backup) => service::init_from(&config, name, cluster_name, restored(backup)).await?,
+    };
     tell(out, &outcome, "made cluster")?;
+    if let Some(backup) = &backup {
+        let Head {
+            cluster,
+            cluster_name,
+            taken,
+            ..
+        } = &backup.head;
+        let (objects, domains) = (backup.objects, backup.domains());
+        writeln!(
+            out,
+            "restored {objects} objects of {domains} domains as of {taken} from cluster {cluster_name} ({cluster})"
+        )?;
+    }
     let next =
         "start the node (`systemctl start fabric-node`), then make tokens for others with `fabricctl token create`";
     remember(told, &outcome, next, out)
+}
+
+/// The whole backup, or what is wrong with it.
+fn read(file: &Path) -> Result<Backup, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let opened = File::open(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(Exit::Usage, wrong(&error)),
+        _ => Failure::io(&error, wrong(&error)),
+    })?;
+    backup::read(BufReader::new(opened)).map_err(|error| Failure::new(Exit::Refused, wrong(&error)))
+}
+
+fn restored(backup: &Backup) -> Vec<Restored> {
+    let restored = |saved: &Saved| {
+        let Saved {
+            domain,
+            key,
+            stamp,
+            author,
+            body,
+        } = saved.clone();
+        Restored {
+            scope: Scope::Domain(domain),
+            key,
+            stamp,
+            author,
+            body,
+        }
+    };
+    backup.versions.iter().map(restored).collect()
 }
 
 /// Joins a cluster.
@@ -56,14 +120,53 @@ fn remember(told: &Told, outcome: &Outcome, next: &str, out: &mut impl Write) ->
 /// Removes what this node made in the kernel.
 pub(super) async fn purge(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let node = node_of(&config.node.data)?;
-    // The daemon has the store open before it touches the kernel, and none starts while this is held.
-    let _alone = service::hold(&config.node.data).map_err(|error| match error {
+    let _alone = hold(&config.node.data)?;
+    purge_kernel(config, node, out).await
+}
+
+/// Asks the running daemon to have its node removed from the cluster.
+pub(super) async fn leave(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+    let left = ctl::leave(&config.api.socket).await;
+    let left = left.map_err(|problem| Failure::new(problem.exit(), problem.to_string()))?;
+    writeln!(out, "node {} ({}) is out of the cluster", left.name, left.id)?;
+    writeln!(
+        out,
+        "next: systemctl disable --now fabric-node && fabric-node reset --yes"
+    )?;
+    Ok(())
+}
+
+/// Removes what this node made in the kernel, then the node.
+pub(super) async fn reset(config: &Config, yes: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let data = &config.node.data;
+    let node = node_of(data)?;
+    let alone = hold(data)?;
+    if !yes {
+        let message = format!(
+            "{} holds node {node}: its key and its records would be deleted for good; say --yes if that is meant",
+            data.display()
+        );
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    purge_kernel(config, node, out).await?;
+    service::forget(data, alone)?;
+    Kept::forget(data).map_err(|error| Failure::io(&error, format!("{}: {error}", data.display())))?;
+    writeln!(out, "node {node} is no more; next: fabric-node join TOKEN")?;
+    Ok(())
+}
+
+/// The daemon has the store open before it touches the kernel, and none starts while this is held.
+fn hold(data: &Path) -> Result<Hold, Failure> {
+    service::hold(data).map_err(|error| match error {
         StartError::InUse(data) => {
             let message = format!("the daemon of {} runs: stop it first", data.display());
             Failure::new(Exit::Refused, message)
         }
         other => other.into(),
-    })?;
+    })
+}
+
+async fn purge_kernel(config: &Config, node: NodeId, out: &mut impl Write) -> Result<(), Failure> {
     let removed = datapath::purge(&config.datapath.bpffs, node)
         .await
         .map_err(Failure::datapath)?;
@@ -103,7 +206,7 @@ pub(super) fn membership_config(
     })
 }
 
-fn tell(out: &mut impl Write, outcome: &Outcome, made: &str) -> std::io::Result<()> {
+fn tell(out: &mut impl Write, outcome: &Outcome, made: &str) -> io::Result<()> {
     match outcome {
         Outcome::Made { node, cluster } => writeln!(out, "{made} {} ({}) as node {node}", cluster.name, cluster.id),
         Outcome::Already { node, cluster } => {
@@ -124,6 +227,7 @@ impl From<SetupError> for Failure {
             | SetupError::Refused(_)
             | SetupError::NotLetIn(_)
             | SetupError::Stranger(_)
+            | SetupError::NotRestored(_)
             | SetupError::Other(_) => Exit::Refused,
             SetupError::BadToken(_) => Exit::Usage,
             SetupError::Unreachable(..) => Exit::TryAgain,

@@ -57,6 +57,25 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> 
     }
 }
 
+/// Reads a question and an answer of any bytes, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_call(bytes: &[u8]) {
+    let _answer = decode::<Response>(bytes);
+    if let Ok(question) = decode::<Request>(bytes) {
+        let again = encode(&question).and_then(|bytes| decode(&bytes));
+        assert_eq!(again, Ok(question));
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn a_call() -> Vec<u8> {
+    let millis = 1000;
+    let marks = Vec::new();
+    encode(&Request::AwaitProgrammed { marks, millis })
+        .expect("encoded")
+        .to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use membership::id::{NodeId, Scope};

@@ -2,10 +2,18 @@
 
 use std::sync::{Arc, Mutex};
 
+#[path = "looking.rs"]
+mod looking;
+
 use async_trait::async_trait;
-use fabric_node::api::backend::{Author, Backend};
+use fabric_node::api::anchors::{Anchor, Anchors};
+use fabric_node::api::backend::{Author, Backend, Chunks};
+use fabric_node::api::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use fabric_node::api::error::{ApiError, Code, Detail};
+use fabric_node::api::moment::Moment;
+use fabric_node::api::nodes::NodeRemoved;
 use fabric_node::api::types::*;
+use fabric_node::api::version::{Precondition, Version};
 use membership::id::Label;
 use membership::pki::{self, Authority};
 use overlay::object::Kind;
@@ -17,6 +25,8 @@ pub(crate) struct Fleet {
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
     /// The cluster's authority, if it holds it.
     pub(crate) authority: Option<Arc<Authority>>,
+    /// Whether it dies in the midst of a backup.
+    pub(crate) breaks_off: bool,
 }
 
 impl Fleet {
@@ -27,6 +37,29 @@ impl Fleet {
 
 fn text(text: &str) -> String {
     text.to_owned()
+}
+
+/// The version that everything has.
+pub(crate) fn version() -> Version {
+    "v5f0e2c9a7b114d32".parse().expect("a version")
+}
+
+/// What is said to who asks for another version.
+fn refused(only_if: Option<&Precondition>) -> Result<(), ApiError> {
+    match only_if {
+        None | Some(Precondition::Present) => Ok(()),
+        Some(Precondition::Version(versions)) if versions.contains(&version()) => Ok(()),
+        Some(asked) => Err(ApiError {
+            code: Code::PreconditionFailed,
+            message: text("changed by somebody else; nothing was changed"),
+            details: vec![Detail {
+                object: Some(text("Network red/lan")),
+                message: format!("its version is {}; asked for was {asked}", version()),
+                current: Some(Box::new(network())),
+                ..Detail::default()
+            }],
+        }),
+    }
 }
 
 /// An endpoint of domain red.
@@ -46,6 +79,7 @@ pub(crate) fn endpoint(name: &str, attached: bool) -> Object {
         kind: text("Endpoint"),
         domain: text("red"),
         name: text(name),
+        version: version(),
         spec: serde_json::json!({"network": "lan", "mac": "02:00:00:00:00:01", "addresses": ["10.0.0.5"]}),
         status: ObjectStatus {
             stamp: text("2026-01-02T03:04:05Z"),
@@ -66,6 +100,7 @@ fn network() -> Object {
         kind: text("Network"),
         domain: text("red"),
         name: text("lan"),
+        version: version(),
         spec: serde_json::json!({"subnets": ["10.0.0.0/24", "fd00::/64"]}),
         status: ObjectStatus {
             stamp: text("2026-01-02T03:04:05Z"),
@@ -316,7 +351,8 @@ impl Backend for Fleet {
         Ok(object)
     }
 
-    async fn apply(&self, author: &Author, request: Apply) -> Result<Applied, ApiError> {
+    async fn apply(&self, author: &Author, request: Apply, only_if: Option<Precondition>) -> Result<Applied, ApiError> {
+        refused(only_if.as_ref())?;
         let texts: Vec<_> = request.manifests.iter().map(|manifest| manifest.text.trim()).collect();
         self.note(format!(
             "apply by {} {:?} {} wait={}",
@@ -332,7 +368,7 @@ impl Backend for Fleet {
                 field: Some(text("spec.subnets[0]")),
                 line: Some(7),
                 message: text("10.0.0.1/24 has host bits set"),
-                object: None,
+                ..Detail::default()
             };
             let message = text("invalid; nothing was changed");
             return Err(ApiError {
@@ -346,6 +382,7 @@ impl Backend for Fleet {
             domain: text("red"),
             name: text(name),
             action,
+            version: Some(version()),
         };
         let objects = vec![
             object("Domain", "red", Action::Unchanged),
@@ -371,7 +408,9 @@ impl Backend for Fleet {
         domain: &Label,
         name: &Label,
         cascade: bool,
+        only_if: Option<Precondition>,
     ) -> Result<Deleted, ApiError> {
+        refused(only_if.as_ref())?;
         self.note(format!("delete by {} {kind} {domain}/{name} cascade={cascade}", author));
         if !cascade {
             let details = vec![Detail {
@@ -386,6 +425,60 @@ impl Backend for Fleet {
         }
         Ok(Deleted {
             deleted: vec![text("Endpoint red/web-1"), text("Domain red")],
+        })
+    }
+
+    async fn history(
+        &self,
+        domain: &Label,
+        kind: Option<Kind>,
+        name: Option<&Label>,
+        limit: usize,
+    ) -> Result<History, ApiError> {
+        self.note(format!("history {domain} {kind:?} {name:?} {limit}"));
+        Ok(looking::history())
+    }
+
+    async fn diff(&self, domain: &Label, at: Moment) -> Result<Diff, ApiError> {
+        self.note(format!("diff {domain} {at}"));
+        Ok(looking::diff(at != Moment::Ago(std::time::Duration::ZERO)))
+    }
+
+    async fn rollback(
+        &self,
+        author: &Author,
+        domain: &Label,
+        to: Moment,
+        dry_run: bool,
+    ) -> Result<RolledBack, ApiError> {
+        self.note(format!("rollback by {author} {domain} {to} dry={dry_run}"));
+        looking::rolled_back(domain, dry_run)
+    }
+
+    async fn backup(&self) -> Result<Chunks, ApiError> {
+        Ok(Box::new(looking::backup(self.breaks_off).into_iter()))
+    }
+
+    async fn conflicts(&self, domain: Option<&Label>) -> Result<Conflicts, ApiError> {
+        self.note(format!("conflicts {domain:?}"));
+        Ok(looking::conflicts(domain))
+    }
+
+    async fn resolve(
+        &self,
+        author: &Author,
+        (kind, domain, name): (Kind, &Label, &Label),
+        take: Version,
+        only_if: Option<Precondition>,
+    ) -> Result<Resolved, ApiError> {
+        self.note(format!("resolve by {author} {kind} {domain}/{name} {take}"));
+        refused(only_if.as_ref())?;
+        Ok(Resolved {
+            domain: domain.to_string(),
+            kind: kind.to_string(),
+            name: name.to_string(),
+            deleted: false,
+            took: take,
         })
     }
 
@@ -415,6 +508,42 @@ impl Backend for Fleet {
         Err(ApiError::try_again("too few anchors answered"))
     }
 
+    async fn anchors(&self) -> Result<Anchors, ApiError> {
+        Ok(anchors())
+    }
+
+    async fn add_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
+        self.note(format!("add anchor {node} by {author}"));
+        if node == "h9" {
+            return Err(ApiError::not_found("no member is called h9, and none has that id"));
+        }
+        Ok(anchors())
+    }
+
+    async fn drop_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
+        self.note(format!("drop anchor {node} by {author}"));
+        Err(ApiError::try_again("1 of 3 anchors agreed, 2 are needed"))
+    }
+
+    async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError> {
+        self.note(format!("remove node {node} by {author}"));
+        if node == "h1" {
+            return Err(ApiError::refused("node aaaaaaaaaaaa is the only anchor"));
+        }
+        Ok(NodeRemoved {
+            id: text("bbbbbbbbbbbb"),
+            name: text(node),
+        })
+    }
+
+    async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError> {
+        self.note(format!("leave by {author}"));
+        Ok(NodeRemoved {
+            id: text("aaaaaaaaaaaa"),
+            name: text("h1"),
+        })
+    }
+
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
         self.note(format!("user {name} by {author} for {} s", request.ttl_s));
         let Some(authority) = &self.authority else {
@@ -439,6 +568,24 @@ impl Backend for Fleet {
 pub(crate) fn now() -> std::time::Duration {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.expect("a clock after 1970")
+}
+
+fn anchors() -> Anchors {
+    let anchor = |id: &str, name: &str, state, since| Anchor {
+        id: text(id),
+        name: text(name),
+        state,
+        since,
+    };
+    Anchors {
+        version: 3,
+        majority: 2,
+        anchors: vec![
+            anchor("aaaaaaaaaaaa", "h1", PeerState::Live, 1),
+            anchor("bbbbbbbbbbbb", "h2", PeerState::Dead, 2),
+            anchor("cccccccccccc", "h3", PeerState::Live, 3),
+        ],
+    }
 }
 
 fn function(name: &str, hook: FunctionHook, failures: u64) -> Function {

@@ -1,22 +1,22 @@
-//! The socket that chitchat gossips over: members' bytes in, bytes for members out, each attributed to the node whose
-//! connection carries it. It drops what comes from anybody else, and never waits for a peer.
+//! The socket that chitchat gossips over: members' bytes in, sieved, bytes for members out, each attributed to the node
+//! whose connection carries it. It drops what comes from anybody else, and never waits for a peer.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chitchat::ChitchatEnvelope;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport};
+use chitchat::{ChitchatEnvelope, ChitchatMessage};
 use tokio::time::timeout_at;
 
 use super::address;
 use super::codec::Codec;
+use super::hearing::{Hearing, Offence};
+use super::sieve::{self, Sieved};
 use crate::counter::{Counter, Counters};
-use crate::id::NodeId;
-use crate::mesh::frame::GOSSIP_MAX;
+use crate::id::{ClusterId, NodeId};
 use crate::mesh::queue::Queue;
 use crate::wallclock;
 
@@ -26,46 +26,11 @@ const LOOPBACK_DEADLINE: Duration = Duration::from_secs(2);
 /// Takes gossip to a member; must return at once.
 pub(crate) type Send = dyn Fn(NodeId, Bytes) + std::marker::Send + Sync;
 
-/// Who is heard.
-#[derive(Debug, Default)]
-pub(crate) struct Hearing {
-    members: BTreeSet<NodeId>,
-    muted: BTreeMap<NodeId, Instant>,
-    /// Whose bytes chitchat read last.
-    last: Option<NodeId>,
-}
-
-impl Hearing {
-    /// Takes the members.
-    pub(crate) fn members(&mut self, members: BTreeSet<NodeId>) {
-        self.members = members;
-    }
-
-    /// Does not hear a node until then.
-    pub(crate) fn mute(&mut self, node: NodeId, until: Instant) {
-        self.muted.insert(node, until);
-    }
-
-    /// Those who are not heard.
-    pub(crate) fn muted(&mut self, now: Instant) -> BTreeSet<NodeId> {
-        self.muted.retain(|_, until| *until > now);
-        self.muted.keys().copied().collect()
-    }
-
-    /// Whose bytes chitchat read last, forgotten by asking.
-    pub(crate) fn take_last(&mut self) -> Option<NodeId> {
-        self.last.take()
-    }
-
-    fn hears(&mut self, node: NodeId, now: Instant) -> bool {
-        self.members.contains(&node) && !self.muted(now).contains(&node)
-    }
-}
-
 /// What sockets share with the rest of gossip.
 #[derive(Clone)]
 pub(crate) struct Wire {
     pub(crate) own: NodeId,
+    pub(crate) cluster: ClusterId,
     pub(crate) inbox: Arc<Queue<(NodeId, Bytes)>>,
     pub(crate) send: Arc<Send>,
     pub(crate) hearing: Arc<Mutex<Hearing>>,
@@ -116,16 +81,25 @@ struct MeshSocket {
 }
 
 impl MeshSocket {
-    /// Whether a message is worth reading.
-    fn accepts(&self, from: NodeId, message: &[u8]) -> bool {
-        let heard = self.wire.hearing().hears(from, wallclock::monotonic());
-        let refusal = match (heard, message.len() <= GOSSIP_MAX && !self.codec.is_sentinel(message)) {
-            (true, true) => return true,
-            (false, _) => Counter::GossipRefused,
-            (true, false) => Counter::GossipInvalid,
-        };
-        self.wire.counters.add(refusal);
-        false
+    /// What of a message is worth reading.
+    fn accepts(&self, from: NodeId, message: &[u8]) -> Option<Bytes> {
+        let (mut hearing, now) = (self.wire.hearing(), wallclock::monotonic());
+        if !hearing.hears(from, now) {
+            self.wire.counters.add(Counter::GossipRefused);
+            return None;
+        }
+        let cluster = self.wire.cluster.to_string();
+        match sieve::sieve(message, &cluster, |node, said| hearing.believes(from, node, said, now)) {
+            Ok(Sieved { message, dropped }) => {
+                self.wire.counters.add_many(Counter::GossipUnbelieved, dropped);
+                Some(message)
+            }
+            Err(poison) => {
+                self.wire.counters.add(Counter::GossipInvalid);
+                hearing.report(from, Offence::Poison(poison), now);
+                None
+            }
+        }
     }
 
     /// An error here ends the gossip task, through no fault of a peer.
@@ -135,7 +109,7 @@ impl MeshSocket {
             Err(_) => Err(anyhow::anyhow!("the loopback interface lost a datagram")),
         };
         if decoded.is_err() {
-            self.wire.hearing().last = None;
+            self.wire.hearing().reads(None);
         }
         decoded
     }
@@ -151,6 +125,10 @@ impl Socket for MeshSocket {
         let Some(node) = address::node(to) else {
             return Ok(SendOutcome { num_bytes_sent: 0 });
         };
+        let opening = matches!(envelope.message, ChitchatMessage::Syn { .. });
+        if opening && !self.wire.hearing().opens(node) {
+            return Ok(SendOutcome { num_bytes_sent: 0 });
+        }
         let Some(bytes) = self.codec.encode(envelope).await? else {
             return Ok(SendOutcome { num_bytes_sent: 0 });
         };
@@ -164,8 +142,8 @@ impl Socket for MeshSocket {
             match &self.reading {
                 Reading::Nothing => {
                     let (from, message) = self.wire.inbox.next().await;
-                    if self.accepts(from, &message) {
-                        self.reading = Reading::Next(from, message);
+                    if let Some(sieved) = self.accepts(from, &message) {
+                        self.reading = Reading::Next(from, sieved);
                     }
                 }
                 Reading::Next(from, message) => {
@@ -182,7 +160,7 @@ impl Socket for MeshSocket {
                         continue;
                     };
                     self.reading = Reading::Told(deadline);
-                    self.wire.hearing().last = Some(from);
+                    self.wire.hearing().reads(Some(from));
                     return Ok(RecvOutcome {
                         from_addr: address::of(from),
                         envelope,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use tokio::time::timeout;
 
+use super::sieve::Poison;
+use super::sieve::tests::syn;
 use super::*;
 use crate::mesh::queue::Bounds;
 
@@ -107,6 +109,72 @@ async fn junk_and_strangers_change_nothing() {
     timeout(DEADLINE, counted).await.unwrap();
     lab.sees(ids[0], &[ids[1]]).await;
     assert_eq!(wire.counters.value(Counter::GossipRestarts), 0);
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waits = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(timeout(DEADLINE, waits).await.is_ok(), "not in time: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_is_refused_and_named_and_changes_nothing() {
+    let (lab, ids) = (Lab::start(3), ids(3));
+    let (victim, enemy) = (&lab.nodes[&ids[0]].0, ids[2]);
+    ids[1..].iter().for_each(|id| victim.connected(*id));
+    lab.sees(ids[0], &ids[1..]).await;
+    until("the others spoke for themselves", || {
+        ids[1..]
+            .iter()
+            .all(|id| victim.wire.hearing().generation(*id).is_some())
+    })
+    .await;
+
+    let invented: Vec<_> = (10..210)
+        .map(|n| (NodeId::of_key(&[n; 32]), u64::MAX, u64::MAX))
+        .collect();
+    let keys = [&[0x53, 0xb0, 1, 2, 2, 4, 0][..], b"keys", &[0]].concat();
+    let bad = [
+        syn(&invented),
+        syn(&[(ids[1], u64::MAX, 1)]),
+        syn(&[(ids[0], u64::MAX, 1)]),
+        keys.into(),
+    ];
+    for message in bad {
+        victim.wire.inbox.push_newest((enemy, message));
+    }
+    let named = |offence| victim.offences().contains(&(enemy, offence));
+    until("both are named", || {
+        named(Offence::Poison(Poison::Keys)) && named(Offence::Forged(ids[1]))
+    })
+    .await;
+    let unbelieved = victim.wire.counters.value(Counter::GossipUnbelieved);
+    assert!(unbelieved >= 202, "{unbelieved}");
+    assert_eq!(victim.wire.counters.value(Counter::GossipRestarts), 0);
+    lab.sees(ids[0], &ids[1..]).await;
+    lab.sees(ids[1], &[ids[0], enemy]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_not_there_is_tried_again_and_again() {
+    let mut lab = Lab::start(1);
+    let (own, absent) = (ids(1)[0], NodeId::of_key(&[7; 32]));
+    lab.nodes.remove(&own).unwrap().1.cancel();
+    let tried = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = tried.clone();
+    lab.add_sending(own, move |to, _bytes| {
+        assert_eq!(to, absent);
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    lab.nodes[&own].0.members(BTreeSet::from([absent]));
+    // Nobody else makes chitchat speak to a node that it has not heard of.
+    until("it was tried three times", || {
+        tried.load(std::sync::atomic::Ordering::Relaxed) >= 3
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,21 +8,23 @@ use chitchat::ChitchatId;
 use super::address;
 use crate::id::NodeId;
 
-/// The live ones among the entries that gossip knows.
+/// The live ones among the entries that gossip knows. `current` is the generation of a node where that is certain.
 pub(crate) fn live<'a>(
     known: impl Iterator<Item = &'a ChitchatId>,
     live: impl Iterator<Item = &'a ChitchatId>,
     own: NodeId,
+    current: impl Fn(NodeId) -> Option<u64>,
 ) -> BTreeSet<NodeId> {
     let mut generations = BTreeMap::new();
     for (node, generation) in known.filter_map(entry) {
+        let generation = current(node).unwrap_or(generation);
         let highest = generations.entry(node).or_insert(generation);
         *highest = generation.max(*highest);
     }
-    let current = live
+    let latest = live
         .filter_map(entry)
         .filter(|(node, generation)| generations.get(node) == Some(generation));
-    current.map(|(node, _)| node).filter(|node| *node != own).collect()
+    latest.map(|(node, _)| node).filter(|node| *node != own).collect()
 }
 
 fn entry(id: &ChitchatId) -> Option<(NodeId, u64)> {
@@ -43,7 +45,7 @@ mod tests {
     }
 
     fn seen(known: &[ChitchatId], alive: &[ChitchatId]) -> BTreeSet<NodeId> {
-        live(known.iter(), alive.iter(), node(0))
+        live(known.iter(), alive.iter(), node(0), |_| None)
     }
 
     #[test]
@@ -51,6 +53,15 @@ mod tests {
         let known = [id(0, 1), id(1, 1), id(1, 2), id(2, 1)];
         assert_eq!(seen(&known, &[id(0, 1), id(1, 1), id(2, 1)]), BTreeSet::from([node(2)]));
         assert_eq!(seen(&known, &[id(1, 1), id(1, 2)]), BTreeSet::from([node(1)]));
+    }
+
+    #[test]
+    fn what_a_node_says_of_itself_counts_more_than_the_highest() {
+        let known = [id(1, 5), id(1, 9), id(2, 1)];
+        let said = |of: NodeId| (of == node(1)).then_some(5);
+        let seen = |alive: &[ChitchatId]| live(known.iter(), alive.iter(), node(0), said);
+        assert_eq!(seen(&[id(1, 5), id(2, 1)]), BTreeSet::from([node(1), node(2)]));
+        assert_eq!(seen(&[id(1, 9)]), BTreeSet::new());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quinn::{Connection, ConnectionError, Endpoint};
 use tokio::time::timeout;
 
-use super::{ANSWER_MAX, Denied, Grant, Request, VERSION, keying_material, proof_message};
+use super::{ANSWER_MAX, Denied, Grant, Request, VERSION, keying_material, proof_message, read_answer};
 use crate::id::Label;
 use crate::identity::NodeKey;
 use crate::mesh::{Close, tls};
@@ -144,5 +144,5 @@ async fn exchange(
     send.write_all(&request).await.map_err(|error| lost(&error))?;
     send.finish().map_err(|error| lost(&error))?;
     let answer = receive.read_to_end(ANSWER_MAX).await.map_err(|error| lost(&error))?;
-    postcard::from_bytes(&answer).map_err(|_| lost(&"its answer cannot be read"))
+    read_answer(&answer).ok_or_else(|| lost(&"its answer cannot be read"))
 }

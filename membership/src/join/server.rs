@@ -23,7 +23,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 const DENIAL_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Who wants to join, with what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Applicant {
     /// The name it shall have.
     pub(crate) name: Label,
@@ -114,7 +114,8 @@ async fn decide(
     ))
 }
 
-fn read(bytes: &[u8]) -> Result<Request, Denied> {
+/// Reads what a joiner asks with.
+pub(crate) fn read(bytes: &[u8]) -> Result<Request, Denied> {
     // The version comes first, so that a later one can be told from junk.
     let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(|_| Denied::Version(0))?;
     if version != VERSION {

@@ -34,6 +34,8 @@ pub(crate) enum Close {
     WireVersion = 0x08,
     /// Too many at once; come again.
     Busy = 0x09,
+    /// The node was removed from the cluster.
+    Removed = 0x0a,
 }
 
 impl Close {
@@ -49,6 +51,7 @@ impl Close {
             Self::Done => b"done",
             Self::WireVersion => b"no wire version in common",
             Self::Busy => b"busy, try again",
+            Self::Removed => b"this node was removed from the cluster",
         }
     }
 
@@ -60,6 +63,11 @@ impl Close {
     fn is_reason(self, error: &ConnectionError) -> bool {
         matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(self as u32))
     }
+}
+
+/// Whether the other side says that this node was removed.
+pub(crate) fn removed_us(error: &ConnectionError) -> bool {
+    Close::Removed.is_reason(error)
 }
 
 /// Whether the other side refused this node's certificate: a client learns that only after its own handshake is done.
@@ -92,6 +100,9 @@ pub(crate) enum Refused {
     /// This node's own.
     #[error("it has this node's own identity: the key was copied to another machine")]
     OwnIdentity,
+    /// It was removed from the cluster.
+    #[error("node {0} was removed from the cluster")]
+    Removed(NodeId),
     /// Not the one that was dialled.
     #[error("node {0} answered in place of the one that was dialled")]
     WrongPeer(NodeId),
@@ -107,6 +118,7 @@ impl Refused {
             Self::Certificate(_) => Counter::RefusedCertificate,
             Self::OwnIdentity => Counter::RefusedOwnIdentity,
             Self::WrongPeer(_) => Counter::RefusedWrongPeer,
+            Self::Removed(_) => Counter::RefusedRemoved,
         }
     }
 
@@ -115,6 +127,7 @@ impl Refused {
         match self {
             Self::Protocol => Close::Protocol,
             Self::NoCertificate => Close::NoCertificate,
+            Self::Removed(_) => Close::Removed,
             Self::Certificate(_) | Self::OwnIdentity | Self::WrongPeer(_) => Close::Certificate,
         }
     }

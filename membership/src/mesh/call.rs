@@ -23,6 +23,8 @@ const REASON_MAX: usize = 1_000;
 /// Calls go before records, like gossip.
 const PRIORITY: i32 = 1;
 
+/// Bytes in front of what is asked.
+const HEADER: usize = 5;
 const ANSWERED: u8 = 0;
 const REFUSED: u8 = 1;
 
@@ -119,17 +121,23 @@ async fn one(shared: Arc<Shared>, peer: NodeId, send: SendStream, mut receive: R
 }
 
 async fn answer(shared: &Shared, peer: NodeId, receive: &mut RecvStream) -> Result<Bytes, String> {
-    let request = frame::read_rest(receive, FRAME_MAX + 5, REQUEST_DEADLINE)
+    let request = frame::read_rest(receive, FRAME_MAX + HEADER, REQUEST_DEADLINE)
         .await
         .map_err(|error| error.to_string())?;
-    let Some((header, _)) = request.split_first_chunk::<5>() else {
+    let (class, wait, body) = read(&request)?;
+    match timeout(wait, (shared.handlers.answer)(class, peer, body)).await {
+        Ok(answer) => answer,
+        Err(_) => Err("it took too long".to_owned()),
+    }
+}
+
+/// What a call is for, how long its caller waits, and what it asks.
+pub(crate) fn read(request: &Bytes) -> Result<(Class, Duration, Bytes), String> {
+    let Some((header, _)) = request.split_first_chunk::<HEADER>() else {
         return Err("the request cannot be read".to_owned());
     };
     let [class, millis @ ..] = *header;
     let class = Class::from_code(class).ok_or("the class of the request is not known here")?;
     let wait = Duration::from_millis(u32::from_be_bytes(millis).into()).min(WAIT_MAX);
-    match timeout(wait, (shared.handlers.answer)(class, peer, request.slice(5..))).await {
-        Ok(answer) => answer,
-        Err(_) => Err("it took too long".to_owned()),
-    }
+    Ok((class, wait, request.slice(HEADER..)))
 }

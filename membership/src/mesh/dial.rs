@@ -69,6 +69,7 @@ async fn connect(shared: &Shared, peer: NodeId, address: SocketAddr) -> Result<C
         Err(_) => return Err("no answer in time".to_owned()),
     };
     match admission::peer(&connection, &shared.roots, shared.own, wallclock::since_epoch()) {
+        Ok(found) if shared.banished().contains(&found) => Err(refuse(shared, &connection, &Refused::Removed(found))),
         Ok(found) if found == peer => Ok(connection),
         Ok(found) => Err(refuse(shared, &connection, &Refused::WrongPeer(found))),
         Err(refused) => Err(refuse(shared, &connection, &refused)),

@@ -43,6 +43,11 @@ impl Hello {
     /// What this software says.
     pub(crate) const OWN: Self = Self { wire: WIRE };
 
+    /// Reads what the other side says.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+
     /// Whether both know a common version.
     pub(crate) fn agrees(self) -> bool {
         self.wire.0 <= WIRE.1 && WIRE.0 <= self.wire.1

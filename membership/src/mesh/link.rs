@@ -51,6 +51,13 @@ fn turn_away(shared: &Shared, connection: &Connection, close: Close) -> bool {
         Close::Protocol => Some((Counter::RefusedProtocol, "its first frame is no hello")),
         _ if connection
             .close_reason()
+            .is_some_and(|error| admission::removed_us(&error)) =>
+        {
+            let words = "it says that this node was removed from the cluster: run `fabric-node reset`, then join again";
+            Some((Counter::RefusedAsRemoved, words))
+        }
+        _ if connection
+            .close_reason()
             .is_some_and(|error| admission::refused_us(&error)) =>
         {
             let words = "it refuses this node's certificate: has it expired, or is that another cluster's address?";
@@ -89,7 +96,7 @@ async fn hear_hello(connection: &Connection) -> Result<RecvStream, Close> {
         return Err(Close::Protocol);
     }
     let bytes = frame::read(&mut stream).await.map_err(close_for)?;
-    let hello: Hello = postcard::from_bytes(&bytes).map_err(|_| Close::Protocol)?;
+    let hello = Hello::read(&bytes).ok_or(Close::Protocol)?;
     if hello.agrees() {
         Ok(stream)
     } else {
@@ -174,7 +181,7 @@ async fn send_gossip_stream(connection: &Connection, message: Bytes) -> Result<(
 
 async fn receive_datagrams(shared: &Shared, peer: NodeId, connection: &Connection) {
     while let Ok(message) = connection.read_datagram().await {
-        shared.gossip_came(peer, message);
+        shared.gossip_came(peer, connection, message);
     }
 }
 
@@ -188,7 +195,7 @@ async fn receive_gossip_streams(shared: &Arc<Shared>, peer: NodeId, connection: 
                 Err(_) => return Close::Done,
             },
             Some(read) = readers.join_next() => match read {
-                Ok(Ok(message)) => shared.gossip_came(peer, message),
+                Ok(Ok(message)) => shared.gossip_came(peer, connection, message),
                 Ok(Err(FrameError::Malformed | FrameError::TooLarge(_))) => return Close::Protocol,
                 Ok(Err(FrameError::Ended | FrameError::TooSlow)) | Err(_) => {}
             },

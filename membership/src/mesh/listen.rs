@@ -84,7 +84,15 @@ async fn admit(shared: &Arc<Shared>, doors: &Doors, connection: Connection) {
 
 async fn admit_member(shared: &Arc<Shared>, connection: Connection) {
     match admission::peer(&connection, &shared.roots, shared.own, wallclock::since_epoch()) {
-        Ok(peer) => drop(link::serve(shared, peer, Dialled::There, connection).await),
+        Ok(peer) if shared.banished().contains(&peer) => turn_away(shared, &connection, &Refused::Removed(peer)),
+        Ok(peer) => match shared.places.enter(peer) {
+            Some(_place) => drop(link::serve(shared, peer, Dialled::There, connection).await),
+            None => {
+                let words = format!("node {peer} has too many connections at once");
+                shared.refuse(Counter::RefusedBusy, connection.remote_address(), &words);
+                Close::Busy.close(&connection);
+            }
+        },
         Err(refused) => turn_away(shared, &connection, &refused),
     }
 }

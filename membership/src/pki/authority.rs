@@ -62,6 +62,11 @@ impl Authority {
         &self.certificate
     }
 
+    /// Its key.
+    pub(crate) fn key(&self) -> &NodeKey {
+        &self.key
+    }
+
     /// Its key, to be stored.
     #[must_use]
     pub fn into_key(self) -> NodeKey {

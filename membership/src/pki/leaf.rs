@@ -47,6 +47,14 @@ impl Leaf {
     }
 }
 
+/// The Ed25519 public key of a root certificate (DER).
+pub fn root_key(der: &[u8]) -> Result<[u8; 32], PkiError> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) if certificate.is_ca() => public_key(&certificate),
+        _ => Err(PkiError::Malformed("it is no authority's")),
+    }
+}
+
 /// A certificate that is nothing but that, and no authority's.
 pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
     let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| PkiError::Malformed("not DER"))?;

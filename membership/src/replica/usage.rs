@@ -37,6 +37,12 @@ impl Usages {
         usage.fact_bytes = (usage.fact_bytes + after.bytes()).saturating_sub(bytes);
     }
 
+    pub(super) fn forget_facts(&mut self, origin: NodeId, held: &OriginFacts) {
+        let usage = self.0.entry(origin).or_default();
+        usage.facts = usage.facts.saturating_sub(held.current.len());
+        usage.fact_bytes = usage.fact_bytes.saturating_sub(held.bytes());
+    }
+
     pub(super) fn add(&mut self, version: &Signed<Intent>) {
         let usage = self.0.entry(version.value().dot.writer).or_default();
         usage.versions += 1;

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Alarm;
-use super::registrar::CELL_MAX;
 use super::state::State;
+use super::{Alarm, cell};
 use crate::gossip::Gossip;
+use crate::health::Doubt;
 use crate::mesh::Mesh;
 use crate::wallclock;
 
@@ -19,8 +19,6 @@ const SAME_MAX: usize = 8;
 
 /// A certificate is to be renewed when a third of its 90 days is left.
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Say that the cell is getting full when it is so in parts of ten.
-const CELL_FILLED: usize = 6;
 
 /// Say that deleted objects cannot be forgotten when there are so many.
 const TOMBSTONES_MANY: usize = 1_000;
@@ -29,11 +27,23 @@ const TOMBSTONES_MANY: usize = 1_000;
 pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
     let now = wallclock::monotonic();
     let mut alarms = state.events().shown(now);
-    let conditions = [certificate(state), cell(state), pulse(state, now), gossip_ended(gossip)];
+    let conditions = [
+        removed(state),
+        certificate(state),
+        filling(state),
+        health(state, now),
+        gossip_ended(gossip),
+    ];
     alarms.extend(conditions.into_iter().flatten());
     alarms.extend(tombstones(state));
     for (reason, words) in mesh.refusals() {
         alarms.push(alarm("peer-refused", format!("{reason}: {words}")));
+    }
+    for (node, offence) in gossip.offences() {
+        alarms.push(alarm(
+            "bad-gossip",
+            format!("node {node} {offence}: look at its version and logs"),
+        ));
     }
     for node in gossip.muted() {
         let why = "the gossip task ended on what it sent; it is not heard for 10 minutes: look at its version and logs";
@@ -47,6 +57,12 @@ fn alarm(name: &str, message: String) -> Alarm {
         name: name.to_owned(),
         message,
     }
+}
+
+fn removed(state: &State) -> Option<Alarm> {
+    let why = "this node was removed from the cluster: nobody hears it any more; its workloads are forwarded with what it \
+               knew last. Stop it and run `fabric-node reset`; it can join again with a token";
+    state.roster().is_out().then(|| alarm("node-removed", why.to_owned()))
 }
 
 fn certificate(state: &State) -> Option<Alarm> {
@@ -68,6 +84,10 @@ fn certificate(state: &State) -> Option<Alarm> {
     }
 }
 
+fn filling(state: &State) -> Option<Alarm> {
+    cell::filling(state.roster().len()).map(|words| alarm("cell-filling", words))
+}
+
 fn tombstones(state: &State) -> Option<Alarm> {
     let held = state.core().tombstones();
     let absent: Vec<String> = held.waiting_for.iter().map(ToString::to_string).collect();
@@ -83,20 +103,22 @@ fn tombstones(state: &State) -> Option<Alarm> {
     })
 }
 
-fn cell(state: &State) -> Option<Alarm> {
-    let nodes = state.roster().len();
-    (nodes * 10 >= CELL_MAX * CELL_FILLED).then(|| {
-        alarm(
-            "cell-filling",
-            format!("the cluster has {nodes} of at most {CELL_MAX} nodes"),
-        )
+fn health(state: &State, now: Instant) -> Option<Alarm> {
+    let until = "until its ticks came in time for 10 s it decides nothing by how others look";
+    let doubt = state.health().doubt(now)?;
+    Some(match doubt {
+        Doubt::Late => alarm(
+            "ticks-late",
+            format!("this node's own ticks came late: it was stopped, or has too little processor time; {until}"),
+        ),
+        Doubt::MassDeath { died, knew } => alarm(
+            "mass-death",
+            format!(
+                "{died} of {knew} peers were lost at once: this node may be the one that is cut off, look at its underlay; \
+                 {until}"
+            ),
+        ),
     })
-}
-
-fn pulse(state: &State, now: Instant) -> Option<Alarm> {
-    let why = "this node's own ticks came late: it was stopped, or has too little processor time; what it says of others \
-               may be wrong";
-    (!state.pulse().is_steady(now)).then(|| alarm("ticks-late", why.to_owned()))
 }
 
 fn gossip_ended(gossip: &Gossip) -> Option<Alarm> {

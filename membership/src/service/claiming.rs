@@ -1,120 +1,117 @@
 //! Claiming an exclusive key: ask every anchor, keep the proof.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::join_all;
 
-use super::internal::{self, Claimed, Request};
+use super::internal::{self, Claimed, NOT_SEATED, Request};
 use super::state::State;
 use crate::claim::{Acknowledgement, Claim, ClaimError, KEY_MAX};
 use crate::id::{NodeId, Scope};
-use crate::mesh::{Class, Mesh};
+use crate::mesh::Mesh;
 use crate::node::Cluster;
+use crate::wallclock;
 
 /// The store's table of claims that this node holds.
 const TABLE: &str = "claims-held";
-/// How long an anchor may take.
-const ANCHOR_DEADLINE: Duration = Duration::from_secs(5);
+/// How long to wait for an anchor that is about to take its seat, and how often to look.
+const SEAT_DEADLINE: Duration = Duration::from_secs(10);
+const SEAT_PAUSE: Duration = Duration::from_millis(250);
 
 /// Claims a key for this node, or finds the claim that it has.
-pub(super) async fn claim(state: &State, mesh: &Mesh, scope: Scope, key: &str) -> Result<Claim, ClaimError> {
+pub(super) async fn claim(state: &Arc<State>, mesh: &Mesh, scope: Scope, key: &str) -> Result<Claim, ClaimError> {
     if !(1..=KEY_MAX).contains(&key.len()) {
         return Err(ClaimError::Key(key.len()));
     }
-    let cluster = state.roster().cluster().clone();
-    if let Some(held) = held(state, &cluster, &scope, key).await {
-        return Ok(held);
-    }
-    let anchors = cluster.anchors.clone();
-    let asked = anchors
-        .nodes
-        .iter()
-        .map(|anchor| ask(state, mesh, &cluster, *anchor, &scope, key));
-    let mut answers = Answers::default();
-    join_all(asked)
-        .await
-        .into_iter()
-        .flatten()
-        .for_each(|claimed| answers.add(claimed));
-    if answers.given.len() >= anchors.majority() {
+    let until = wallclock::monotonic() + SEAT_DEADLINE;
+    loop {
+        let cluster = state.roster().cluster().clone();
+        if let Some(held) = held(state, &scope, key).await {
+            return Ok(held);
+        }
+        let answers = ask_all(state, mesh, &cluster, &scope, key).await;
         let claim = Claim {
-            scope,
+            scope: scope.clone(),
             key: key.into(),
             holder: state.own(),
-            witnesses: answers.given,
+            witnesses: answers.given.clone(),
         };
-        keep(state, &claim).await;
-        return Ok(claim);
-    }
-    match answers.held {
-        Some(holder) => {
-            give_back(state, mesh, &answers.given, &scope, key).await;
-            Err(ClaimError::Held {
-                key: key.into(),
-                holder,
-            })
+        if is_witnessed(state, &claim) {
+            keep(state, &claim).await;
+            return Ok(claim);
         }
-        None => Err(ClaimError::NoMajority {
-            answered: answers.given.len(),
-            anchors,
-        }),
+        // So many, and not for one list: it changed in between.
+        let changed = answers.given.len() >= cluster.anchors.majority();
+        if let Some(holder) = answers.held {
+            give_back(state, mesh, &cluster, &scope, key).await;
+            let key = key.into();
+            return Err(ClaimError::Held { key, holder });
+        }
+        if !(answers.soon || changed) || wallclock::monotonic() >= until {
+            return Err(ClaimError::NoMajority {
+                answered: answers.given.len(),
+                anchors: cluster.anchors,
+            });
+        }
+        tokio::time::sleep(SEAT_PAUSE).await;
     }
+}
+
+async fn ask_all(state: &Arc<State>, mesh: &Mesh, cluster: &Cluster, scope: &Scope, key: &str) -> Answers {
+    let anchors = &cluster.anchors.nodes;
+    let asked = anchors
+        .iter()
+        .map(|anchor| ask(state, mesh, cluster, *anchor, scope, key));
+    let mut answers = Answers::default();
+    join_all(asked).await.into_iter().for_each(|answer| answers.add(answer));
+    answers
 }
 
 #[derive(Debug, Default)]
 struct Answers {
     given: Vec<Acknowledgement>,
     held: Option<NodeId>,
+    /// One of them will answer soon.
+    soon: bool,
+}
+
+enum Heard {
+    Claimed(Claimed),
+    Soon,
+    Nothing,
 }
 
 impl Answers {
-    fn add(&mut self, claimed: Claimed) {
-        match claimed {
-            Claimed::Given(word) => self.given.push(word),
-            Claimed::Held(holder) => self.held = Some(holder),
+    fn add(&mut self, heard: Heard) {
+        match heard {
+            Heard::Claimed(Claimed::Given(word)) => self.given.push(word),
+            Heard::Claimed(Claimed::Held(holder)) => self.held = Some(holder),
+            Heard::Soon => self.soon = true,
+            Heard::Nothing => {}
         }
     }
 }
 
-async fn ask(
-    state: &State,
-    mesh: &Mesh,
-    cluster: &Cluster,
-    anchor: NodeId,
-    scope: &Scope,
-    key: &str,
-) -> Option<Claimed> {
+async fn ask(state: &Arc<State>, mesh: &Mesh, cluster: &Cluster, anchor: NodeId, scope: &Scope, key: &str) -> Heard {
     let claimed = if anchor == state.own() {
         internal::claim(state, anchor, scope.clone(), key.to_owned()).await
     } else {
-        ask_other(mesh, anchor, scope, key).await
+        let request = Request::Claim {
+            scope: scope.clone(),
+            key: key.to_owned(),
+        };
+        internal::ask(mesh, anchor, &request).await
     };
     match claimed {
-        Ok(Claimed::Given(word)) => is_good(state, cluster, anchor, &word, scope, key).then_some(Claimed::Given(word)),
-        Ok(held) => Some(held),
+        Ok(Claimed::Given(word)) if !is_good(state, cluster, anchor, &word, scope, key) => Heard::Nothing,
+        Ok(claimed) => Heard::Claimed(claimed),
+        Err(why) if why.contains(NOT_SEATED) => Heard::Soon,
         Err(why) => {
             tracing::warn!(%anchor, key, "the anchor did not answer a claim: {why}");
-            None
+            Heard::Nothing
         }
     }
-}
-
-async fn ask_other(mesh: &Mesh, anchor: NodeId, scope: &Scope, key: &str) -> Result<Claimed, String> {
-    let request = Request::Claim {
-        scope: scope.clone(),
-        key: key.to_owned(),
-    };
-    let answer = call(mesh, anchor, &request).await?;
-    postcard::from_bytes(&answer).map_err(|_| "its answer cannot be read".to_owned())
-}
-
-async fn call(mesh: &Mesh, anchor: NodeId, request: &Request) -> Result<Bytes, String> {
-    let request = postcard::to_stdvec(request).map_err(|error| error.to_string())?;
-    let answer = mesh
-        .call(anchor, Class::Internal, request.into(), ANCHOR_DEADLINE)
-        .await;
-    answer.map_err(|error| error.to_string())
 }
 
 fn is_good(state: &State, cluster: &Cluster, anchor: NodeId, word: &Acknowledgement, scope: &Scope, key: &str) -> bool {
@@ -123,31 +120,34 @@ fn is_good(state: &State, cluster: &Cluster, anchor: NodeId, word: &Acknowledgem
     word.anchor == anchor && word.verify(keyring, cluster.id, scope, key, state.own())
 }
 
-/// A key that somebody else got must not stay half ours.
-async fn give_back(state: &State, mesh: &Mesh, given: &[Acknowledgement], scope: &Scope, key: &str) {
-    for word in given {
+/// A key that somebody else got must not stay half ours. All anchors are told: one may have copied it of another one.
+async fn give_back(state: &State, mesh: &Mesh, cluster: &Cluster, scope: &Scope, key: &str) {
+    let given_back = cluster.anchors.nodes.iter().map(|anchor| async move {
         let (scope, key) = (scope.clone(), key.to_owned());
-        let back = if word.anchor == state.own() {
+        let back = if *anchor == state.own() {
             internal::release(state, state.own(), scope, key).await
         } else {
-            call(mesh, word.anchor, &Request::Release { scope, key })
-                .await
-                .map(|_| ())
+            internal::ask(mesh, *anchor, &Request::Release { scope, key }).await
         };
         if let Err(why) = back {
-            tracing::warn!(anchor = %word.anchor, "a key could not be given back: {why}");
+            tracing::debug!(%anchor, "a key could not be given back: {why}");
         }
-    }
+    });
+    join_all(given_back).await;
 }
 
-/// A claim that this node holds and that still has a majority.
-async fn held(state: &State, cluster: &Cluster, scope: &Scope, key: &str) -> Option<Claim> {
+fn is_witnessed(state: &State, claim: &Claim) -> bool {
+    let cluster = state.roster().cluster().clone();
+    let core = state.core();
+    claim.verify(&cluster.anchors, core.replica().keyring(), cluster.id)
+}
+
+/// A claim that this node holds.
+async fn held(state: &State, scope: &Scope, key: &str) -> Option<Claim> {
     let row = row(scope, key)?;
     let bytes = state.disk.run(move |store| store.get(TABLE, &row)).await.ok()??;
     let claim: Claim = postcard::from_bytes(&bytes).ok()?;
-    let core = state.core();
-    let good = claim.holder == state.own() && claim.verify(&cluster.anchors, core.replica().keyring(), cluster.id);
-    good.then_some(claim)
+    (claim.holder == state.own() && is_witnessed(state, &claim)).then_some(claim)
 }
 
 /// Losing it costs a question: the anchors give the same answer again.

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 
 use super::state::{Command, State};
-use super::writing;
+use super::{decrees, removal, writing};
 use crate::batch::Batch;
 use crate::counter::Counter;
 use crate::gossip::Gossip;
@@ -68,6 +68,7 @@ impl Engine {
                 Ok(()) = live.changed() => {
                     let live = live.borrow_and_update().clone();
                     self.watch.gossip(live, wallclock::monotonic());
+                    self.weigh();
                     self.look();
                 }
                 Some(command) = commands.recv() => self.command(command).await,
@@ -77,7 +78,7 @@ impl Engine {
     }
 
     async fn tick(&mut self) {
-        if self.state.pulse().beat(TICK, wallclock::monotonic()) {
+        if self.state.health().beat(wallclock::monotonic()) {
             self.state.counters.add(Counter::TicksLate);
         }
         self.handle(Event::Tick).await;
@@ -86,8 +87,10 @@ impl Engine {
     }
 
     async fn command(&mut self, command: Command) {
-        let Command::Local(batch, done) = command;
-        self.local(batch, done).await;
+        match command {
+            Command::Local(batch, done) => self.local(*batch, done).await,
+            Command::Look => self.refresh_members(),
+        }
     }
 
     async fn local(&mut self, batch: Batch, done: oneshot::Sender<()>) {
@@ -103,12 +106,13 @@ impl Engine {
             mesh::Event::Down(peer) if self.mesh.has(peer) => {}
             mesh::Event::Up(peer) => {
                 self.watch.connected(peer);
-                self.gossip.poke(peer);
+                self.gossip.connected(peer);
                 self.handle(Event::PeerUp(peer)).await;
                 self.look();
             }
             mesh::Event::Down(peer) => {
                 self.watch.disconnected(peer);
+                self.gossip.disconnected(peer);
                 self.handle(Event::PeerDown(peer)).await;
                 self.look();
             }
@@ -156,32 +160,49 @@ impl Engine {
                     .spawn(async move { writing::confirm(&state, scope, body).await });
             }
             Effect::Alarm(trouble) => self.state.note(trouble.name(), trouble.to_string()),
+            Effect::Void(version) => removal::keep_void(&self.state, version),
             Effect::Count(name, n) => self.state.count(name, n),
         }
     }
 
     fn refresh_members(&mut self) {
-        let changed = {
+        let refreshed = {
             let core = self.state.core();
             self.state.roster().refresh(core.replica())
         };
+        decrees::note(&self.state, refreshed.decrees);
+        for scope in removal::apply(&self.state) {
+            // Nobody may listen.
+            let _unheard = self.state.changes.send(scope);
+        }
+        self.mesh.banish(self.state.roster().banished());
         let (others, addresses) = {
             let roster = self.state.roster();
             (roster.others(), roster.addresses())
         };
         self.watch.members(&others, wallclock::monotonic());
+        self.weigh();
         self.gossip.members(others);
         self.mesh.members(addresses);
-        if changed {
+        if refreshed.members || refreshed.decrees.changed {
             self.state.members_changed();
         }
         self.look();
     }
 
-    /// Tells how the members look, if that changed.
+    /// Asks whether those who were lost are likely to be dead, or this node cut off.
+    fn weigh(&self) {
+        let heard = self.watch.heard();
+        self.state
+            .health()
+            .hears(heard, |id| self.watch.has(id), wallclock::monotonic());
+    }
+
+    /// Tells how the members look and whether that is certain, if either changed.
     fn look(&self) {
-        let liveness = self.watch.all(wallclock::monotonic());
-        if self.state.roster().looks(liveness) {
+        let now = wallclock::monotonic();
+        let (liveness, certain) = (self.watch.all(now), self.state.may_act_on_liveness());
+        if self.state.roster().looks(liveness, certain) {
             self.state.members_changed();
         }
     }

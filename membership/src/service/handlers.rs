@@ -40,7 +40,7 @@ impl Slot {
     fn answer(&self, class: Class, from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         match (self.get(), class) {
             (None, _) => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
-            (Some((state, _)), Class::Internal) => Box::pin(internal::answer(state, from, request)),
+            (Some((state, mesh)), Class::Internal) => Box::pin(internal::answer(state, mesh, from, request)),
             (Some((state, _)), Class::Application) => (state.handler)(from, request),
         }
     }
@@ -51,7 +51,10 @@ impl Slot {
         };
         Box::pin(async move {
             let from = connection.remote_address();
-            let desk: Arc<dyn Registrar> = Arc::new(Desk(state));
+            let desk: Arc<dyn Registrar> = Arc::new(Desk {
+                state,
+                mesh: mesh.clone(),
+            });
             match join::serve(&connection, &desk).await {
                 Ok(node) => tracing::info!(%node, %from, "a node joined"),
                 Err(denied) => mesh.refuse(Counter::RefusedJoin, from, &denied.to_string()),

@@ -1,20 +1,18 @@
-//! What this node says of itself, and the founder of the cluster: where it is reached, and the records that the replica
-//! must hold of it.
+//! What this node says of itself: where it is reached, and the record that the replica must hold of it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use super::roster::CLUSTER_NAME;
 use super::state::State;
 use super::{Config, FactWrite, StartError, writing};
 use crate::home::Bootstrap;
 use crate::id::Scope;
 use crate::keyring::NODE_NAME;
 use crate::mesh::Mesh;
-use crate::node::{CLUSTER_KIND, NODE_KIND, NodeRecord};
+use crate::node::{NODE_KIND, NodeRecord};
 use crate::record::{Body, Key};
 
-/// Format of the bodies of node and cluster records.
+/// Format of the bodies of node records.
 const BODY_VERSION: u16 = 1;
 
 /// Where others reach this node.
@@ -65,33 +63,19 @@ fn source_address(bound: SocketAddr, known: impl Iterator<Item = SocketAddr>) ->
     })
 }
 
-/// Writes this node's record, and the founder the cluster's, where the replica says something else.
+/// Writes this node's record, where the replica says something else.
 pub(super) async fn say(state: &Arc<State>, own: NodeRecord) -> Result<(), String> {
-    let mut writes = Vec::new();
-    let node = (Key::new(NODE_KIND, NODE_NAME), body(&own)?);
-    let cluster = (Key::new(CLUSTER_KIND, CLUSTER_NAME), body(state.roster().cluster())?);
-    let said = |key: &Key| {
+    let (key, body) = (Key::new(NODE_KIND, NODE_NAME), body(&own)?);
+    let said = {
         let core = state.core();
-        core.replica()
-            .fact(&Scope::System, state.own(), key)
-            .and_then(|fact| fact.body.clone())
+        let fact = core.replica().fact(&Scope::System, state.own(), &key);
+        fact.and_then(|fact| fact.body.clone())
     };
-    if said(&node.0).as_ref() != Some(&node.1) {
-        writes.push(FactWrite {
-            key: node.0,
-            body: Some(node.1),
-        });
-    }
-    if state.authority.is_some() && said(&cluster.0).is_none() {
-        writes.push(FactWrite {
-            key: cluster.0,
-            body: Some(cluster.1),
-        });
-    }
-    if writes.is_empty() {
+    if said.as_ref() == Some(&body) {
         return Ok(());
     }
-    writing::facts_at_once(state, Scope::System, writes)
+    let write = FactWrite { key, body: Some(body) };
+    writing::facts_at_once(state, Scope::System, vec![write])
         .await
         .map(|_| ())
         .map_err(|error| error.to_string())

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 
-use super::TokenError;
 use super::disk::DiskError;
+use super::internal::{self, Request};
 use super::state::State;
+use super::{TokenError, cell};
 use crate::home::Bootstrap;
-use crate::id::NodeId;
+use crate::id::{Label, NodeId};
 use crate::join::{Applicant, Denied, Registrar};
+use crate::mesh::Mesh;
 use crate::node::Cluster;
 use crate::pki::Authority;
 use crate::store::{Store, StoreError};
@@ -22,14 +24,12 @@ use crate::wallclock;
 /// The store's table with the book of tokens, and the book's key in it.
 const TABLE: &str = "tokens";
 const BOOK: &[u8] = b"book";
-/// Most nodes of one cell: the digest of more does not fit a gossip message.
-pub(super) const CELL_MAX: usize = 800;
 
 /// Makes a token and its text.
 pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<String, TokenError> {
     let cluster = state.roster().cluster().clone();
     let Some(authority) = authority(state, &cluster) else {
-        return Err(TokenError::NotAnchor(cluster.anchors.nodes));
+        return Err(no_authority(state, cluster));
     };
     let (id, secret) = (TokenId(rand::random()), Secret(rand::random()));
     let own = state.own();
@@ -52,12 +52,19 @@ pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<St
     }
 }
 
-/// The cluster's authority, if this node is an anchor.
-pub(super) fn authority<'a>(state: &'a State, cluster: &Cluster) -> Option<&'a Authority> {
+/// The cluster's authority, if this node is an anchor and has it.
+pub(super) fn authority(state: &State, cluster: &Cluster) -> Option<Arc<Authority>> {
     state
-        .authority
-        .as_ref()
+        .authority()
         .filter(|_| cluster.anchors.nodes.contains(&state.own()))
+}
+
+fn no_authority(state: &State, cluster: Cluster) -> TokenError {
+    if cluster.anchors.nodes.contains(&state.own()) {
+        TokenError::NoKey
+    } else {
+        TokenError::NotAnchor(cluster.anchors.nodes)
+    }
 }
 
 /// Reads the book, changes it, and has it on disk when this returns.
@@ -79,7 +86,7 @@ async fn change_book(
 fn read(store: &Store) -> Result<Tokens, StoreError> {
     match store.get(TABLE, BOOK)? {
         None => Ok(Tokens::default()),
-        Some(bytes) => postcard::from_bytes(&bytes).map_err(|error| StoreError::Damaged(format!("tokens: {error}"))),
+        Some(bytes) => Tokens::read(&bytes).map_err(|error| StoreError::Damaged(format!("tokens: {error}"))),
     }
 }
 
@@ -90,27 +97,98 @@ fn write(store: &Store, book: &Tokens) -> Result<(), StoreError> {
 
 /// The desk of one node.
 #[derive(Debug)]
-pub(super) struct Desk(pub(super) Arc<State>);
+pub(super) struct Desk {
+    pub(super) state: Arc<State>,
+    pub(super) mesh: Mesh,
+}
 
 impl Registrar for Desk {
     fn admit(&self, applicant: Applicant) -> BoxFuture<'_, Result<Bytes, Denied>> {
-        Box::pin(admit(self.0.clone(), applicant))
+        Box::pin(admit(self.state.clone(), &self.mesh, applicant))
     }
 
     fn bootstrap(&self) -> Bootstrap {
-        self.0.roster().bootstrap()
+        self.state.roster().bootstrap()
     }
 }
 
-/// Runs on the store's thread, so that two that come with one token do not both get its last use.
-async fn admit(state: Arc<State>, applicant: Applicant) -> Result<Bytes, Denied> {
+/// Decides on the store's thread, so that two that come with one token do not both get its last use; the other anchors
+/// are asked in between, for nobody is let in whom a majority does not know.
+async fn admit(state: Arc<State>, mesh: &Mesh, applicant: Applicant) -> Result<Bytes, Denied> {
     let cluster = state.roster().cluster().clone();
     if authority(&state, &cluster).is_none() {
         return Err(Denied::Failed("this node is no anchor".to_owned()));
     }
-    let disk = state.disk.clone();
+    let node = NodeId::of_key(&applicant.key);
+    let (disk, looking, asked) = (state.disk.clone(), state.clone(), applicant.clone());
+    let looked = disk.run(move |store| look(&looking, store, &asked)).await;
+    if let Some(certificate) = looked.unwrap_or_else(|error| Err(Denied::Failed(error.to_string())))? {
+        return Ok(certificate);
+    }
+    agreed(&state, mesh, &cluster, node, &applicant.name).await?;
     let decided = disk.run(move |store| decide(&state, store, &applicant)).await;
     decided.unwrap_or_else(|error| Err(Denied::Failed(error.to_string())))
+}
+
+/// What the token gives, before anybody else is asked: a certificate, if this key has one already.
+fn look(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<Option<Bytes>, Denied>, StoreError> {
+    let now = wallclock::since_epoch();
+    let book = read(store)?;
+    let redeemed = book.redeem(applicant.token, &applicant.secret, &applicant.key, now);
+    Ok(match redeemed {
+        Err(refusal) => Err(refusal.into()),
+        Ok(Redeemed::Again(certificate)) => Ok(Some(certificate)),
+        Ok(Redeemed::Fresh) => {
+            check_place(state, &book, NodeId::of_key(&applicant.key), &applicant.name, now).map(|()| None)
+        }
+    })
+}
+
+/// Asks the other anchors. One that says no is believed, for it knows why.
+async fn agreed(state: &State, mesh: &Mesh, cluster: &Cluster, node: NodeId, name: &Label) -> Result<(), Denied> {
+    let others = cluster.anchors.nodes.iter().filter(|anchor| **anchor != state.own());
+    let asked = others.map(|anchor| {
+        let request = Request::Admit {
+            node,
+            name: name.clone(),
+        };
+        async move { internal::ask::<Result<(), Denied>>(mesh, *anchor, &request).await }
+    });
+    let mut words = 1;
+    for answer in join_all(asked).await {
+        match answer {
+            Ok(Ok(())) => words += 1,
+            Ok(Err(denied)) => return Err(denied),
+            Err(why) => tracing::warn!("an anchor did not answer about a join: {why}"),
+        }
+    }
+    if words < cluster.anchors.majority() {
+        return Err(Denied::NoMajority(words, cluster.anchors.nodes.len()));
+    }
+    Ok(())
+}
+
+/// The word of another anchor: the name is kept for the node for a while, on disk when this returns.
+pub(super) async fn acknowledge(
+    state: &Arc<State>,
+    from: NodeId,
+    node: NodeId,
+    name: Label,
+) -> Result<Result<(), Denied>, String> {
+    internal::check_anchor(state, from)?;
+    internal::check_anchor(state, state.own())?;
+    let holder = state.clone();
+    let kept = move |store: &Store| {
+        let now = wallclock::since_epoch();
+        let mut book = read(store)?;
+        if let Err(denied) = check_place(&holder, &book, node, &name, now) {
+            return Ok(Err(denied));
+        }
+        book.promise(node, name, now);
+        write(store, &book)?;
+        Ok(Ok(()))
+    };
+    state.disk.run(kept).await.map_err(|error| error.to_string())
 }
 
 fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<Bytes, Denied>, StoreError> {
@@ -120,6 +198,7 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         key,
         name,
     } = applicant;
+    let node = NodeId::of_key(key);
     let now = wallclock::since_epoch();
     let mut book = read(store)?;
     match book.redeem(*token, secret, key, now) {
@@ -127,10 +206,9 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         Ok(Redeemed::Again(certificate)) => return Ok(Ok(certificate)),
         Ok(Redeemed::Fresh) => {}
     }
-    let issued = check_place(state, &book, applicant, now).and_then(|()| {
+    let issued = check_place(state, &book, node, name, now).and_then(|()| {
         let authority = state
-            .authority
-            .as_ref()
+            .authority()
             .ok_or_else(|| Denied::Failed("this node is no anchor".to_owned()))?;
         authority
             .issue(key, now)
@@ -144,18 +222,21 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
 }
 
 /// Name and place are promised to those who were let in a moment ago and whose records are not here yet.
-fn check_place(state: &State, book: &Tokens, applicant: &Applicant, now: Duration) -> Result<(), Denied> {
-    let (roster, node) = (state.roster(), NodeId::of_key(&applicant.key));
+fn check_place(state: &State, book: &Tokens, node: NodeId, name: &Label, now: Duration) -> Result<(), Denied> {
+    let roster = state.roster();
+    if roster.standing().removed().contains_key(&node) {
+        return Err(Denied::Removed(node));
+    }
     let promised: BTreeMap<_, _> = book
         .fresh(now)
         .filter(|(id, _)| *id != node && !roster.has(*id))
         .collect();
-    let namesake = promised.iter().find(|(_, name)| **name == &applicant.name);
-    if let Some(other) = roster.namesake(&applicant.name, node).or(namesake.map(|(id, _)| *id)) {
-        return Err(Denied::NameTaken(applicant.name.clone(), other));
+    let namesake = promised.iter().find(|(_, promised)| **promised == name);
+    if let Some(other) = roster.namesake(name, node).or(namesake.map(|(id, _)| *id)) {
+        return Err(Denied::NameTaken(name.clone(), other));
     }
     let nodes = roster.len() + promised.len();
-    if nodes >= CELL_MAX && !roster.has(node) {
+    if !cell::has_room(nodes) && !roster.has(node) {
         return Err(Denied::CellFull(nodes));
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Making a node: as the first of a cluster, or with a token of one. Both leave a directory alone that holds a node.
 
+use super::restore::{self, Restored};
 use super::{Config, Outcome, SetupError};
 use crate::home::{AuthorityFiles, Bootstrap, Home, HomeError, Manifest, NodeFiles};
 use crate::id::{ClusterId, Label};
@@ -25,25 +26,33 @@ impl From<PkiError> for SetupError {
     }
 }
 
-/// Makes a cluster of one node.
-pub(super) fn init(config: &Config, node_name: Label, cluster_name: Label) -> Result<Outcome, SetupError> {
+/// Makes a cluster of one node, with these objects.
+pub(crate) fn init(
+    config: &Config,
+    node_name: Label,
+    cluster_name: Label,
+    objects: Option<Vec<Restored>>,
+) -> Result<Outcome, SetupError> {
     let home = Home::at(&config.data);
     let _alone = home.begin()?;
     if let Some(manifest) = home.manifest()? {
+        if objects.is_some() {
+            return Err(SetupError::NotRestored(config.data.clone()));
+        }
         let same = manifest.cluster_name == cluster_name;
         return already(config, &home, &manifest, same);
     }
     let (key, now) = (NodeKey::generate(), wallclock::since_epoch());
+    if let Some(objects) = objects {
+        restore::write(&home.store(), &key, objects)?;
+    }
     let id = ClusterId::from_random(rand::random());
     let authority = Authority::create(id, NodeKey::generate(), now)?;
     let cluster = Cluster {
         id,
         name: cluster_name,
         roots: vec![authority.certificate().clone()],
-        anchors: Anchors {
-            version: 1,
-            nodes: vec![key.id()],
-        },
+        anchors: Anchors::of(1, vec![key.id()]),
     };
     let files = NodeFiles {
         manifest: Manifest::new(key.id(), node_name, &cluster, identity::machine()),
@@ -51,6 +60,7 @@ pub(super) fn init(config: &Config, node_name: Label, cluster_name: Label) -> Re
         bootstrap: Bootstrap {
             cluster,
             nodes: Vec::new(),
+            decrees: None,
         },
         authority: Some(AuthorityFiles {
             certificate: authority.certificate().clone(),

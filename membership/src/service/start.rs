@@ -11,18 +11,20 @@ use super::alarms::Events;
 use super::disk::Disk;
 use super::engine::Engine;
 use super::handlers::Slot;
-use super::own_record;
 use super::roster::Roster;
 use super::state::{Parts, State, lock};
-use super::{CallHandler, Config, Inner, Membership, StartError};
+use super::{CallHandler, Config, Inner, Membership, StartError, decrees, own_record, seat, warden};
 use crate::counter::Counters;
+use crate::decree::Chain;
 use crate::gossip::{self, Gossip};
 use crate::home::{Home, HomeError, NodeFiles};
+use crate::id::NodeId;
 use crate::identity;
 use crate::keyring::Certify;
 use crate::mesh::{self, Mesh, MeshError};
 use crate::node::NodeRecord;
 use crate::pki::{Authority, Leaf, PkiError, Roots};
+use crate::replica::Replica;
 use crate::store::{Store, StoreError};
 use crate::sync::Sync;
 use crate::wallclock;
@@ -69,9 +71,20 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         files.manifest.machine.as_deref(),
         identity::machine().as_deref(),
     )?;
-    let roots = Roots::new(files.manifest.cluster, &files.bootstrap.cluster.roots)?;
     let (counters, known): (Arc<Counters>, Arc<Mutex<Events>>) = Default::default();
-    let (disk, core) = open(&config.data, &home, &files, &roots, known.clone()).await?;
+    let (disk, replica) = open(&config.data, &home, &files, known.clone()).await?;
+    let chain = decrees::load(&disk, &files, &replica)
+        .await
+        .map_err(StartError::Other)?;
+    let seated = seat::load(&disk)
+        .await
+        .map_err(|error| StartError::Other(error.to_string()))?;
+    let roots = Roots::new(files.manifest.cluster, chain.now().roots())?;
+    let replica = without_removed(&disk, replica, &chain, files.key.id()).await?;
+    let mut core = Sync::new(&files.key.public(), replica, Box::new(roots.clone()));
+    if files.bootstrap.nodes.iter().any(|(known, _)| *known != files.key.id()) {
+        core.expect_others();
+    }
     let (slot, (events_tx, events)) = (Slot::default(), mpsc::channel(EVENTS));
     let settings = mesh::Settings {
         key: &files.key,
@@ -94,7 +107,9 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         leaf: Leaf::parse(&certificate).inspect_err(|_| mesh.abandon())?,
         certificate,
         authority: authority.map(|files| Authority::restore(manifest.cluster, files.key, files.certificate)),
-        roster: Roster::new(key.id(), bootstrap),
+        seated,
+        roster: Roster::new(key.id(), bootstrap, chain),
+        home: home.clone(),
         key,
         disk,
         handler,
@@ -106,6 +121,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
     slot.fill(&state, &mesh);
     let gossip = start_gossip(&state, &mesh, home);
     let engine = tokio::spawn(Engine::new(state.clone(), mesh.clone(), gossip.clone()).run(events, commands));
+    tokio::spawn(warden::run(Arc::downgrade(&state), mesh.downgrade()));
     let engine = Mutex::new(Some(engine));
     begin(
         Membership(Arc::new(Inner {
@@ -117,6 +133,22 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         own,
     )
     .await
+}
+
+/// What a removal took away must not come back from a disk that was not told in time.
+async fn without_removed(disk: &Disk, mut replica: Replica, chain: &Chain, own: NodeId) -> Result<Replica, StartError> {
+    for removal in chain.now().removed().values().filter(|removal| removal.node != own) {
+        let removed = replica.remove(removal);
+        if removed.scopes.is_empty() {
+            continue;
+        }
+        let node = removal.node;
+        let kept = disk
+            .run(move |store| store.remove(node, &removed.changes, &removed.void))
+            .await;
+        kept.map_err(|error| StartError::Other(error.to_string()))?;
+    }
+    Ok(replica)
 }
 
 /// Has the node's own record on disk before anybody gets hold of the peer.
@@ -154,9 +186,8 @@ async fn open(
     data: &Path,
     home: &Home,
     files: &NodeFiles,
-    roots: &Roots,
     events: Arc<Mutex<Events>>,
-) -> Result<(Disk, Sync), StartError> {
+) -> Result<(Disk, Replica), StartError> {
     let (path, node, data) = (home.store(), files.key.id(), data.to_owned());
     let opened = move || {
         let store = Store::open(&path)?;
@@ -182,11 +213,7 @@ async fn open(
         }
     };
     let disk = Disk::start(store, failed).map_err(|error| StartError::Other(error.to_string()))?;
-    let mut core = Sync::new(&files.key.public(), loaded.replica, Box::new(roots.clone()));
-    if files.bootstrap.nodes.iter().any(|(known, _)| *known != node) {
-        core.expect_others();
-    }
-    Ok((disk, core))
+    Ok((disk, loaded.replica))
 }
 
 fn start_gossip(state: &Arc<State>, mesh: &Mesh, home: Home) -> Gossip {

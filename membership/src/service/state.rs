@@ -15,12 +15,13 @@ use super::disk::Disk;
 use super::roster::Roster;
 use crate::batch::Batch;
 use crate::counter::Counters;
+use crate::health::Health;
 use crate::hlc::{Clock, Stamp};
+use crate::home::Home;
 use crate::id::{NodeId, Scope};
 use crate::identity::NodeKey;
-use crate::liveness::Pulse;
 use crate::pki::{Authority, Leaf};
-use crate::sync::Sync;
+use crate::sync::{Sync, TICK};
 use crate::wallclock;
 
 /// How far ahead of this node's clock another one's stamp may be to be followed.
@@ -34,7 +35,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) enum Command {
     /// Merge and spread an own batch that is on disk; tell when it can be read.
-    Local(Batch, oneshot::Sender<()>),
+    Local(Box<Batch>, oneshot::Sender<()>),
+    /// The cluster record changed: look who the members are.
+    Look,
 }
 
 /// The shared state of one peer.
@@ -44,11 +47,12 @@ pub(super) struct State {
     pub(super) leaf: Leaf,
     /// The same as DER.
     pub(super) certificate: Bytes,
-    /// On anchors only.
-    pub(super) authority: Option<Authority>,
+    pub(super) home: Home,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
     pub(super) commands: mpsc::Sender<Command>,
+    /// Held while this node proposes a decree: one at a time.
+    pub(super) deciding: tokio::sync::Mutex<()>,
     /// Held from making an own batch until it is merged: each builds on the one before.
     pub(super) writing: tokio::sync::Mutex<()>,
     pub(super) changes: broadcast::Sender<Scope>,
@@ -63,16 +67,22 @@ pub(super) struct State {
     clock: Mutex<Clock>,
     roster: Mutex<Roster>,
     events: Arc<Mutex<Events>>,
-    pulse: Mutex<Pulse>,
+    health: Mutex<Health>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    /// On anchors only.
+    authority: Mutex<Option<Arc<Authority>>>,
+    /// The version that gave this node the seat for which it holds the claims of those before it.
+    seated: Mutex<Option<u64>>,
 }
 
 /// What [`State::new`] takes.
 pub(super) struct Parts {
+    pub(super) home: Home,
     pub(super) key: NodeKey,
     pub(super) leaf: Leaf,
     pub(super) certificate: Bytes,
     pub(super) authority: Option<Authority>,
+    pub(super) seated: Option<u64>,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
     pub(super) commands: mpsc::Sender<Command>,
@@ -88,10 +98,12 @@ const CHANGES: usize = 256;
 impl State {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts {
+            home,
             key,
             leaf,
             certificate,
             authority,
+            seated,
             disk,
             handler,
             commands,
@@ -101,13 +113,16 @@ impl State {
             events,
         } = parts;
         Self {
+            home,
             key,
             leaf,
             certificate,
-            authority,
+            authority: Mutex::new(authority.map(Arc::new)),
+            seated: Mutex::new(seated),
             disk,
             handler,
             commands,
+            deciding: tokio::sync::Mutex::new(()),
             writing: tokio::sync::Mutex::new(()),
             changes: broadcast::Sender::new(CHANGES),
             members_changed: watch::Sender::new(0),
@@ -119,7 +134,7 @@ impl State {
             clock: Mutex::default(),
             roster: Mutex::new(roster),
             events,
-            pulse: Mutex::default(),
+            health: Mutex::new(Health::new(TICK)),
             counts: Mutex::default(),
         }
     }
@@ -136,12 +151,36 @@ impl State {
         lock(&self.roster)
     }
 
-    pub(super) fn pulse(&self) -> MutexGuard<'_, Pulse> {
-        lock(&self.pulse)
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        lock(&self.health)
+    }
+
+    /// Whether anything may be decided by how members look.
+    pub(super) fn may_act_on_liveness(&self) -> bool {
+        self.health().doubt(wallclock::monotonic()).is_none()
     }
 
     pub(super) fn events(&self) -> MutexGuard<'_, Events> {
         lock(&self.events)
+    }
+
+    /// The cluster's authority, where it lies.
+    pub(super) fn authority(&self) -> Option<Arc<Authority>> {
+        lock(&self.authority).clone()
+    }
+
+    /// Takes the authority, or lets go of it.
+    pub(super) fn set_authority(&self, authority: Option<Authority>) {
+        *lock(&self.authority) = authority.map(Arc::new);
+    }
+
+    /// The seat for which this anchor has what it needs to witness claims.
+    pub(super) fn seated(&self) -> Option<u64> {
+        *lock(&self.seated)
+    }
+
+    pub(super) fn sit(&self, since: u64) {
+        *lock(&self.seated) = Some(since);
     }
 
     /// Own facts may go on: a peer was heard, and what this node had lost was said again.

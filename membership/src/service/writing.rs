@@ -7,19 +7,46 @@ use tokio::sync::oneshot;
 
 use super::disk::DiskError;
 use super::state::{Command, State};
-use super::{FactWrite, IntentWrite, Mark, WriteError};
+use super::{FactWrite, IntentWrite, Mark, Membership, WriteError};
 use crate::author::{self, AuthorError, Authored, Write};
 use crate::batch::{Batch, FactBatch};
 use crate::collect;
 use crate::id::Scope;
-use crate::record::{Body, Head};
+use crate::record::{Body, Digest, Head, Key};
+use crate::replica::{Replica, Siblings};
 
-/// Writes objects of one scope.
+/// What a caller saw of an object before it decided to write.
+#[derive(Debug, Clone)]
+pub struct Saw {
+    /// Which object.
+    pub key: Key,
+    /// The digest of its versions ([`Siblings::digest`]); `None` if there was none.
+    ///
+    /// [`Siblings::digest`]: crate::replica::Siblings::digest
+    pub versions: Option<Digest>,
+}
+
+impl Membership {
+    /// As [`Self::write_intent`], if each of these objects is still what the caller saw of it: a version that came in between, from
+    /// whichever node, is not replaced unseen.
+    pub async fn write_intent_if(
+        &self,
+        scope: Scope,
+        author: &str,
+        writes: Vec<IntentWrite>,
+        saw: Vec<Saw>,
+    ) -> Result<Mark, WriteError> {
+        intent(&self.0.state, scope, author.to_owned(), writes, saw).await
+    }
+}
+
+/// Writes objects of one scope, if these are still what the caller saw.
 pub(super) async fn intent(
     state: &Arc<State>,
     scope: Scope,
     author: String,
     writes: Vec<IntentWrite>,
+    saw: Vec<Saw>,
 ) -> Result<Mark, WriteError> {
     let writes: Vec<_> = writes
         .into_iter()
@@ -29,11 +56,13 @@ pub(super) async fn intent(
     state.settled().await;
     finished(state, move |state| {
         let core = state.core();
+        unchanged(core.replica(), &scope, saw)?;
         let shown = writes
             .iter()
             .filter_map(|write| core.replica().intent(&scope, &write.key));
         shown.for_each(|siblings| state.observe(siblings.shown().stamp));
-        author::intents(core.replica(), &state.key, &scope, &author, writes, state.stamp()).map(Some)
+        let made = author::intents(core.replica(), &state.key, &scope, &author, writes, state.stamp());
+        made.map(Some).map_err(refused)
     })
     .await
     .and_then(|authored| authored.map(mark).ok_or(WriteError::Closed))
@@ -56,7 +85,8 @@ pub(super) async fn facts_at_once(
         .map(|FactWrite { key, body }| Write { key, body })
         .collect();
     finished(state, move |state| {
-        author::facts(state.core().replica(), &state.key, &scope, writes, state.stamp()).map(Some)
+        let made = author::facts(state.core().replica(), &state.key, &scope, writes, state.stamp());
+        made.map(Some).map_err(refused)
     })
     .await
     .and_then(|authored| authored.map(mark).ok_or(WriteError::Closed))
@@ -66,7 +96,7 @@ pub(super) async fn facts_at_once(
 pub(super) async fn reclaim(state: &Arc<State>, theirs: FactBatch) {
     let scope = theirs.head().value().scope.clone();
     let said = finished(state, move |state| {
-        author::reclaim(state.core().replica(), &state.key, &theirs)
+        author::reclaim(state.core().replica(), &state.key, &theirs).map_err(refused)
     })
     .await;
     match said {
@@ -94,7 +124,16 @@ pub(super) async fn confirm(state: &Arc<State>, scope: Scope, body: Body) {
     }
 }
 
-type Made = Result<Option<Authored>, AuthorError>;
+/// Whether each of these objects is what the caller saw.
+fn unchanged(replica: &Replica, scope: &Scope, saw: Vec<Saw>) -> Result<(), WriteError> {
+    let held = |key: &Key| replica.intent(scope, key).map(Siblings::digest);
+    match saw.into_iter().find(|saw| held(&saw.key) != saw.versions) {
+        Some(Saw { key, .. }) => Err(WriteError::Changed(key)),
+        None => Ok(()),
+    }
+}
+
+type Made = Result<Option<Authored>, WriteError>;
 
 async fn finished(
     state: &Arc<State>,
@@ -111,7 +150,7 @@ async fn write(state: &State, make: impl FnOnce(&State) -> Made) -> Result<Optio
     if state.stop.is_cancelled() {
         return Err(WriteError::Closed);
     }
-    let Some(authored) = make(state).map_err(refused)? else {
+    let Some(authored) = make(state)? else {
         return Ok(None);
     };
     state
@@ -123,7 +162,7 @@ async fn write(state: &State, make: impl FnOnce(&State) -> Made) -> Result<Optio
             DiskError::Store(why) => WriteError::Store(why),
         })?;
     let (done, merged) = oneshot::channel();
-    let local = Command::Local(authored.batch.clone(), done);
+    let local = Command::Local(Box::new(authored.batch.clone()), done);
     // It is on disk: a node that stops meanwhile tells it after its next start.
     if state.commands.send(local).await.is_ok() {
         let _stopped = merged.await;

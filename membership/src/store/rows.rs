@@ -1,12 +1,18 @@
 //! The tables and their rows. The system scope's name is empty, which no label is.
 
-use redb::{TableDefinition, WriteTransaction};
+use bytes::Bytes;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-use super::StoreError;
+use super::{StoreError, history};
 use crate::facts::FactChange;
+use crate::hlc::Stamp;
 use crate::id::Scope;
-use crate::record::Head;
+use crate::record::{Head, Intent};
 use crate::replica::{Change, IntentChange};
+use crate::signed::{Raw, Signed};
+
+/// Scope, kind, name, digest.
+type IntentRow = (&'static str, &'static str, &'static str, [u8; 32]);
 
 /// `format` → number.
 pub(super) const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
@@ -16,7 +22,7 @@ pub(super) const HEADS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefiniti
 pub(super) const FACTS: TableDefinition<'_, (&str, &str, &str, &str), &[u8]> = TableDefinition::new("facts");
 /// (scope, kind, name, digest) → signed version. The digest in the key lets two commits on one object pass in any
 /// order: neither overwrites the other one's version.
-pub(super) const INTENTS: TableDefinition<'_, (&str, &str, &str, [u8; 32]), &[u8]> = TableDefinition::new("intents");
+pub(super) const INTENTS: TableDefinition<'_, IntentRow, &[u8]> = TableDefinition::new("intents");
 /// (scope, claimed key) → holder.
 pub(super) const CLAIMS: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("claims");
 /// (table, key) → value.
@@ -68,14 +74,41 @@ fn put_intents(write: &WriteTransaction, change: &IntentChange) -> Result<(), St
     let of = scope(&change.scope);
     let mut intents = write.open_table(INTENTS)?;
     for (key, digest) in &change.removed {
-        intents.remove((of, &*key.kind, &*key.name, digest.0))?;
+        let row = intents.remove((of, &*key.kind, &*key.name, digest.0))?;
+        let row = row.map(|row| row.value().to_vec());
+        if let Some(row) = row {
+            let by = change.put.iter().map(Signed::value).filter(|by| by.key == *key);
+            let at = by.map(|by| by.stamp).max().or_else(|| Some(read(&row)?.stamp));
+            history::keep(write, of, at.unwrap_or_default(), *digest, &row)?;
+        }
     }
     for version in &change.put {
-        let key = &version.value().key;
-        intents.insert(
-            (of, &*key.kind, &*key.name, version.digest().0),
-            version.raw().as_bytes(),
-        )?;
+        let (key, digest, raw) = (&version.value().key, version.digest(), version.raw().as_bytes());
+        match replaced(&intents, of, version.value())? {
+            Some(at) => history::keep(write, of, at, digest, raw)?,
+            None => drop(intents.insert((of, &*key.kind, &*key.name, digest.0), raw)?),
+        }
     }
     Ok(())
+}
+
+/// When a version was replaced, if the one that did it is there already: two commits may pass in any order.
+fn replaced(
+    intents: &impl ReadableTable<IntentRow, &'static [u8]>,
+    of: &str,
+    version: &Intent,
+) -> Result<Option<Stamp>, StoreError> {
+    let (kind, name) = (&*version.key.kind, &*version.key.name);
+    for row in intents.range((of, kind, name, [0; 32])..=(of, kind, name, [u8::MAX; 32]))? {
+        if let Some(other) = read(row?.1.value()).filter(|other| other.dominates(version)) {
+            return Ok(Some(other.stamp));
+        }
+    }
+    Ok(None)
+}
+
+/// What a row of an object says, if it can be read.
+fn read(row: &[u8]) -> Option<Intent> {
+    let raw = Raw::new(Bytes::copy_from_slice(row)).ok()?;
+    Some(Signed::<Intent>::trust(raw).ok()?.value().clone())
 }

@@ -86,7 +86,7 @@ impl Sync {
             Ok(_) => return self.refuse(from, &BatchError::Inconsistent("a head is of another scope")),
             Err(error) => return self.refuse(from, &error.into()),
         };
-        if self.is_old(&head) {
+        if self.replica.is_out(head.value().origin) || self.is_old(&head) {
             return Taken::Known;
         }
         let (batch, learned) = match raw.verify(self.replica.keyring(), self.certify.as_ref()) {
@@ -160,6 +160,7 @@ impl Sync {
             .into_iter()
             .filter(|raw| !self.is_settled(scope, raw))
             .collect();
+        let versions = self.without_void(versions);
         if versions.is_empty() {
             return Taken::Known;
         }
@@ -187,6 +188,22 @@ impl Sync {
             Ok(batch) => self.merge(from, &Batch::Intents(batch), way),
             Err(error) => self.refuse(from, &error),
         }
+    }
+
+    /// Sorts out what removed nodes wrote beyond their cut; it is handed to who keeps it, if they did write it.
+    fn without_void(&mut self, versions: Vec<Raw>) -> Vec<Raw> {
+        let (void, good): (Vec<Raw>, Vec<Raw>) = versions.into_iter().partition(|raw| {
+            let version = Signed::<Intent>::trust(raw.clone());
+            version.is_ok_and(|version| self.replica.is_void(version.value()))
+        });
+        for raw in void {
+            self.effects.push(Effect::Count("versions_of_removed_nodes", 1));
+            let signed = Signed::<Intent>::trust(raw.clone()).map(|version| version.value().dot.writer);
+            let key = signed.ok().and_then(|writer| self.replica.keyring().key(writer));
+            let checked = key.and_then(|key| Signed::<Intent>::verify(raw, key).ok());
+            self.effects.extend(checked.map(Effect::Void));
+        }
+        good
     }
 
     /// Those writers of a change that may not add theirs.

@@ -230,7 +230,7 @@ impl World {
                 self.send(node, to, &frame);
             }
             Effect::Persist(change) => self.nodes[node].waiting.push(change),
-            Effect::ScopeChanged(_) => {}
+            Effect::ScopeChanged(_) | Effect::Void(_) => {}
             Effect::Reclaim(theirs) => self.say_soon(node, 0, Own::Again(theirs)),
             Effect::Confirm(scope, body) => self.say_soon(node, 0, Own::Seen(scope, body)),
             Effect::Alarm(trouble) => self.troubles.push(trouble),

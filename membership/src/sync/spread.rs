@@ -87,7 +87,7 @@ impl Sync {
                 None => return self.bad_frame(from, "a head is malformed".to_owned()),
             },
             RawBatch::Intents { scope, after, versions } => {
-                let gap = !self.replica.seen(&scope).covers(&after);
+                let gap = !self.replica.seen(&scope).covers(&self.replica.without_void(after));
                 let taken = if gap {
                     Taken::Gap
                 } else {

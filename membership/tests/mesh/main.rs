@@ -1,8 +1,11 @@
 //! Whole peers against each other and against strangers.
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod anchors;
+mod doubting;
 mod forgetting;
 mod lab;
+mod removal;
 mod restoring;
 mod sharing;
 mod strangers;

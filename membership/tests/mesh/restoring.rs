@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::lab::{DEADLINE, Host, body, counter, red, say, until};
+use crate::lab::{DEADLINE, Host, body, counter, label, red, say, shown, until, write};
+use membership::hlc::Stamp;
 use membership::record::Key;
-use membership::service::{FactWrite, Membership, StartError, WriteError};
+use membership::service::{FactWrite, Membership, Outcome, Restored, SetupError, StartError, WriteError, init_from};
 
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -118,4 +119,47 @@ async fn what_was_acknowledged_while_it_stopped_is_there_and_nothing_else() {
     let a = one.start().await;
     assert!(acknowledged.iter().all(|mark| a.holds(mark)));
     assert_eq!(a.read(|r| r.facts(&red()).count()), acknowledged.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_made_from_a_backup_has_its_objects() {
+    let host = Host::new();
+    let stamp = |millis| Stamp { millis, logical: 7 };
+    let restored = |name: &str, millis, text: Option<&str>| Restored {
+        scope: red(),
+        key: Key::new("Network", name),
+        stamp: stamp(millis),
+        author: "alice@old".to_owned(),
+        body: text.and_then(body),
+    };
+    let objects = vec![
+        restored("net", 10, Some("1")),
+        restored("torn", 12, None),
+        restored("torn", 11, Some("2")),
+    ];
+    let made = init_from(&host.config, label("one"), label("lab"), objects.clone()).await;
+    assert!(matches!(made, Ok(Outcome::Made { .. })), "{made:?}");
+    let again = init_from(&host.config, label("one"), label("lab"), objects).await;
+    assert!(matches!(again, Err(SetupError::NotRestored(_))), "{again:?}");
+
+    let a = host.start().await;
+    assert_eq!(shown(&a, "net").as_deref(), Some("1"));
+    let torn = Key::new("Network", "torn");
+    let versions = a.read(|replica| {
+        let all = replica.intent(&red(), &torn).unwrap().all();
+        all.map(|version| (version.stamp, version.author.clone(), version.body.is_some()))
+            .collect::<Vec<_>>()
+    });
+    let alice = || "alice@old".into();
+    assert_eq!(
+        versions,
+        [(stamp(12), alice(), false), (stamp(11), alice(), true)],
+        "they disagree as before"
+    );
+    let (_two, b) = Host::join("two", &a).await;
+    let mark = write(&b, "torn", "3").await;
+    until("what is written over it counts everywhere", || a.holds(&mark)).await;
+    until("both have all of it", || shown(&b, "net").is_some()).await;
+    assert!([&a, &b].iter().all(|peer| shown(peer, "torn").as_deref() == Some("3")));
+    assert_eq!(alarms(&a), Vec::<String>::new());
 }

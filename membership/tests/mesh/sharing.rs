@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use crate::lab::{DEADLINE, Host, label, red, say, sees, shown, until, write};
+use crate::lab::{DEADLINE, Host, body, label, red, say, sees, shown, until, write};
 use membership::claim::ClaimError;
+use membership::history::Timeline;
 use membership::id::Scope;
-use membership::service::{CallError, Liveness, SetupError, StartError, init, join};
+use membership::record::Key;
+use membership::replica::Siblings;
+use membership::service::{CallError, IntentWrite, Liveness, Saw, SetupError, StartError, WriteError, init, join};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_peers_share_what_is_written_and_keep_it() {
@@ -208,4 +211,37 @@ fn a_killed_peer_is_noticed_and_comes_back_at_once() {
         let mark = write(&b, "net", "2").await;
         until("it arrives", || a.holds(&mark)).await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_is_refused_if_its_caller_saw_something_else() {
+    let (_one, a) = Host::found("one").await;
+    let key = Key::new("Network", "net");
+    let saw = || Saw {
+        key: key.clone(),
+        versions: a.read(|replica| replica.intent(&red(), &key).map(Siblings::digest)),
+    };
+    let wants = |text: &str, saw: Saw| {
+        let write = IntentWrite {
+            key: key.clone(),
+            body: body(text),
+        };
+        let a = a.clone();
+        async move { a.write_intent_if(red(), "tester", vec![write], vec![saw]).await }
+    };
+    let nothing = saw();
+    wants("1", nothing.clone()).await.unwrap();
+    let first = saw();
+    wants("2", first.clone()).await.unwrap();
+    for stale in [nothing, first] {
+        assert!(matches!(wants("3", stale).await, Err(WriteError::Changed(of)) if of == key));
+    }
+    assert_eq!(shown(&a, "net").as_deref(), Some("2"));
+    wants("3", saw()).await.unwrap();
+    let texts: Vec<_> = Timeline::of(a.history(&red()).await.unwrap())
+        .entries()
+        .iter()
+        .filter_map(|entry| Some(entry.version.value().body.clone()?.bytes))
+        .collect();
+    assert_eq!(texts, ["3", "2", "1"], "and all of it is remembered");
 }

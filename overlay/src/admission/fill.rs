@@ -2,6 +2,7 @@
 //! manifest leaves out stays what it was, or is chosen. Where nothing can be chosen a value stays out and
 //! [`super::rules`] says so.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -28,7 +29,7 @@ pub(super) fn fill(domain: &DomainName, before: &Contents, part: &[(usize, &Obje
                 after.networks.insert(object.name.clone(), (spec.clone(), stamp));
             }
             Spec::Endpoint(spec) => {
-                after.endpoints.insert(object.name.clone(), spec.clone());
+                after.endpoints.insert_mut(object.name.clone(), spec.clone());
             }
             Spec::Router(spec) => {
                 after.routers.insert(object.name.clone(), spec.clone());
@@ -48,7 +49,7 @@ pub(super) fn fill(domain: &DomainName, before: &Contents, part: &[(usize, &Obje
                 addresses,
                 ..given.clone()
             };
-            after.endpoints.insert(object.name.clone(), filled);
+            after.endpoints.insert_mut(object.name.clone(), filled);
         }
     }
     after
@@ -105,7 +106,8 @@ fn addresses(
     let Some((network, _)) = after.networks.get(&given.network) else {
         return given.addresses.clone();
     };
-    let taken = taken(name, &given.network, after);
+    // Of a large network it is much.
+    let taken = LazyCell::new(|| taken(name, &given.network, after));
     let stored: Vec<IpAddr> = before
         .endpoints
         .get(name)

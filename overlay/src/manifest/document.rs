@@ -38,6 +38,12 @@ impl Failure {
     }
 }
 
+/// What a document says.
+pub(super) struct Said {
+    pub(super) object: Object,
+    pub(super) version: Option<String>,
+}
+
 /// What says how to read the rest.
 #[derive(Deserialize)]
 #[serde(expecting = "a document with the fields kind, domain, name and spec")]
@@ -55,6 +61,7 @@ struct Raw<S> {
     _kind: IgnoredAny,
     domain: Option<Label>,
     name: Label,
+    version: Option<String>,
     spec: Option<S>,
     #[serde(rename = "status", default)]
     _status: IgnoredAny,
@@ -79,12 +86,12 @@ pub(super) fn kind<'de, D: Deserializer<'de>>(
     }
 }
 
-/// The object of a document of this kind.
+/// What a document of this kind says.
 pub(super) fn object<'de, D: Deserializer<'de>>(
     kind: Kind,
     deserializer: D,
     line: impl Fn(&D::Error) -> Option<usize>,
-) -> Result<Object, Failure> {
+) -> Result<Said, Failure> {
     match kind {
         Kind::Domain => domain(typed(deserializer, line)?),
         Kind::Network => inside(typed::<Raw<NetworkSpec>, D>(deserializer, line)?, Spec::Network),
@@ -97,24 +104,32 @@ pub(super) fn object<'de, D: Deserializer<'de>>(
     }
 }
 
-fn domain(raw: Raw<DomainSpec>) -> Result<Object, Failure> {
+fn domain(raw: Raw<DomainSpec>) -> Result<Said, Failure> {
     if raw.domain.is_some_and(|domain| domain != raw.name) {
         return Err(Failure::at("domain", Cause::DomainOfDomain(raw.name.to_string())));
     }
-    Ok(Object {
+    let object = Object {
         domain: raw.name.clone(),
         name: raw.name,
         spec: Spec::Domain(raw.spec.unwrap_or_default()),
+    };
+    Ok(Said {
+        object,
+        version: raw.version,
     })
 }
 
-fn inside<S>(raw: Raw<S>, spec: fn(S) -> Spec) -> Result<Object, Failure> {
+fn inside<S>(raw: Raw<S>, spec: fn(S) -> Spec) -> Result<Said, Failure> {
     let domain = raw.domain.ok_or_else(|| Failure::whole(Cause::Missing("domain")))?;
     let content = raw.spec.ok_or_else(|| Failure::whole(Cause::Missing("spec")))?;
-    Ok(Object {
+    let object = Object {
         domain,
         name: raw.name,
         spec: spec(content),
+    };
+    Ok(Said {
+        object,
+        version: raw.version,
     })
 }
 

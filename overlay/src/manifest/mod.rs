@@ -1,8 +1,8 @@
 //! Manifests: what an operator writes, as YAML or JSON with many documents, to objects and back. Reading and writing
 //! agree: what [`to_yaml`] and [`to_json`] write, [`parse`] reads as the same objects.
 //!
-//! A document has `kind`, `domain` (a Domain need not), `name` and `spec`; a `status` is read over, so that the output of
-//! `get` can be applied. Text is bounded by [`TEXT_MAX`]; depth is looked at before YAML is parsed; aliases in
+//! A document has `kind`, `domain` (a Domain need not), `name` and `spec`, and may have the `version` that the object must
+//! have to be changed; a `status` is read over, so that the output of `get` can be applied. Text is bounded by [`TEXT_MAX`]; depth is looked at before YAML is parsed; aliases in
 //! YAML cannot multiply, since no list holds a list and what is read over is not expanded.
 
 mod depth;
@@ -32,6 +32,8 @@ pub struct Document {
     pub place: Place,
     /// What.
     pub object: Object,
+    /// Which version of it the writer saw; whoever writes the object decides what that means.
+    pub version: Option<String>,
 }
 
 /// Reads all documents of a text, or says what is wrong with each. `file` is what errors call it. The text is JSON if it
@@ -105,11 +107,11 @@ impl Reader {
     fn take(
         &mut self,
         place: Place,
-        result: Result<Object, document::Failure>,
+        result: Result<document::Said, document::Failure>,
         exact: impl FnOnce(&[locate::Step]) -> Option<usize>,
     ) {
         match result {
-            Ok(object) => self.documents.push(Document { place, object }),
+            Ok(document::Said { object, version }) => self.documents.push(Document { place, object, version }),
             Err(failure) => {
                 let line = exact(&failure.steps).or(failure.line);
                 let path = locate::show(&failure.steps);

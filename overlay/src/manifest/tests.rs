@@ -143,7 +143,7 @@ fn errors_name_file_document_line_and_field() {
         ),
         (
             format!("apiVersion: v1\n{network}  subnets: []\n"),
-            "demo.yaml: document 1, line 1: apiVersion: there is no field `apiVersion`; the fields there are `kind`, `domain`, `name`, `spec`",
+            "demo.yaml: document 1, line 1: apiVersion: there is no field `apiVersion`; did you mean `version`?",
         ),
         (
             "kind: Domain\nNAME: red\n".to_owned(),

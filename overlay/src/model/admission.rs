@@ -69,7 +69,7 @@ impl<'a> Passenger<'a> {
         let standing = self.standing(&mut memory.connections)?;
         memory.account.length = self.ip.packet.len();
         if !self.allowed(standing, source, destination, &mut memory.account) {
-            if let Some(state) = standing.state {
+            if let Some(state) = standing.state.or(standing.ended) {
                 let domain = &self.domain.domain;
                 memory.connections.set(domain, standing.initiator, state, self.now);
             }
@@ -99,7 +99,7 @@ impl<'a> Passenger<'a> {
     fn standing(&self, connections: &mut Connections) -> Result<Standing, Reason> {
         let tuple = Tuple::of(self.ip.source, self.ip.destination, self.transport);
         let domain = &self.domain.domain;
-        let of = |initiator, side, state| Standing { initiator, side, state };
+        let of = Standing::of;
         match self.transport.message() {
             Some(Message::Request(_)) => Ok(of(tuple, Side::Initiator, connections.live(domain, tuple, self.now))),
             Some(Message::Reply(_)) => {

@@ -114,6 +114,8 @@ pub(super) struct Standing {
     pub(super) side: Side,
     /// Of the connection that lives; none if the packet opens one.
     pub(super) state: Option<State>,
+    /// Of the connection in whose place the packet opens one, if it may.
+    pub(super) ended: Option<State>,
 }
 
 impl Connections {
@@ -131,16 +133,18 @@ impl Connections {
             .into_iter()
             .find_map(|(tuple, side)| Some((tuple, side, self.live(domain, tuple, now)?)));
         match live {
-            Some((initiator, side, state)) if !state.ends_with(side, flags) => Standing {
-                initiator,
-                side,
-                state: Some(state),
-            },
-            Some((initiator, ..)) => {
-                self.remove(domain, initiator);
-                Standing::opening(tuple)
+            Some((initiator, side, state)) if !state.ends_with(side, flags) => {
+                Standing::of(initiator, side, Some(state))
             }
-            None => Standing::opening(tuple),
+            Some((initiator, Side::Initiator, state)) => Standing {
+                ended: Some(state),
+                ..Standing::of(initiator, Side::Initiator, None)
+            },
+            Some((initiator, Side::Responder, _)) => {
+                self.remove(domain, initiator);
+                Standing::of(tuple, Side::Initiator, None)
+            }
+            None => Standing::of(tuple, Side::Initiator, None),
         }
     }
 
@@ -160,11 +164,13 @@ impl Connections {
 }
 
 impl Standing {
-    fn opening(initiator: Tuple) -> Self {
+    /// In whose place none was.
+    pub(super) fn of(initiator: Tuple, side: Side, state: Option<State>) -> Self {
         Self {
             initiator,
-            side: Side::Initiator,
-            state: None,
+            side,
+            state,
+            ended: None,
         }
     }
 }

@@ -224,10 +224,10 @@
 //! | C1 | ICMP echo request: a packet of the initiator; the connection lives if its entry does | |
 //! | C2 | ICMP echo reply: of the responder; no live connection with the reversed tuple | `unrelated` |
 //! | C3 | else: live with the tuple as it is: of the initiator; else live with the reversed tuple: of the responder; else it opens one, and is the initiator's | |
-//! | C4 | TCP SYN without ACK, of the initiator in *Closing* or *Closed*, or of the responder in *Closed*: the entry is removed, and the packet opens one | |
+//! | C4 | TCP SYN without ACK, of the responder in *Closed*: the entry is removed, and the packet opens one; of the initiator in *Closing* or *Closed*: the packet opens one in its place, if C7 does not deny it | |
 //! | C5 | TCP RST that would open one | `unrelated` |
 //! | C6 | rules for the initiator's tuple. From an endpoint: of the initiator: egress(initiator), and ingress(responder) if its station is here; of the responder: ingress(responder), and egress(initiator) if its station is here. From a tunnel: of the initiator: ingress(responder), of the responder: egress(initiator) | |
-//! | C7 | any of them denies: a live connection stays in its state and is seen at `now`; else one in flight the other way would turn it round | `policy` |
+//! | C7 | any of them denies: a live connection (of C4, the one that was) stays in its state and is seen at `now`; else one in flight the other way would turn it round | `policy` |
 //! | C8 | — | the connection takes its step (table K) and is seen at `now` |
 //!
 //! What is decided behind this (`mtu`, `no_route`, `ecn`) does not take the step back. An entry lives while `now` − seen <

@@ -11,7 +11,7 @@ use super::draft::Piece;
 use super::hosts::{B, C, HERE, node, vtep};
 use super::plan::Plan;
 use super::rules;
-use super::scene::{ACK, API, APP, FAR, LOST, STORE, WEB, play, tcp, udp};
+use super::scene::{ACK, API, APP, FAR, FIN, LOST, RST, STORE, SYN, WEB, play, tcp, udp};
 use super::world::World;
 
 fn deny(plan: &mut Plan) {
@@ -313,6 +313,58 @@ fn a_reply_in_flight_does_not_turn_a_denied_connection_round() {
             at.change("it may", &[0], |world| world.plans[0].policies.clear());
             at.warm(&forth, "deliver");
             at.warm(&back, "deliver");
+        }
+    });
+}
+
+/// Found: in the model, a SYN that is denied ended what was before it, and a reply in flight turned the connection round.
+#[test]
+fn a_denied_syn_does_not_take_the_place_of_what_ended() {
+    play(|at| {
+        for (other, ends_here) in [(API, false), (API, true), (APP, false), (APP, true)] {
+            let [_, back] = at.connect(0, WEB, other);
+            let end = if ends_here {
+                at.between(0, WEB, other, tcp((40_000, 80), FIN | ACK))
+            } else {
+                at.between(0, other, WEB, tcp((80, 40_000), RST | ACK))
+            };
+            at.send(&end, "deliver");
+            at.change("web may open nothing", &[0], |world| {
+                world.plans[0].policies = rules::silent(WEB);
+            });
+            let syn = at.between(0, WEB, other, tcp((40_000, 80), SYN));
+            for _ in 0..5 {
+                for packet in [&syn, &back, &syn] {
+                    at.send(packet, "policy");
+                }
+                at.play.jump(Duration::from_secs(7));
+            }
+            at.change("it may", &[0], |world| world.plans[0].policies.clear());
+            at.send(&syn, "deliver");
+            at.send(&back, "deliver");
+            at.play.jump(Duration::from_secs(8000));
+        }
+    });
+}
+
+/// Found: an ACK before the SYN|ACK was remembered, and the one that makes the connection went the same way.
+#[test]
+fn an_early_ack_does_not_hide_the_one_that_counts() {
+    play(|at| {
+        for other in [API, APP] {
+            at.change("the other may open nothing", &[0], |world| {
+                world.plans[0].policies = rules::silent(other);
+            });
+            let forth = |flags| at.between(0, WEB, other, tcp((40_000, 80), flags));
+            let back = |flags| at.between(0, other, WEB, tcp((80, 40_000), flags));
+            let [syn, both, ack] = [forth(SYN), back(SYN | ACK), forth(ACK)];
+            let late = back(ACK);
+            for packet in [&syn, &ack, &ack, &both, &ack] {
+                at.send(packet, "deliver");
+            }
+            at.play.jump(Duration::from_secs(400));
+            at.send(&late, "deliver");
+            at.play.jump(Duration::from_secs(8000));
         }
     });
 }

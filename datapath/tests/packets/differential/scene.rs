@@ -15,7 +15,9 @@ use super::run::{Play, Programs};
 use super::tunnel::Tunnel;
 use super::world::{Entrance, World};
 
+pub(crate) const FIN: u8 = 1;
 pub(crate) const SYN: u8 = 2;
+pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 
 /// Endpoints of each domain: three of the first network, two of the second.

@@ -1,0 +1,233 @@
+//! Nodes that were removed from the cluster: nothing that they say about themselves counts, and of what they wrote only
+//! what lies within the cut. The same on every node that knows of it, in whatever order it heard of both.
+
+use std::collections::BTreeMap;
+
+use super::{Change, IntentChange, Replica};
+use crate::decree::Removal;
+use crate::id::{NodeId, Scope};
+use crate::record::{Intent, VersionVector};
+use crate::signed::Signed;
+
+/// What a removal took away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How the objects change, in the words of the store.
+    pub changes: Vec<Change>,
+    /// The versions that are void.
+    pub void: Vec<Signed<Intent>>,
+    /// Scopes in which something changed.
+    pub scopes: Vec<Scope>,
+}
+
+impl Replica {
+    /// Whether the node was removed.
+    #[must_use]
+    pub fn is_out(&self, node: NodeId) -> bool {
+        self.removed.contains_key(&node)
+    }
+
+    /// Whether a version lies beyond the cut of its writer.
+    #[must_use]
+    pub fn is_void(&self, version: &Intent) -> bool {
+        self.removed
+            .get(&version.dot.writer)
+            .is_some_and(|cut| version.dot.counter > *cut)
+    }
+
+    /// The highest counter that a node is known to have used in any scope.
+    #[must_use]
+    pub fn highest_counter(&self, writer: NodeId) -> u64 {
+        let counters = self.scopes.values().filter_map(|state| state.seen.0.get(&writer));
+        counters.copied().max().unwrap_or_default()
+    }
+
+    /// Forgets what a node said of itself, and what it wrote beyond the cut; from here on both are not merged. Its key stays
+    /// known for what it wrote before. A second removal of the same node changes nothing.
+    pub fn remove(&mut self, removal: &Removal) -> Removed {
+        let mut removed = Removed::default();
+        self.keyring.insert(&removal.key);
+        if self.removed.contains_key(&removal.node) {
+            return removed;
+        }
+        self.removed.insert(removal.node, removal.cut);
+        let scopes: Vec<Scope> = self.scopes.keys().cloned().collect();
+        for scope in scopes {
+            let facts = self.forget_facts(&scope, removal.node);
+            let void = self.void_in(&scope);
+            let change = IntentChange {
+                scope: scope.clone(),
+                put: Vec::new(),
+                removed: void
+                    .iter()
+                    .map(|version| (version.value().key.clone(), version.digest()))
+                    .collect(),
+            };
+            if !void.is_empty() {
+                let change = Change::Intents(change);
+                self.apply(&change);
+                removed.changes.push(change);
+            }
+            if facts || !void.is_empty() {
+                removed.scopes.push(scope.clone());
+            }
+            removed.void.extend(void);
+            if let Some(state) = self.scopes.get_mut(&scope) {
+                clamp(&mut state.seen, &self.removed);
+            }
+        }
+        removed
+    }
+
+    fn forget_facts(&mut self, scope: &Scope, node: NodeId) -> bool {
+        let Some(state) = self.scopes.get_mut(scope) else {
+            return false;
+        };
+        let Some(held) = state.facts.remove(&node) else {
+            return false;
+        };
+        self.usages.forget_facts(node, &held);
+        state.sums.replace_head(Some(held.head.digest()), Default::default());
+        state.touched.note(held.current.keys());
+        true
+    }
+
+    fn void_in(&self, scope: &Scope) -> Vec<Signed<Intent>> {
+        let held = self.intents(scope).flat_map(|(_, siblings)| siblings.versions());
+        held.filter(|version| self.is_void(version.value())).cloned().collect()
+    }
+
+    /// What was seen, without what is void: nobody has that, so nobody must wait for it.
+    pub(crate) fn without_void(&self, mut seen: VersionVector) -> VersionVector {
+        clamp(&mut seen, &self.removed);
+        seen
+    }
+}
+
+pub(super) fn clamp(seen: &mut VersionVector, removed: &BTreeMap<NodeId, u64>) {
+    for (node, cut) in removed {
+        if let Some(counter) = seen.0.get_mut(node) {
+            *counter = (*counter).min(*cut);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::fixture::{Host, domain, write};
+    use crate::record::Digest;
+    use crate::signed::Signer as _;
+
+    fn removal(host: &Host, cut: u64) -> Removal {
+        Removal {
+            node: host.id(),
+            key: host.public(),
+            name: "host".parse().unwrap(),
+            cut,
+        }
+    }
+
+    /// Batches of two hosts: facts, objects below and beyond a cut of 50, and one that saw a void version.
+    fn batches(out: &Host, stays: &Host) -> Vec<Batch> {
+        let scope = domain("red");
+        let mut replica = Replica::default();
+        let mut made = vec![
+            stays.says(&mut replica, &scope, 1, vec![write("port", Some("here"))]),
+            out.says(&mut replica, &scope, 1, vec![write("port", Some("there"))]),
+            stays.wants(
+                &mut replica,
+                &scope,
+                5,
+                vec![write("a", Some("first")), write("b", Some("first"))],
+            ),
+            out.wants(&mut replica, &scope, 20, vec![write("a", Some("early"))]),
+            out.wants(
+                &mut replica,
+                &scope,
+                90,
+                vec![write("b", Some("void")), write("c", Some("void"))],
+            ),
+        ];
+        made.push(out.says(&mut replica, &scope, 95, vec![write("port", None)]));
+        made.push(stays.wants(&mut replica, &scope, 99, vec![write("b", Some("over it"))]));
+        made.into_iter().map(|made| made.batch).collect()
+    }
+
+    fn shown(replica: &Replica, name: &str) -> Option<String> {
+        let siblings = replica.intent(&domain("red"), &crate::record::Key::new("K", name))?;
+        let body = siblings.shown().body.clone()?;
+        Some(String::from_utf8(body.bytes.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn what_lies_beyond_the_cut_is_void_and_the_rest_stays() {
+        let (out, stays) = (Host::new(1), Host::new(2));
+        let mut replica = Replica::default();
+        for batch in &batches(&out, &stays)[..6] {
+            replica.merge(batch).unwrap();
+        }
+        assert_eq!(replica.highest_counter(out.id()), 92);
+        let removed = replica.remove(&removal(&out, 50));
+        let names: Vec<_> = removed
+            .void
+            .iter()
+            .map(|version| version.value().key.name.to_string())
+            .collect();
+        assert_eq!(
+            (names, removed.scopes),
+            (vec!["b".to_owned(), "c".to_owned()], vec![domain("red")])
+        );
+        assert_eq!(replica.facts(&domain("red")).count(), 1, "only of who stays");
+        assert_eq!(
+            shown(&replica, "a").as_deref(),
+            Some("early"),
+            "what it wrote before stays"
+        );
+        assert_eq!((shown(&replica, "b"), shown(&replica, "c")), (None, None));
+        assert!(replica.is_out(out.id()) && replica.keyring().key(out.id()).is_some());
+        assert_eq!(replica.highest_counter(out.id()), 50, "nobody waits for what is void");
+        assert_eq!(replica.remove(&removal(&out, 90)), Removed::default(), "once");
+        // What saw a void version is none itself.
+        replica.merge(&batches(&out, &stays)[6]).unwrap();
+        assert_eq!(shown(&replica, "b").as_deref(), Some("over it"));
+        assert_eq!(replica.highest_counter(out.id()), 50);
+    }
+
+    /// Everything that two replicas compare.
+    fn digests(replica: &Replica) -> (Digest, VersionVector) {
+        (replica.root(&domain("red")), replica.seen(&domain("red")))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// In whatever order the removal and the batches come: once all batches were offered again, all hold the same.
+        #[test]
+        fn all_settle_on_the_same(order in Just((0..7).collect::<Vec<usize>>()).prop_shuffle(), at in 0usize..8) {
+            let (out, stays) = (Host::new(1), Host::new(2));
+            let batches = batches(&out, &stays);
+            let mut first = Replica::default();
+            first.remove(&removal(&out, 50));
+            let mut mixed = Replica::default();
+            for (place, batch) in order.iter().enumerate() {
+                if place == at {
+                    mixed.remove(&removal(&out, 50));
+                }
+                // A gap is what repair closes.
+                let _gap = mixed.merge(&batches[*batch]);
+            }
+            mixed.remove(&removal(&out, 50));
+            for _ in 0..2 {
+                for batch in &batches {
+                    let _gap = first.merge(batch);
+                    let _gap = mixed.merge(batch);
+                }
+            }
+            prop_assert_eq!(digests(&first), digests(&mixed));
+        }
+    }
+}
