@@ -160,6 +160,19 @@ pub fn is_void(replica: &Replica, scope: &Scope, node: NodeId) -> bool {
     said(replica, scope, node).is_some_and(|(epoch, seen)| seen.epoch != epoch)
 }
 
+/// Members by whom a node whose own word is void can put its objects right: those that vouch for all that anybody may have
+/// collected, for only that can be dead.
+#[must_use]
+pub fn authorities(replica: &Replica, scope: &Scope, me: NodeId, members: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    let mut floor = VersionVector::default();
+    for (_, seen) in members.iter().filter_map(|member| said(replica, scope, *member)) {
+        floor.join(&seen.floor());
+    }
+    let knows = |member: &&NodeId| seen(replica, scope, **member).is_some_and(|seen| seen.seen().covers(&floor));
+    let others = members.iter().filter(|member| **member != me);
+    others.filter(knows).copied().collect()
+}
+
 /// What a node stated last of its own versions, void or not: it promised to write nothing more up to there.
 #[must_use]
 pub fn stated(replica: &Replica, scope: &Scope, writer: NodeId) -> Option<Stated> {

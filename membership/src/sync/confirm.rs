@@ -189,7 +189,7 @@ impl Sync {
         if let Some(shadow) = self.shadows.remove(scope) {
             if shadow.peer != peer {
                 self.shadows.insert(scope.clone(), shadow);
-            } else if self.is_settled_peer(peer, now) && (seen.is_some() || !self.anybody_vouches(scope)) {
+            } else if self.is_settled_peer(peer, now) && self.may_go_by(scope, peer) {
                 self.give_up(scope, &shadow.replica, seen.as_ref());
                 self.confirm_anew(scope);
             }
@@ -208,7 +208,7 @@ impl Sync {
             .cloned()
             .collect();
         for scope in void {
-            if collect::seen(&self.replica, &scope, peer).is_some() || !self.anybody_vouches(&scope) {
+            if self.may_go_by(&scope, peer) {
                 self.confirm_anew(&scope);
             }
         }
@@ -219,11 +219,20 @@ impl Sync {
         self.peers.get(&peer).is_some_and(|peer| now >= peer.up + NOTICED)
     }
 
-    fn anybody_vouches(&self, scope: &Scope) -> bool {
+    /// Whether the objects of a scope can be put right by what this peer holds. If nobody knows better than this node, then
+    /// by whoever is there, once all are.
+    fn may_go_by(&self, scope: &Scope, peer: NodeId) -> bool {
         let members = collect::members(&self.replica);
-        members
-            .iter()
-            .any(|member| collect::seen(&self.replica, scope, *member).is_some())
+        let authorities = collect::authorities(&self.replica, scope, self.me, &members);
+        let said = |member: &NodeId| collect::seen(&self.replica, scope, *member).is_some();
+        let nobody = authorities.is_empty();
+        authorities.contains(&peer) || nobody && (self.observer(scope, &members).gathered || !members.iter().any(said))
+    }
+
+    /// Objects of an old disk may be deleted ones: they are not handed out, if somebody knows better.
+    pub(super) fn hands_out(&self, scope: &Scope) -> bool {
+        let members = collect::members(&self.replica);
+        !self.void.contains(scope) || collect::authorities(&self.replica, scope, self.me, &members).is_empty()
     }
 
     /// Drops what the peer vouches for and does not hold.

@@ -356,8 +356,7 @@ impl Sync {
     pub(super) fn pull(&mut self, from: NodeId, pull: &Pull, now: Duration) {
         let unlisted = answer::unlisted(&self.replica, pull);
         if unlisted.is_empty() || pull.partial {
-            // Objects of an old disk may be deleted ones.
-            let objects = !self.void.contains(&pull.scope);
+            let objects = self.hands_out(&pull.scope);
             let (items, more) = answer::items(&self.replica, pull, objects);
             for part in answer::parts(pull.id, items, more) {
                 self.send(from, &part);

@@ -172,6 +172,34 @@ fn an_old_backup_brings_nothing_back() {
 }
 
 #[test]
+fn two_old_backups_at_once_bring_nothing_back() {
+    let mut world = quiet(3);
+    let key = Key::new("K", "precious");
+    world.go_on(MINUTE / 6);
+    world.surely(1, "precious", Some("x"));
+    world.go_on(MINUTE / 6);
+    world.keep_copy(1);
+    world.keep_copy(2);
+    world.surely(0, "precious", None);
+    let is_gone = |world: &World| world.nodes[0].sync.replica().intent(&domain("red"), &key).is_none();
+    // A conflict of another object may be open for a while.
+    for _ in 0..20 {
+        if !is_gone(&world) {
+            world.go_on(MINUTE);
+        }
+    }
+    assert!(is_gone(&world), "it was collected");
+    world.weather.restores = true;
+    world.put_copy_back(1);
+    world.put_copy_back(2);
+    world.go_on(MINUTE);
+    world.heal();
+    for node in &world.nodes {
+        assert_eq!(node.sync.replica().intent(&domain("red"), &key), None);
+    }
+}
+
+#[test]
 fn two_copies_of_a_disk_run_in_turns() {
     let mut world = quiet(4);
     world.weather.restores = true;
