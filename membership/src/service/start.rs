@@ -93,7 +93,14 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         listen: config.listen,
         counters: counters.clone(),
     };
-    let mesh = Mesh::start(settings, slot.handlers(), events_tx)?;
+    let mesh = match Mesh::start(settings, slot.handlers(), events_tx) {
+        Ok(mesh) => mesh,
+        Err(error) => {
+            // Whoever tries again finds the store free.
+            disk.close().await;
+            return Err(error.into());
+        }
+    };
     let own = own_record(&config, &mesh, &files).inspect_err(|_| mesh.abandon())?;
     let (commands_tx, commands) = mpsc::channel(COMMANDS);
     let NodeFiles {
