@@ -102,7 +102,7 @@ initramfs() {
     cat >"$tree/init" <<INIT
 #!/bin/busybox sh
 # Emulated, a packet takes as long as twenty.
-export PATH=/sbin:/bin FABRIC_REQUIRE_PRIVILEGED=1 FABRIC_DIFFERENTIAL_PACKETS=5000
+export PATH=/sbin:/bin FABRIC_REQUIRE_PRIVILEGED=1 FABRIC_DIFFERENTIAL_PACKETS=5000 FABRIC_NO_DEVICES=1
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs dev /dev
