@@ -114,6 +114,7 @@ pub fn plain(
             return Err(Reason::RouterPort);
         }
         target(walk, station);
+        walk.flood.sender = port.endpoint;
         walk.flood.members = 0;
         return if length > walk.flow.mtu {
             Err(Reason::Mtu)
@@ -152,7 +153,6 @@ fn everybody(walk: &mut Walk, port: &Port, segment: &Segment) -> Result<Verdict,
 #[inline(always)]
 pub fn here(walk: &mut Walk, segment: &Segment, rules: bool) -> Result<Verdict, Reason> {
     walk.flood.rules = rules.into();
-    walk.flood.sender = 0;
     walk.flood.peers = 0;
     members(walk, segment)
 }
