@@ -76,6 +76,8 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
     };
     // In the one, a plain ACK may come to mean more than it does yet; of the other there is hardly more to come.
     walk.cache &= !matches!(next, State::Opening | State::Closed);
+    // Of one connection, for which one decision is enough, an echo could have as many as there are codes.
+    walk.cache &= kind == Kind::Other || walk.ip.icmp & 0xff == 0;
     let share = Share {
         // Where there is no room, one that both ends took part in is among the others.
         stays: state.is_some_and(State::permanent) && CONNECTIONS.get_ptr(&walk.tuple).is_some(),
