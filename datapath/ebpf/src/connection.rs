@@ -84,6 +84,7 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         crowded: endpoint == CROWD,
         counts_for: endpoint,
         opener: quota::opener(walk, tunnel, reply),
+        reply,
         tunnel,
     };
     match open {
@@ -258,6 +259,8 @@ struct Share {
     counts_for: u32,
     /// Whom it will count for.
     opener: u32,
+    /// The packet is the responder's.
+    reply: bool,
     /// The packet came through a tunnel.
     tunnel: bool,
 }
@@ -286,7 +289,10 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
     } else if share.stays {
         release(&walk.tuple, share.counts_for);
     }
-    let crowded = if begins || share.stays {
+    let crowded = if share.stays && next == State::Closed {
+        // Who closes it did not open it, and it is soon over.
+        quota::crowded(walk, share.counts_for, share.reply)
+    } else if begins || share.stays {
         !quota::fair(walk, share.tunnel)
     } else {
         share.crowded
