@@ -113,6 +113,10 @@ pub fn plain(
         if station.peer == ROUTER {
             return Err(Reason::RouterPort);
         }
+        // No rule speaks of what neighbours tell each other.
+        if ip || frame.ether_type == ether::ARP {
+            limited(walk, port)?;
+        }
         target(walk, station);
         walk.flood.sender = port.endpoint;
         walk.flood.members = 0;
