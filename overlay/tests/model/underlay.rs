@@ -136,7 +136,11 @@ fn packets_from_the_underlay() {
             from_beta(&udp4(to_web, DB, four(6), 68, 8)),
             drop(Reason::RogueServer),
         ),
-        ("T12 for one", from_beta(&own_choice), deliver("red", "web", &own_choice)),
+        (
+            "T12 for one",
+            from_beta(&own_choice),
+            deliver("red", "web", &own_choice),
+        ),
         ("T12 of what is known", from_beta(&na), drop(Reason::Gratuitous)),
         ("T12 of another's", from_beta(&spoof), drop(Reason::NeighbourSpoof)),
         (
