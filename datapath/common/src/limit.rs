@@ -5,7 +5,7 @@ use crate::MemberKey;
 
 /// `LimitKey::kind`: ICMP errors sent to an endpoint.
 pub const LIMIT_ICMP: u32 = 1;
-/// `LimitKey::kind`: group frames and others that go to all of a segment.
+/// `LimitKey::kind`: group frames and others that go to all of a segment, and what neighbours tell one.
 pub const LIMIT_BROADCAST: u32 = 2;
 /// `LimitKey::kind`: packets that the slow path decides.
 pub const LIMIT_SLOW: u32 = 3;

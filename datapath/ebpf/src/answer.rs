@@ -36,7 +36,7 @@ pub fn too_big(walk: &mut Walk, mtu: u32) {
 }
 
 /// Says one of the two, by family; never about an error or a later fragment (RFC 1122 section 3.2.2, RFC 4443
-/// section 2.4). Sources that nobody can answer to are refused long before.
+/// section 2.4). Sources that nobody can answer to are refused long before (`martian.rs`).
 #[inline(always)]
 fn say(walk: &mut Walk, v4: u32, v6: u32) {
     walk.answer = if icmp::silent(&walk.ip) || walk.ip.is(IP_LATER) {

@@ -76,12 +76,15 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
     };
     // In the one, a plain ACK may come to mean more than it does yet; of the other there is hardly more to come.
     walk.cache &= !matches!(next, State::Opening | State::Closed);
+    // Of one connection, for which one decision is enough, an echo could have as many as there are codes.
+    walk.cache &= kind == Kind::Other || walk.ip.icmp & 0xff == 0;
     let share = Share {
         // Where there is no room, one that both ends took part in is among the others.
         stays: state.is_some_and(State::permanent) && CONNECTIONS.get_ptr(&walk.tuple).is_some(),
         crowded: endpoint == CROWD,
         counts_for: endpoint,
         opener: quota::opener(walk, tunnel, reply),
+        reply,
         tunnel,
     };
     match open {
@@ -256,6 +259,8 @@ struct Share {
     counts_for: u32,
     /// Whom it will count for.
     opener: u32,
+    /// The packet is the responder's.
+    reply: bool,
     /// The packet came through a tunnel.
     tunnel: bool,
 }
@@ -284,7 +289,10 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
     } else if share.stays {
         release(&walk.tuple, share.counts_for);
     }
-    let crowded = if begins || share.stays {
+    let crowded = if share.stays && next == State::Closed {
+        // Who closes it did not open it, and it is soon over.
+        quota::crowded(walk, share.counts_for, share.reply)
+    } else if begins || share.stays {
         !quota::fair(walk, share.tunnel)
     } else {
         share.crowded

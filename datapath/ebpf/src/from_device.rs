@@ -15,7 +15,8 @@ use crate::{action, device, from_underlay, stub};
 #[classifier]
 pub fn from_device(ctx: TcContext) -> i32 {
     let mut packet = Packet::new(&ctx);
-    if let Some(settings) = SETTINGS.get(0)
+    if !packet.tagged()
+        && let Some(settings) = SETTINGS.get(0)
         && let Ok((outer, vni)) = device::outer(&mut packet, settings)
         && let Some(action) = from_underlay::known(&mut packet, &outer, vni, 0, settings)
     {

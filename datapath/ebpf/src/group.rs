@@ -113,7 +113,12 @@ pub fn plain(
         if station.peer == ROUTER {
             return Err(Reason::RouterPort);
         }
+        // No rule speaks of what neighbours tell each other.
+        if ip || frame.ether_type == ether::ARP {
+            limited(walk, port)?;
+        }
         target(walk, station);
+        walk.flood.sender = port.endpoint;
         walk.flood.members = 0;
         return if length > walk.flow.mtu {
             Err(Reason::Mtu)
@@ -152,7 +157,6 @@ fn everybody(walk: &mut Walk, port: &Port, segment: &Segment) -> Result<Verdict,
 #[inline(always)]
 pub fn here(walk: &mut Walk, segment: &Segment, rules: bool) -> Result<Verdict, Reason> {
     walk.flood.rules = rules.into();
-    walk.flood.sender = 0;
     walk.flood.peers = 0;
     members(walk, segment)
 }

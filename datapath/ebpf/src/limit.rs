@@ -13,13 +13,7 @@ const TOKEN: u64 = 1000;
 /// Takes a token of a `LIMIT_*`. CPUs that take at once may give out a few more.
 #[inline(never)]
 pub fn take(endpoint: u32, kind: u32, now: u64) -> bool {
-    let (fill, burst) = match kind {
-        LIMIT_BROADCAST => bucket(RATE_BROADCAST),
-        LIMIT_SLOW => bucket(RATE_SLOW),
-        LIMIT_PUNT => bucket(RATE_PUNT),
-        LIMIT_CONNECTIONS => bucket(RATE_CONNECTIONS),
-        _ => bucket(RATE_ICMP),
-    };
+    let (fill, burst) = rate(kind);
     let key = LimitKey { endpoint, kind };
     let Some(bucket) = LIMITS.get_ptr_mut(key) else {
         let bucket = Bucket {
@@ -32,14 +26,43 @@ pub fn take(endpoint: u32, kind: u32, now: u64) -> bool {
     };
     // SAFETY: a value may change while it is read or written; each field is valid by itself.
     let bucket = unsafe { &mut *bucket };
-    let since = now.saturating_sub(bucket.filled);
-    let tokens = bucket.tokens.saturating_add(since / fill).min(burst);
+    let tokens = held(bucket, fill, burst, now);
     if tokens < TOKEN {
         return false;
     }
     bucket.filled = now;
     bucket.tokens = tokens - TOKEN;
     true
+}
+
+/// Whether [`take`] would get a token.
+#[inline(never)]
+pub fn left(endpoint: u32, kind: u32, now: u64) -> bool {
+    let (fill, burst) = rate(kind);
+    // SAFETY: a value may change while it is read; each field is valid by itself.
+    match unsafe { LIMITS.get(LimitKey { endpoint, kind }) } {
+        Some(bucket) => held(bucket, fill, burst, now) >= TOKEN,
+        None => true,
+    }
+}
+
+/// What is in a bucket by now.
+#[inline(always)]
+fn held(bucket: &Bucket, fill: u64, burst: u64, now: u64) -> u64 {
+    let since = now.saturating_sub(bucket.filled);
+    bucket.tokens.saturating_add(since / fill).min(burst)
+}
+
+/// Of a `LIMIT_*`, as [`bucket`] has it.
+#[inline(always)]
+fn rate(kind: u32) -> (u64, u64) {
+    match kind {
+        LIMIT_BROADCAST => bucket(RATE_BROADCAST),
+        LIMIT_SLOW => bucket(RATE_SLOW),
+        LIMIT_PUNT => bucket(RATE_PUNT),
+        LIMIT_CONNECTIONS => bucket(RATE_CONNECTIONS),
+        _ => bucket(RATE_ICMP),
+    }
 }
 
 /// Nanoseconds in which a thousandth of a token comes back, and a full bucket.

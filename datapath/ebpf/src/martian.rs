@@ -5,37 +5,52 @@ use datapath_common::{Address, Reason};
 use crate::ip;
 use crate::walk::Walk;
 
-/// Refuses them. `everybody`: the frame goes to all of its segment, where group addresses belong.
+/// Refuses them. `everybody`: the frame goes to all of its segment, where group addresses belong, and who has no address
+/// yet may speak.
 #[inline(always)]
 pub fn check(walk: &Walk, everybody: bool) -> Result<(), Reason> {
-    let destination = &walk.key.destination;
-    let martian = if walk.ip.v4() {
-        martian4(destination[12]) && !(everybody && group4(destination))
-    } else {
-        martian6(destination) && !(everybody && destination[0] == 0xff)
-    };
-    if martian || ip::same(&walk.key.source, &walk.key.destination) {
+    let (source, destination) = (&walk.key.source, &walk.key.destination);
+    let v4 = walk.ip.v4();
+    let wrong_destination = nobodys(destination, v4) && !(everybody && group(destination, v4));
+    let wrong_source = nobodys(source, v4) && !(everybody && unspecified(source, v4));
+    if wrong_destination || wrong_source || ip::same(source, destination) {
         return Err(Reason::Martian);
     }
     Ok(())
 }
 
-/// This network, loopback, multicast, reserved and broadcast.
+/// Whether nobody can be reached at it alone.
 #[inline(always)]
-fn martian4(first: u8) -> bool {
-    matches!(first, 0 | 127 | 224..)
+fn nobodys(address: &Address, v4: bool) -> bool {
+    if v4 { nobodys4(address[12]) } else { nobodys6(address) }
 }
 
-/// Multicast and the limited broadcast.
+/// This network, loopback, multicast, reserved and broadcast.
 #[inline(always)]
-fn group4(destination: &Address) -> bool {
-    matches!(destination[12], 224..=239) || ip::words(destination)[3] == u32::MAX
+fn nobodys4(first: u8) -> bool {
+    matches!(first, 0 | 127 | 224..)
 }
 
 /// Unspecified, loopback, multicast; and what pretends to be IPv4, for which it would be taken from here on.
 #[inline(always)]
-fn martian6(destination: &Address) -> bool {
-    let words = ip::words(destination);
+fn nobodys6(address: &Address) -> bool {
+    let words = ip::words(address);
     let low = words[0] | words[1] | words[2] == 0 && u32::from_be(words[3]) <= 1;
-    low || destination[0] == 0xff || ip::pretends(destination)
+    low || address[0] == 0xff || ip::pretends(address)
+}
+
+/// Multicast, and IPv4's limited broadcast.
+#[inline(always)]
+fn group(destination: &Address, v4: bool) -> bool {
+    if v4 {
+        matches!(destination[12], 224..=239) || ip::words(destination)[3] == u32::MAX
+    } else {
+        destination[0] == 0xff
+    }
+}
+
+#[inline(always)]
+fn unspecified(source: &Address, v4: bool) -> bool {
+    let words = ip::words(source);
+    words[3] == 0 && (v4 || words[0] | words[1] | words[2] == 0)
 }

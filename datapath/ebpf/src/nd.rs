@@ -57,6 +57,10 @@ pub fn check(packet: &mut Packet, walk: &Walk, start: usize, mac: MacWords, kind
     if kind == NEIGHBOUR_ADVERTISEMENT && !owner::has(walk.flow.vni, &target, false, mac) {
         return Err(Reason::NeighbourSpoof);
     }
+    // It is answered for where it is asked.
+    if kind == NEIGHBOUR_ADVERTISEMENT && neighbour(walk.flow.vni, &target).is_some() {
+        return Err(Reason::Gratuitous);
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Connections that begin faster than `LIMIT_CONNECTIONS` allows stand in `CROWDED`, where they push out each other, and
 //! their packets are decided one by one. Those that both ends took part in leave it, up to `ESTABLISHED_MAX` of an
 //! endpoint of this host; CPUs that count at once may miss one, which user space sets right when it sweeps.
+//! One that is closed goes among all others' without a token, unless its opener has none left.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use datapath_common::{ESTABLISHED_MAX, LIMIT_CONNECTIONS, LIMIT_REMOTE};
@@ -20,6 +21,18 @@ pub fn fair(walk: &Walk, tunnel: bool) -> bool {
         walk.owner.endpoint
     };
     limit::take(opener, LIMIT_CONNECTIONS, walk.nanoseconds)
+}
+
+/// Whether who opened the packet's connection, which `counts_for` it, has none left of what [`fair`] takes. Nothing is
+/// taken.
+#[inline(always)]
+pub fn crowded(walk: &Walk, counts_for: u32, reply: bool) -> bool {
+    let opener = match (counts_for, reply) {
+        (0, false) => walk.flow.slots[On::Source as usize] | LIMIT_REMOTE,
+        (0, true) => walk.flow.slots[On::Destination as usize] | LIMIT_REMOTE,
+        _ => counts_for,
+    };
+    !limit::left(opener, LIMIT_CONNECTIONS, walk.nanoseconds)
 }
 
 /// The endpoint of this host that opened the packet's connection; 0 if it is another host's.

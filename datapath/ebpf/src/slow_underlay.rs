@@ -193,7 +193,8 @@ fn source(
     if reserved(frame.destination) {
         return Err(Reason::Multicast);
     }
-    if tagged(frame) {
+    // The kernel takes the tag from the frames of its own devices.
+    if packet.tagged() || tagged(frame) {
         return Err(Reason::EtherType);
     }
     if frame.ether_type == ether::ARP {

@@ -68,7 +68,7 @@ pub struct Flood {
     pub peers: u32,
     /// Whether it is an IP packet: 0 or 1.
     pub ip: u32,
-    /// The endpoint that sent it, which gets none; 0 if it came through a tunnel.
+    /// The endpoint that sent it, which gets none; 0 if it came through a tunnel, or from user space.
     pub sender: u32,
     /// Bytes before its Ethernet header, which are a tunnel's; its outer ECN bits, and whether the outer header is IPv4.
     pub start: u32,
@@ -171,6 +171,7 @@ impl Walk {
             words::zero_address(&mut walk.flow.outer);
             words::zero_address(&mut walk.gateway);
         }
+        walk.flood.sender = 0;
         walk.flood.start = 0;
         walk.flood.copied = 0;
         walk.flood.copies = 0;

@@ -15,19 +15,19 @@ use crate::frames::{Tunnel, echo4, ethernet, tcp4, tcp4_flags, udp4, udp4_ports,
 
 const IN: fn(u32) -> Tunnel = Tunnel::inbound;
 /// Words of the context, as datapath/sdk/README.md has them.
-const VERSION: u32 = 1 << 24;
+pub(crate) const VERSION: u32 = 1 << 24;
 const FLOW: u32 = 1 << 16;
-const PACKET: u32 = 2 << 16;
-const EGRESS: u32 = 1 << 8;
-const INGRESS: u32 = 2 << 8;
+pub(crate) const PACKET: u32 = 2 << 16;
+pub(crate) const EGRESS: u32 = 1 << 8;
+pub(crate) const INGRESS: u32 = 2 << 8;
 const LOCAL: u32 = 3 << 8;
 
 /// What the function `count` keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-struct Seen {
-    packets: u64,
-    words: [u32; 5],
+pub(crate) struct Seen {
+    pub(crate) packets: u64,
+    pub(crate) words: [u32; 5],
     to: [u8; 4],
 }
 
@@ -35,10 +35,10 @@ struct Seen {
 unsafe impl Pod for Seen {}
 
 /// A loaded function.
-struct Loaded(Ebpf);
+pub(crate) struct Loaded(Ebpf);
 
 impl Loaded {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let (_, bytes) = FUNCTIONS.iter().find(|(known, _)| *known == name).unwrap();
         let mut ebpf = EbpfLoader::new().load(bytes).unwrap();
         let (_, program) = ebpf.programs_mut().next().unwrap();
@@ -51,7 +51,7 @@ impl Loaded {
         self.0.map_mut(name).unwrap().try_into().unwrap()
     }
 
-    fn seen(&mut self) -> Seen {
+    pub(crate) fn seen(&mut self) -> Seen {
         self.map("SEEN").get(&0, 0).unwrap()
     }
 
@@ -61,7 +61,7 @@ impl Loaded {
 }
 
 /// The chain of a hook of a domain, from a slot on.
-fn stand(bench: &mut Bench, first: u32, functions: &[(&Loaded, u32)]) -> u32 {
+pub(crate) fn stand(bench: &mut Bench, first: u32, functions: &[(&Loaded, u32)]) -> u32 {
     for (slot, (function, flags)) in (first..).zip(functions) {
         let (_, program) = function.0.programs().next().unwrap();
         let program: &SchedClassifier = program.try_into().unwrap();
@@ -80,7 +80,7 @@ fn stand(bench: &mut Bench, first: u32, functions: &[(&Loaded, u32)]) -> u32 {
 }
 
 /// Gives a domain its chains.
-fn chains(bench: &mut Bench, number: u32, flags: u32, flow: u32, packet: u32) {
+pub(crate) fn chains(bench: &mut Bench, number: u32, flags: u32, flow: u32, packet: u32) {
     let domain = Domain {
         flags,
         chain_flow: flow,
@@ -98,7 +98,7 @@ fn failures(bench: &mut Bench, slot: u32) -> u64 {
 }
 
 /// Takes all functions away, for whoever gets the bench next.
-fn end(mut bench: Bench) {
+pub(crate) fn end(mut bench: Bench) {
     bench.empty::<u32, Function>("FUNCTIONS");
     let mut chain = ProgramArray::<&mut MapData>::try_from(bench.map("CHAIN")).unwrap();
     for slot in 0..64 {

@@ -11,7 +11,9 @@ use crate::book::{
 use crate::floods::{
     ALL, EVERYBODY, MDNS, NODES, ONLY_B, ONLY_VM, Outcome, bench, expect, expect_inside, flooding, send, strange, to,
 };
-use crate::frames::{CE, Tunnel, arp, ethernet, icmp6, solicitation, udp4, udp4_ports, udp6, vlan};
+use crate::frames::{
+    CE, Tunnel, arp, ethernet, icmp6, link_option, neighbour, solicitation, udp4, udp4_ports, udp6, vlan,
+};
 use crate::rules::{ALLOW, DENY, rules};
 
 #[test]
@@ -115,16 +117,28 @@ fn a_storm_is_cut() {
         (WEB.mac, WEB.v4),
         ([0; 6], NOBODY.v4),
     );
+    let answer = arp(
+        (WEB.mac, DB.mac),
+        ArpOperation::REPLY,
+        (WEB.mac, WEB.v4),
+        (DB.mac, DB.v4),
+    );
+    let body = neighbour(0x60, WEB.v6, &[&link_option(2, WEB.mac)]);
+    let advertised = icmp6((WEB.mac, DB.mac), (WEB.v6, DB.v6), 136, &body);
     for (what, frame) in [
         ("broadcast", udp4(&WEB, &EVERYBODY)),
         ("not IP", strange(&WEB, BROADCAST)),
         ("unknown unicast", udp4(&WEB, &NOBODY)),
         ("a question", unknown),
         ("a question over IPv6", solicitation(&WEB, WEB.v6, NOBODY.v6)),
+        ("an answer to one that is known", answer),
+        ("an answer over IPv6 to one that is known", advertised),
     ] {
         expect(&bench, what, &frame, Outcome::Dropped(Reason::RateLimit));
     }
     let (outcome, ..) = send(&bench, "from_endpoint", "to one", &udp4(&WEB, &API));
+    assert!(matches!(outcome, Outcome::One(..)), "{outcome:?}");
+    let (outcome, ..) = send(&bench, "from_endpoint", "not IP, to one", &strange(&WEB, API.mac));
     assert!(matches!(outcome, Outcome::One(..)), "{outcome:?}");
     expect_inside(
         &bench,

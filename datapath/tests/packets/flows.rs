@@ -121,6 +121,9 @@ fn what_is_never_remembered() {
     first[20] = 0x20;
     let mut options = ip4(&WEB, &API, 47, 0, &[1; 12]);
     options[14] = 0x46;
+    let (mut coded, mut coded6) = (echo4(&WEB, &API, 8, 7), echo6(&WEB, &API, 128, 7));
+    coded[14 + 20 + 1] = 9;
+    coded6[14 + 40 + 1] = 9;
     let any_local = Workload {
         v6: [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
         ..WEB
@@ -131,6 +134,8 @@ fn what_is_never_remembered() {
         ("a first fragment", first),
         ("IPv4 options", options),
         ("an ICMP timestamp", echo4(&WEB, &API, 13, 7)),
+        ("an echo with a code", coded),
+        ("an ICMPv6 echo with a code", coded6),
         ("a link-local address that anybody may take", udp6(&any_local, &API)),
         (
             "an address that nobody has",

@@ -49,6 +49,7 @@ mod quotas;
 mod router;
 mod routes;
 mod rules;
+mod senders;
 mod sources;
 mod truncation;
 mod unknown;

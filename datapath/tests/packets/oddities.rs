@@ -1,9 +1,9 @@
 //! What no stack sends, and fragments.
 
-use datapath_common::{FragmentState, Reason, mapped};
+use datapath_common::{FragmentState, Neighbour, Reason, mapped};
 
 use crate::bench::{Bench, Context};
-use crate::book::{API, DB, RED, RED_DOMAIN, WEB, Workload};
+use crate::book::{API, BROADCAST, DB, RED, RED_DOMAIN, WEB, Workload};
 use crate::fate::{Fate, dropped, to_namespace};
 use crate::frames::{Tunnel, echo6, icmp_error, ip4, ip6, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
 
@@ -81,6 +81,93 @@ fn addresses_that_no_packet_may_carry() {
         "from_underlay",
         vec![(
             "to loopback, from a tunnel",
+            Tunnel::inbound(RED).by_b(&inner),
+            Fate::Dropped(Reason::Martian, RED_DOMAIN, 0),
+        )],
+    );
+}
+
+/// Lets a workload have every address as a source.
+fn any_source(bench: &mut Bench, owner: &Workload) {
+    let owner = Neighbour {
+        mac: owner.mac,
+        flags: 0,
+        groups: [0; 4],
+    };
+    bench.prefix(RED, 4, mapped([0; 4]), 96, owner);
+    bench.prefix(RED, 6, [0; 16], 0, owner);
+}
+
+#[test]
+fn addresses_that_nobody_answers_to() {
+    let Some(mut bench) = Bench::new() else { return };
+    any_source(&mut bench, &WEB);
+    let v4 = |address| udp4(&Workload { v4: address, ..WEB }, &API);
+    let v6 = |address| udp6(&Workload { v6: address, ..WEB }, &API);
+    let refused = |frame: Vec<u8>| ("a martian", frame, dropped(Reason::Martian));
+    let mut rows: Vec<_> = [
+        [0; 4],
+        [0, 1, 2, 3],
+        [127, 0, 0, 1],
+        [224, 0, 0, 1],
+        [239, 255, 255, 255],
+        [240, 0, 0, 1],
+        [255; 4],
+    ]
+    .map(|address| refused(v4(address)))
+    .into();
+    let mut loopback = [0; 16];
+    loopback[15] = 1;
+    rows.extend([[0; 16], loopback, crate::book::ALL_NODES].map(|address| refused(v6(address))));
+    let everybody = Workload {
+        mac: BROADCAST,
+        v4: [255; 4],
+        ..API
+    };
+    let broadcast = |source| udp4(&Workload { v4: source, ..WEB }, &everybody);
+    let group = Workload {
+        mac: [1, 0, 0x5e, 0, 0, 251],
+        v4: [224, 0, 0, 251],
+        ..API
+    };
+    let good = [8, 8, 8, 8];
+    rows.extend([
+        ("one of all others", v4(good), to_namespace(&v4(good))),
+        (
+            "loopback to everybody",
+            broadcast([127, 0, 0, 1]),
+            dropped(Reason::Martian),
+        ),
+        (
+            "a group to a group",
+            udp4(
+                &Workload {
+                    v4: [224, 0, 0, 1],
+                    ..WEB
+                },
+                &group,
+            ),
+            dropped(Reason::Martian),
+        ),
+        (
+            "who has no address yet, to everybody, who is nobody",
+            broadcast([0; 4]),
+            dropped(Reason::Multicast),
+        ),
+    ]);
+    bench.table("from_endpoint", rows);
+    any_source(&mut bench, &DB);
+    let inner = udp4(
+        &Workload {
+            v4: [127, 0, 0, 1],
+            ..DB
+        },
+        &API,
+    );
+    bench.table(
+        "from_underlay",
+        vec![(
+            "of loopback, from a tunnel",
             Tunnel::inbound(RED).by_b(&inner),
             Fate::Dropped(Reason::Martian, RED_DOMAIN, 0),
         )],

@@ -47,13 +47,13 @@ fn punted(bench: &mut Bench) -> Vec<([u32; 6], Vec<u8>)> {
     all
 }
 
-fn header(endpoint: u32, frame: &[u8]) -> [u32; 6] {
+pub(crate) fn header(endpoint: u32, frame: &[u8]) -> [u32; 6] {
     let length = u32::try_from(frame.len()).expect("short");
     [RED_DOMAIN, endpoint, RED, KIND, length, length]
 }
 
 /// As user space writes it.
-fn injected(header: [u32; 6], frame: &[u8]) -> Vec<u8> {
+pub(crate) fn injected(header: [u32; 6], frame: &[u8]) -> Vec<u8> {
     let header: Vec<u8> = header.into_iter().flat_map(u32::to_ne_bytes).collect();
     ethernet([0; 6], [0; 6], 0x0800, &[&header, frame].concat())
 }

@@ -2,12 +2,12 @@
 
 use datapath_common::connection::State;
 use datapath_common::{
-    AUDIT_CONNECTIONS_FULL, CROWD, Connection, ConnectionKey, ESTABLISHED_MAX, LIMIT_CONNECTIONS, LIMIT_REMOTE,
-    LIMIT_SLOW, RATE_CONNECTIONS, Reason, slot,
+    AUDIT_CONNECTIONS_FULL, Bucket, CROWD, Connection, ConnectionKey, ESTABLISHED_MAX, LIMIT_CONNECTIONS, LIMIT_REMOTE,
+    LIMIT_SLOW, LimitKey, RATE_CONNECTIONS, Reason, slot,
 };
 
 use crate::bench::{Bench, Context};
-use crate::book::{API, DB, RED, WEB};
+use crate::book::{API, DB, RED, WEB, Workload};
 use crate::connections::key;
 use crate::fate::{dropped, to_namespace};
 use crate::frames::{Tunnel, tcp4_back, tcp4_flags, udp4, udp4_ports};
@@ -146,6 +146,99 @@ fn what_ended_is_not_cached() {
         vec![("the last ACK", back(&last), to_namespace(&last))],
     );
     assert_eq!(bench.flows(), 0);
+}
+
+/// A connection from one to the other, as far as a FIN of `first`; ready for the other's.
+fn half_closed(bench: &Bench, opener: &Workload, first: &Workload) {
+    let web = |what: &str, flags: u8| {
+        let frame = if opener.endpoint == WEB.endpoint {
+            tcp4_flags(&WEB, &DB, flags)
+        } else {
+            tcp4_back(&WEB, &DB, flags)
+        };
+        assert!(leaves(bench, what, &frame));
+    };
+    let db = |what: &str, flags: u8| {
+        let frame = if opener.endpoint == WEB.endpoint {
+            tcp4_back(&DB, &WEB, flags)
+        } else {
+            tcp4_flags(&DB, &WEB, flags)
+        };
+        bench.table("from_underlay", vec![(what, back(&frame), to_namespace(&frame))]);
+    };
+    if opener.endpoint == WEB.endpoint {
+        web("SYN", SYN);
+        db("SYN|ACK", SYN | ACK);
+        web("ACK", ACK);
+    } else {
+        db("SYN", SYN);
+        web("SYN|ACK", SYN | ACK);
+        db("ACK", ACK);
+    }
+    if first.endpoint == WEB.endpoint {
+        web("FIN|ACK", FIN | ACK);
+    } else {
+        db("FIN|ACK", FIN | ACK);
+    }
+}
+
+#[test]
+fn who_closes_pays_nothing() {
+    let Some(mut bench) = Bench::new() else { return };
+    half_closed(&bench, &DB, &DB);
+    let tuple = key(6, &DB, &WEB, (40_001, 80));
+    assert!(bench.permanent(tuple));
+    bench.exhaust(WEB.endpoint, LIMIT_CONNECTIONS);
+    assert!(leaves(&bench, "FIN|ACK", &tcp4_back(&WEB, &DB, FIN | ACK)));
+    let closed = bench.connection_in("HALF_OPEN", tuple).unwrap();
+    assert_eq!((closed.state, closed.endpoint), (State::Closed as u32, 0));
+    assert_eq!(bench.connection_in("CROWDED", tuple), None);
+
+    let theirs = LimitKey {
+        endpoint: slot::station(RED, DB.mac) | LIMIT_REMOTE,
+        kind: LIMIT_CONNECTIONS,
+    };
+    let held = Bucket {
+        tokens: 5000,
+        filled: u64::MAX,
+    };
+    bench.put("LIMITS", theirs, held);
+    let ours = LimitKey {
+        endpoint: WEB.endpoint,
+        ..theirs
+    };
+    bench.put("LIMITS", ours, held);
+    half_closed(&bench, &WEB, &WEB);
+    let finish = tcp4_back(&DB, &WEB, FIN | ACK);
+    bench.table(
+        "from_underlay",
+        vec![("their FIN|ACK", back(&finish), to_namespace(&finish))],
+    );
+    let tuple = key(6, &WEB, &DB, (40_001, 80));
+    assert_eq!(
+        bench.connection_in("HALF_OPEN", tuple).unwrap().state,
+        State::Closed as u32
+    );
+    assert_eq!(bench.limit(theirs).unwrap().tokens, 5000, "who closed");
+    assert_eq!(bench.limit(ours).unwrap().tokens, 4000, "who opened, once");
+}
+
+#[test]
+fn what_a_crowded_opener_has_closed_stays_with_the_crowd() {
+    let Some(mut bench) = Bench::new() else { return };
+    half_closed(&bench, &WEB, &WEB);
+    let tuple = key(6, &WEB, &DB, (40_001, 80));
+    assert!(bench.permanent(tuple));
+    bench.exhaust(WEB.endpoint, LIMIT_CONNECTIONS);
+    let finish = tcp4_back(&DB, &WEB, FIN | ACK);
+    bench.table(
+        "from_underlay",
+        vec![("their FIN|ACK", back(&finish), to_namespace(&finish))],
+    );
+    let closed = bench.connection_in("CROWDED", tuple).unwrap();
+    assert_eq!((closed.state, closed.endpoint), (State::Closed as u32, CROWD));
+    assert_eq!(bench.connection_in("HALF_OPEN", tuple), None);
+    assert_eq!(bench.established(WEB.endpoint), 0);
 }
 
 #[test]

@@ -313,6 +313,8 @@ fn neighbour_discovery_of_what_is_not_known() {
         &spoof,
         Outcome::Dropped(Reason::NeighbourSpoof),
     );
+    let known = says(&DB, WEB.mac, WEB.v6, DB.v6);
+    expect_inside(&bench, "of what is known", &known, Outcome::Dropped(Reason::Gratuitous));
     flooding(&mut bench);
     expect(&bench, "another address, flooded", &unknown, Outcome::Copies(ALL));
     bench.port(Some(Port {

@@ -68,6 +68,9 @@
 //! | L6 | a station has the MAC address | P19 to P22, without ICMP errors |
 //! | L7 | — | B4 (no rules are asked) to B6 |
 //!
+//! Quotas, which are not modelled: what gets to L7, and ARP and neighbour discovery that get to L6, count as the sender's
+//! group frames (`rate_limit`).
+//!
 //! # A: ARP from a workload (RFC 826, RFC 5227); unicast requests are answered here too
 //!
 //! | nr | check | outcome |
@@ -121,7 +124,7 @@
 //! | T9 | the inner IP headers, by table H | `truncated`, `malformed` |
 //! | T10 | from a station's MAC: inner source address is not that station's, by table S (`::` as P9); from the router's: by table Q | `wrong_vtep` |
 //! | T11 | as P10 | `rogue_server` |
-//! | T12 | ICMPv6 type 135 or 136: from the router's MAC; N1 to N3; 136 whose target is not that station's by table S | `neighbour_spoof`; N1 to N3; `neighbour_spoof`; else T13 without rules |
+//! | T12 | ICMPv6 type 135 or 136: from the router's MAC; N1 to N3; 136 whose target is not that station's by table S; 136 whose target somebody has exactly | `neighbour_spoof`; N1 to N3; `neighbour_spoof`; `gratuitous`; else T13 without rules |
 //! | T12a | tables M, F, G | `martian`, `tiny_fragment`, `fragment_state`, `tcp_flags` |
 //! | T13 | inner destination MAC is a group address, or in a segment that floods nobody's: B1; T20; B4 to B6, a first fragment being remembered | `unrelated`, `ecn`, `multicast`, copies to ports of this host |
 //! | T14 | without rules: as T15 to T17, then T20 (if it is IP) and T21 | |
@@ -171,7 +174,7 @@
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
-//! | M1 | source = destination; destination in 0/8, 127/8, 224/4, 240/4, `::`, `::1`, ff00::/8 or `::ffff:0:0/96` (224/4, 255.255.255.255 and ff00::/8 may be in a frame to a group address) | `martian` |
+//! | M1 | source = destination; source or destination in 0/8, 127/8, 224/4, 240/4, `::`, `::1`, ff00::/8 or `::ffff:0:0/96` (in a frame to a group address, the destination may be in 224/4, 255.255.255.255 or in ff00::/8, the source 0.0.0.0 or `::`) | `martian` |
 //! | F0 | a first fragment whose upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 8 | `tiny_fragment` |
 //! | F1 | a later fragment with offset × 8 < 20 whose IPv4 protocol, or next header in the IPv6 fragment header, is TCP (RFC 3128) | `tiny_fragment` |
 //! | F2 | a later fragment without an entry younger than 30 s of its first one (domain; endpoint, or VNI from a tunnel; source; destination; identification; protocol if IPv4) | `fragment_state` |

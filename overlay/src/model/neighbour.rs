@@ -71,11 +71,17 @@ pub(super) fn answer(
 
 /// T12: what another host passed on of a station.
 pub(super) fn check(domain: &Forwarding, vni: Vni, mac: Mac, ip: &Ip<'_>, message: &[u8]) -> Result<(), Reason> {
-    let target = target(ip, message)?;
-    if message[0] != SOLICITATION && !owner::may_use(domain, vni, mac, IpAddr::V6(target)) {
+    let target = IpAddr::V6(target(ip, message)?);
+    if message[0] == SOLICITATION {
+        return Ok(());
+    }
+    if !owner::may_use(domain, vni, mac, target) {
         return Err(Reason::NeighbourSpoof);
     }
-    Ok(())
+    match Owner::exact(domain, vni, target) {
+        Some(_) => Err(Reason::Gratuitous),
+        None => Ok(()),
+    }
 }
 
 fn advertisement(owner: Owner<'_>, target: Ipv6Addr, to_mac: Mac, asker: IpAddr) -> Vec<u8> {

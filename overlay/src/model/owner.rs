@@ -1,7 +1,7 @@
 //! Whose an address is (the head's definition of an owner), and table S.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -121,17 +121,23 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// M1 and M2: whether no packet of a workload may carry these addresses, in a frame for one or for all.
+/// M1: whether no packet of a workload may carry these addresses, in a frame for one or for all.
 pub(super) fn is_martian(source: IpAddr, destination: IpAddr, everybody: bool) -> bool {
-    let wrong = match destination {
-        IpAddr::V4(v4) => matches!(v4.octets()[0], 0 | 127 | 224..),
-        IpAddr::V6(v6) => v6.is_multicast() || v6 == Ipv6Addr::UNSPECIFIED || v6 == Ipv6Addr::LOCALHOST,
-    };
     let group = match destination {
         IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_multicast(),
     };
-    (wrong && !(everybody && group)) || source == destination || is_mapped(destination)
+    let wrong_destination = is_nobodys(destination) && !(everybody && group);
+    let wrong_source = is_nobodys(source) && !(everybody && source.is_unspecified());
+    wrong_destination || wrong_source || source == destination
+}
+
+/// Whether nobody can be reached at it alone.
+fn is_nobodys(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => matches!(v4.octets()[0], 0 | 127 | 224..),
+        IpAddr::V6(v6) => v6.is_multicast() || v6.is_unspecified() || v6.is_loopback() || is_mapped(address),
+    }
 }
 
 /// The entry of the longest prefix that contains an address.

@@ -26,6 +26,10 @@ fn packets_from_the_underlay() {
         &advertisement("fd00::6", "fd00::7"),
         &[(0, 2), (1, 0), (2, 0), (5, 5), (11, 6)],
     );
+    let own_choice = with(
+        &advertisement("fd00::6", "fe80::77"),
+        &[(0, 2), (1, 0), (2, 0), (5, 5), (11, 6)],
+    );
     let inner6 = udp6(to_web, DB, "fd00::6", 2000, 8);
     let capable = with(&inner, &[(15, 2), (25, inner[25] - 2)]);
     let marked = with(&capable, &[(15, 3), (25, inner[25] - 3)]);
@@ -132,7 +136,12 @@ fn packets_from_the_underlay() {
             from_beta(&udp4(to_web, DB, four(6), 68, 8)),
             drop(Reason::RogueServer),
         ),
-        ("T12 for one", from_beta(&na), deliver("red", "web", &na)),
+        (
+            "T12 for one",
+            from_beta(&own_choice),
+            deliver("red", "web", &own_choice),
+        ),
+        ("T12 of what is known", from_beta(&na), drop(Reason::Gratuitous)),
         ("T12 of another's", from_beta(&spoof), drop(Reason::NeighbourSpoof)),
         (
             "T16",
