@@ -76,7 +76,7 @@ dependency_order() {
          "fabric-node": ["datapath", "overlay", "membership"], "fabric-tests": []} as $may
         | .packages[] | .name as $name
         | .dependencies[] | select(.path) | .name | select(. as $on | ($may[$name] // []) | index($on) | not)
-        | "\($name) must not depend on \(.)"')
+        | "\($name) must not depend on \(.)"') || return 1
     [[ -z $found ]] || { printf '%s\n' "$found" && return 1; }
 }
 

@@ -61,6 +61,7 @@ mod netns;
 mod nexthop;
 mod numbers;
 pub mod object;
+mod opening;
 mod part;
 mod port;
 #[cfg(test)]

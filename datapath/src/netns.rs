@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use crate::error::Error;
 use crate::netlink::Netlink;
+use crate::opening;
 
 /// An open network namespace.
 #[derive(Debug)]
@@ -28,9 +30,16 @@ pub(crate) struct Identity {
 }
 
 impl Namespace {
+    /// Opens what is at a path, which may be anything: a FIFO or a device is refused at once.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = opening::open(path)?;
+        if fstatfs(&file)?.filesystem_type() != NSFS_MAGIC {
+            return Err(io::Error::other(
+                "it is no network namespace: name a file under /run/netns",
+            ));
+        }
         Ok(Self {
-            file: File::open(path)?,
+            file,
             path: path.to_owned(),
         })
     }
@@ -85,4 +94,25 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
 /// The namespace of this thread.
 pub(crate) fn own() -> Option<Identity> {
     identity(Path::new("/proc/thread-self/ns/net"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_opened_and_nothing_else_is() {
+        assert!(Namespace::open(Path::new("/proc/self/ns/net")).is_ok());
+        let why = Namespace::open(Path::new("/proc/self/exe")).expect_err("a program");
+        assert!(why.to_string().contains("no network namespace"), "{why}");
+    }
+
+    #[test]
+    fn a_fifo_without_a_writer_is_refused_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        let why = Namespace::open(&fifo).expect_err("a FIFO");
+        assert!(why.to_string().contains("no network namespace"), "{why}");
+    }
 }

@@ -15,7 +15,7 @@ readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-1800}
 readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan
     libcrc32c sctp garp mrp 8021q)
 # Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.
-readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_layout stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_are_swapped functions_do_not functions_that)
+readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_shape stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_are_swapped functions_do_not functions_that)
 # Tests of `wire`: what carries packets on each kernel, other programs on our hooks, SCTP and VLAN tags, which only these
 # kernels have. Loading the programs takes most of the time of each here.
 readonly WIRE=(across_hosts_over_ipv4_where across_hosts_over_ipv6_where on_one_host frames_of_a_tap_in_pieces
@@ -72,6 +72,17 @@ executables() {
         "${cargo[@]}" test --manifest-path "$root/Cargo.toml" -p datapath --message-format json --no-run \
             --test packets --test wire --test namespaces
     } | sed -n 's/.*"target":{[^}]*"name":"\(packets\|wire\|namespaces\|fabric-verify\)".*"executable":"\([^"]*\)".*/\1 \2/p'
+}
+
+# every_part_names_a_test PROGRAM PART…: a part that no test's name has would be left out in silence.
+every_part_names_a_test() {
+    local program=$1 path tests part
+    shift
+    path=$(sed -n "s/^$program //p" <<<"$programs")
+    tests=$("$path" --list | sed -n 's/: test$//p') || fail "$program does not list its tests"
+    for part in "$@"; do
+        [[ $tests == *"$part"* ]] || fail "$program has no test whose name has $part: see the lists at the top of this file"
+    done
 }
 
 # Copies a program and the libraries that it needs.
@@ -161,5 +172,8 @@ series=("$@")
 say "building"
 programs=$(executables)
 [[ $(wc -l <<<"$programs") -eq 4 ]] || fail "cargo built something else than expected: $programs"
+every_part_names_a_test namespaces "${NAMESPACES[@]}"
+every_part_names_a_test wire "${WIRE[@]}"
+every_part_names_a_test packets an_hour
 boot_all "${series[@]}"
 say "all kernels hold: ${series[*]}"

@@ -2,7 +2,6 @@
 //! kernel only for what functions may, and the kernel's verifier finds that it writes no packet.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::panic;
@@ -18,11 +17,16 @@ use sha2::{Digest as _, Sha256};
 use super::error::{FunctionError, Refusal};
 use super::instructions;
 use super::verifier::{self, Kind, Program};
+use crate::opening;
 
 /// Most bytes of an object file.
 const FILE_MAX: usize = 1 << 20;
 /// Most instructions of a function with all that it calls.
 const INSTRUCTIONS_MAX: usize = 4096;
+/// Most functions in a file, called or not.
+const FUNCTIONS_MAX: usize = 256;
+/// Most instructions in a file, called or not.
+const FILE_INSTRUCTIONS_MAX: usize = 65_536;
 /// Most maps.
 const MAPS_MAX: usize = 8;
 /// Most bytes of all maps together.
@@ -54,15 +58,12 @@ pub(super) fn load(path: &Path) -> Result<Program, FunctionError> {
         path: path.to_owned(),
         what,
     };
-    // The parser is made for files that a compiler wrote.
-    let parsed = panic::catch_unwind(|| parse(&bytes)).unwrap_or_else(|_| Err("it is damaged".into()));
-    let mut parsed = parsed.map_err(object)?;
-    if !declares_licence(&bytes) {
-        return Err(refused(Refusal::Licence));
-    }
-    check_maps(&parsed).map_err(refused)?;
-    let maps = make_maps(&parsed).map_err(object)?;
-    link(&mut parsed, &maps).map_err(object)?;
+    // Parser and linker are made for files that a compiler wrote.
+    let built = panic::catch_unwind(|| build(&bytes)).unwrap_or_else(|_| Err(Unfit::Object("it is damaged".into())));
+    let (parsed, maps) = built.map_err(|unfit| match unfit {
+        Unfit::Object(why) => object(why),
+        Unfit::Refused(what) => refused(what),
+    })?;
 
     let entry = parsed.programs.values().next().map(aya_obj::Program::function_key);
     let function = entry.and_then(|key| parsed.functions.get(&key));
@@ -83,12 +84,44 @@ pub(super) fn load(path: &Path) -> Result<Program, FunctionError> {
     Ok(Program::new(program, digest))
 }
 
+/// Why a file is no function, whatever its path.
+#[derive(Debug)]
+enum Unfit {
+    Object(String),
+    Refused(Refusal),
+}
+
+impl From<String> for Unfit {
+    fn from(why: String) -> Self {
+        Self::Object(why)
+    }
+}
+
+impl From<Refusal> for Unfit {
+    fn from(what: Refusal) -> Self {
+        Self::Refused(what)
+    }
+}
+
+/// The linked object and its maps. May panic if the file is damaged.
+fn build(bytes: &[u8]) -> Result<(Object, BTreeMap<String, MapData>), Unfit> {
+    let mut object = parse(bytes)?;
+    if !declares_licence(bytes) {
+        return Err(Refusal::Licence.into());
+    }
+    check_functions(&object)?;
+    check_maps(&object)?;
+    let maps = make_maps(&object)?;
+    link(&mut object, &maps)?;
+    Ok((object, maps))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, FunctionError> {
     let failed = |source| FunctionError::File {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(failed)?;
+    let file = opening::open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(failed(io::Error::other("it is not a file")));
     }
@@ -124,6 +157,19 @@ fn declares_licence(bytes: &[u8]) -> bool {
     };
     let section = file.section_by_name("license").and_then(|section| section.data().ok());
     section.is_some_and(|text| text.first().is_some_and(|first| *first != 0))
+}
+
+/// The linker descends once per function and copies each of them.
+fn check_functions(object: &Object) -> Result<(), Refusal> {
+    let too_large = |what, most| Err(Refusal::Size { what, most });
+    if object.functions.len() > FUNCTIONS_MAX {
+        return too_large("its number of functions", FUNCTIONS_MAX);
+    }
+    let instructions: usize = object.functions.values().map(|it| it.instructions.len()).sum();
+    if instructions > FILE_INSTRUCTIONS_MAX {
+        return too_large("the number of instructions of all its functions", FILE_INSTRUCTIONS_MAX);
+    }
+    Ok(())
 }
 
 fn check_maps(object: &Object) -> Result<(), Refusal> {
@@ -198,3 +244,6 @@ fn link(object: &mut Object, maps: &BTreeMap<String, MapData>) -> Result<(), Str
         .map_err(|error| error.to_string())?;
     object.relocate_calls(&text).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ mod backup;
 mod binding;
 mod conflicts;
 mod delete;
+mod first;
 #[cfg(test)]
 mod fixture;
 mod following;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::{Agenda, Job};
+use super::first::First;
 use super::following::{Following, Order, Wanted};
 use super::force::{Force, InForce};
 use super::metrics::Work;
@@ -164,8 +165,7 @@ pub(super) struct Reconciler {
     addresses: Addresses,
     port: u16,
     agenda: Agenda,
-    /// What the first pass has not tried yet.
-    untried: BTreeSet<Job>,
+    first: First,
     cluster: Arc<Cluster>,
     following: Following,
     questions: mpsc::Receiver<Question>,
@@ -192,7 +192,7 @@ impl Reconciler {
             force: seen,
             begun: begun.clone(),
         };
-        let (agenda, untried, cluster, following) = Default::default();
+        let (agenda, first, cluster, following) = Default::default();
         (
             Self {
                 membership,
@@ -202,7 +202,7 @@ impl Reconciler {
                 addresses,
                 port,
                 agenda,
-                untried,
+                first,
                 cluster,
                 following,
                 questions,
@@ -218,12 +218,7 @@ impl Reconciler {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.membership.changes();
         self.mark_everything();
-        self.untried = self
-            .known_domains()
-            .into_iter()
-            .map(Job::Domain)
-            .chain([Job::Vtep])
-            .collect();
+        self.first = First::of(self.known_domains());
         loop {
             let next = self.agenda.next();
             tokio::select! {
@@ -284,7 +279,7 @@ impl Reconciler {
             Job::Domain(domain) => self.bring_into_force(domain).await,
         };
         self.note(&job, result.as_ref().err());
-        if self.force.borrow().started
+        if self.first.is_applied()
             && let Err(error) = self.datapath.take_over()
         {
             tracing::warn!(%error, "another build's tables stay in force for now");
@@ -409,8 +404,8 @@ impl Reconciler {
     }
 
     fn note(&mut self, job: &Job, error: Option<&String>) {
-        self.untried.remove(job);
-        let started = self.untried.is_empty();
+        self.first.note(job, error.is_none());
+        let started = self.first.is_tried();
         self.force.send_modify(|force| {
             match (job, error) {
                 (Job::Vtep, error) => force.vtep = error.cloned(),

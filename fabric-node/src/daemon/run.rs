@@ -41,10 +41,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
         () = stop_signal(&mut signals) => Ok(None),
     };
     let ended = match started {
-        Ok(Some(running)) => {
-            running.until(&mut signals).await;
-            Ok(())
-        }
+        Ok(Some(running)) => running.until(&mut signals).await,
         Ok(None) => {
             tracing::info!("stopped before it was up");
             Ok(())
@@ -62,8 +59,8 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
 struct Running {
     membership: Membership,
     reconcile: Handle,
-    reconciler: JoinHandle<()>,
-    server: JoinHandle<()>,
+    reconciler: Part,
+    server: Part,
     stop_server: CancellationToken,
     stop_reconciler: CancellationToken,
     stop_timeout: Duration,
@@ -127,8 +124,8 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
     Ok(Running {
         membership,
         reconcile,
-        reconciler,
-        server,
+        reconciler: Part::new("the reconcile task", reconciler),
+        server: Part::new("the API", server),
         stop_server,
         stop_reconciler,
         stop_timeout,
@@ -171,7 +168,8 @@ async fn first_pass(reconcile: &Handle) {
 }
 
 impl Running {
-    async fn until(mut self, signals: &mut (Signal, Signal)) {
+    /// Fails if a part ended before it was told to.
+    async fn until(mut self, signals: &mut (Signal, Signal)) -> Result<(), Failure> {
         let reconcile = self.reconcile.clone();
         let watchdog = tokio::spawn(notify::watchdog(move || {
             let reconcile = reconcile.clone();
@@ -179,27 +177,62 @@ impl Running {
         }));
         notify::ready();
         tracing::info!(node = %self.membership.id(), "ready");
-        tokio::select! {
-            () = stop_signal(signals) => {}
-            ended = &mut self.reconciler => tracing::error!(?ended, "the reconcile task ended; stopping"),
-            ended = &mut self.server => tracing::error!(?ended, "the API ended; stopping"),
+        let ended = tokio::select! {
+            () = stop_signal(signals) => Ok(()),
+            why = self.reconciler.ended() => Err(Failure::new(Exit::TryAgain, why)),
+            why = self.server.ended() => Err(Failure::new(Exit::TryAgain, why)),
+        };
+        if let Err(failure) = &ended {
+            tracing::error!(%failure, "stopping");
         }
         notify::stopping();
         watchdog.abort();
         self.stop().await;
+        ended
     }
 
-    async fn stop(self) {
+    async fn stop(mut self) {
         self.stop_server.cancel();
-        if tokio::time::timeout(self.stop_timeout, self.server).await.is_err() {
+        if !self.server.ends_within(self.stop_timeout).await {
             tracing::warn!("requests were cut off");
         }
         self.stop_reconciler.cancel();
-        if tokio::time::timeout(self.stop_timeout, self.reconciler).await.is_err() {
+        if !self.reconciler.ends_within(self.stop_timeout).await {
             tracing::warn!("the datapath was left in the midst of a change; the next start completes it");
         }
         self.membership.shutdown().await;
         tracing::info!("stopped; packets are forwarded on");
+    }
+}
+
+/// A task that runs as long as the node does. It is awaited to its end once.
+struct Part {
+    name: &'static str,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Part {
+    fn new(name: &'static str, task: JoinHandle<()>) -> Self {
+        let task = Some(task);
+        Self { name, task }
+    }
+
+    /// Why it ended, when it does; never again after that.
+    async fn ended(&mut self) -> String {
+        let Some(task) = &mut self.task else {
+            return std::future::pending().await;
+        };
+        let ended = task.await;
+        self.task = None;
+        match ended {
+            Ok(()) => format!("{} ended by itself", self.name),
+            Err(error) => format!("{} ended: {error}", self.name),
+        }
+    }
+
+    /// Whether it ends in time, or has ended.
+    async fn ends_within(&mut self, time: Duration) -> bool {
+        self.task.is_none() || tokio::time::timeout(time, self.ended()).await.is_ok()
     }
 }
 
@@ -242,5 +275,31 @@ impl From<StartError> for Failure {
                 Self::new(Exit::Refused, error.to_string())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ended_by_itself_can_be_stopped() {
+        let mut part = Part::new("a part", tokio::spawn(async {}));
+        assert_eq!(part.ended().await, "a part ended by itself");
+        assert!(part.ends_within(Duration::ZERO).await, "it has ended");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panicked_says_so_and_can_be_stopped() {
+        let mut part = Part::new("a part", tokio::spawn(async { panic!("on purpose") }));
+        let why = part.ended().await;
+        assert!(why.contains("a part ended") && why.contains("panicked"), "{why}");
+        assert!(part.ends_within(Duration::ZERO).await, "it has ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_does_not_end_is_not_waited_for_for_ever() {
+        let mut part = Part::new("a part", tokio::spawn(std::future::pending()));
+        assert!(!part.ends_within(Duration::from_secs(5)).await);
     }
 }
