@@ -34,6 +34,7 @@ const CLAIMS_MAX: usize = 64;
 /// Binds an endpoint to an interface or namespace of this host.
 pub(super) async fn attach(node: &Node, domain: &Label, name: &Label, how: Attach) -> Result<Attached, ApiError> {
     let binding = binding::of(how)?;
+    fits(node, domain, name, &binding).await?;
     let said = say(node, domain, name, binding).await?;
     let asked = Instant::now();
     let port = match local_port(node, domain, name, asked + HERE_MAX).await {
@@ -149,6 +150,29 @@ async fn take_back(node: &Node, domain: &Label, name: &Label, said: &Said) -> Re
         tracing::warn!(%domain, endpoint = %name, "a failed attach is taken back, but not in force yet");
     }
     Ok(())
+}
+
+/// Asks the datapath before an endpoint is moved here: with the word of this host said, the other host lets its workload
+/// go, and a move that fails would leave it nowhere.
+async fn fits(node: &Node, domain: &Label, name: &Label, binding: &Binding) -> Result<(), ApiError> {
+    let view = node.sight.read(domain).view.ok_or_else(|| no_domain(domain))?;
+    let attachment = view.endpoints.get(name).and_then(|seen| seen.attachment.as_ref());
+    if attachment.is_none_or(|(host, _)| *host == node.membership.id()) {
+        return Ok(());
+    }
+    // What was taken back here a moment ago may still be in the way.
+    let target = node.waiter().target(domain);
+    let mut force = node.reconcile.force();
+    let obeyed = force.wait_for(|force| force.reached(domain, target));
+    if tokio::time::timeout(SETTLE_MAX, obeyed).await.is_err() {
+        tracing::debug!(%domain, endpoint = %name, "moved here while the datapath is behind");
+    }
+    match node.reconcile.check(domain, name, binding).await? {
+        None => Ok(()),
+        Some(why) => Err(ApiError::refused(format!(
+            "{domain}/{name} cannot move here and stays where it is: {why}"
+        ))),
+    }
 }
 
 /// Checks that the endpoint may be here, gets its addresses and says so.

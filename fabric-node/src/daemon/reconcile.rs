@@ -12,6 +12,7 @@ use membership::id::{Label, Scope};
 use membership::record::Key;
 use membership::service::{FactWrite, Membership};
 use overlay::cluster::Cluster;
+use overlay::fact::Binding;
 use overlay::name::{DomainName, EndpointName};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -41,6 +42,7 @@ enum Question {
     Drops(oneshot::Sender<Result<Vec<datapath::DropCount>, String>>),
     Audits(oneshot::Sender<Result<Vec<datapath::AuditCount>, String>>),
     Status(oneshot::Sender<datapath::Status>),
+    Check(Label, Label, Binding, oneshot::Sender<Result<Option<String>, String>>),
     Functions(oneshot::Sender<Result<Vec<LoadedFunction>, FunctionError>>),
     LoadFunction(FunctionFile, oneshot::Sender<Result<LoadedFunction, FunctionError>>),
     RemoveFunction(Label, Label, oneshot::Sender<Result<(), FunctionError>>),
@@ -93,8 +95,8 @@ pub(super) enum AskError {
     /// It did not come to it in time.
     #[error("the datapath is busy")]
     Busy,
-    /// The counters could not be read.
-    #[error("the counters cannot be read: {0}")]
+    /// The datapath could not tell.
+    #[error("the datapath cannot tell: {0}")]
     Datapath(String),
 }
 
@@ -122,6 +124,19 @@ impl Handle {
     /// What runs in the kernel. Answered by a task that is alive.
     pub(super) async fn status(&self) -> Result<datapath::Status, AskError> {
         self.ask(Question::Status).await
+    }
+
+    /// Why an endpoint's workload could not be taken up at this moment, if it could not.
+    pub(super) async fn check(
+        &self,
+        domain: &Label,
+        endpoint: &Label,
+        binding: &Binding,
+    ) -> Result<Option<String>, AskError> {
+        let (domain, endpoint, binding) = (domain.clone(), endpoint.clone(), binding.clone());
+        self.ask(|answer| Question::Check(domain, endpoint, binding, answer))
+            .await?
+            .map_err(AskError::Datapath)
     }
 
     /// The functions on this host.
@@ -229,7 +244,7 @@ impl Reconciler {
                     Ok(Scope::System) | Err(broadcast::error::RecvError::Lagged(_)) => self.mark_everything(),
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                Some(question) = self.questions.recv() => self.answer(question),
+                Some(question) = self.questions.recv() => self.answer(question).await,
                 () = sleep_until(next) => self.work().await,
                 () = self.datapath.changed() => self.mark_everything(),
             }
@@ -251,12 +266,20 @@ impl Reconciler {
         domains
     }
 
-    fn answer(&mut self, question: Question) {
+    async fn answer(&mut self, question: Question) {
         // Who asked may have gone.
         match question {
             Question::Drops(to) => drop(to.send(self.datapath.drops().map_err(|error| error.to_string()))),
             Question::Audits(to) => drop(to.send(self.datapath.audits().map_err(|error| error.to_string()))),
             Question::Status(to) => drop(to.send(self.datapath.status())),
+            Question::Check(domain, endpoint, binding, to) => {
+                let checked = tokio::time::timeout(ANSWER_MAX, self.datapath.check(&domain, &endpoint, &binding));
+                let told = match checked.await {
+                    Ok(told) => told.map_err(|error| error.to_string()),
+                    Err(_) => Err("the kernel does not answer".to_owned()),
+                };
+                drop(to.send(told));
+            }
             Question::Functions(to) => drop(to.send(self.datapath.functions())),
             Question::LoadFunction(file, to) => {
                 let datapath = &mut self.datapath;
