@@ -35,7 +35,7 @@ impl Namespace {
         let file = opening::open(path)?;
         if fstatfs(&file)?.filesystem_type() != NSFS_MAGIC {
             return Err(io::Error::other(
-                "it is no network namespace: name a file under /run/netns",
+                "it is not a network namespace: name a file under /run/netns",
             ));
         }
         Ok(Self {
@@ -104,7 +104,7 @@ mod tests {
     fn a_namespace_is_opened_and_nothing_else_is() {
         assert!(Namespace::open(Path::new("/proc/self/ns/net")).is_ok());
         let why = Namespace::open(Path::new("/proc/self/exe")).expect_err("a program");
-        assert!(why.to_string().contains("no network namespace"), "{why}");
+        assert!(why.to_string().contains("not a network namespace"), "{why}");
     }
 
     #[test]
@@ -113,6 +113,6 @@ mod tests {
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
         let why = Namespace::open(&fifo).expect_err("a FIFO");
-        assert!(why.to_string().contains("no network namespace"), "{why}");
+        assert!(why.to_string().contains("not a network namespace"), "{why}");
     }
 }
