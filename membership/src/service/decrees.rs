@@ -193,7 +193,18 @@ pub(super) async fn decide(state: &Arc<State>, mesh: &Mesh, act: Act) -> Result<
 
 async fn tries(state: &Arc<State>, mesh: &Mesh, act: Act) -> Result<(), DecreeError> {
     let (own, mut heard) = (state.own(), None);
+    let began = state.roster().standing().version();
     loop {
+        // Another proposer may have brought it through, and this node heard so from a third.
+        if state
+            .roster()
+            .decrees()
+            .since(began)
+            .iter()
+            .any(|step| step.decree.act == act)
+        {
+            return keep(state).await.map_err(DecreeError::from);
+        }
         let standing = state.roster().standing().clone();
         if standing.seat(own).is_none() {
             return Err(DecreeError::NotAnchor(standing.cluster().anchors.nodes));
