@@ -17,7 +17,6 @@ use fabric_tests::scenario::{on_lab, say, step};
 use fabric_tests::stage::links;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 
 const HOSTS: [&str; 3] = ["fab1", "fab2", "fab3"];
 
@@ -168,7 +167,7 @@ fn has_alarm(lab: &Lab, host: &str, name: &str) -> Result<bool> {
 /// When it wakes it has lost all others. It says that it was late, and that is all that changes: no datagram is lost,
 /// no path is down, nothing is written.
 fn stood_still(lab: &Lab) -> Result<()> {
-    let before = lab.converged(&HOSTS)?;
+    let before = lab.agreed(&HOSTS)?;
     let [one, two, three] = ["red-web-1", "red-web-2", "red-web-3"].map(|name| lab.workload(name));
     let (one, two, three) = (one?, two?, three?);
     let flows = [
@@ -215,7 +214,7 @@ fn stood_still(lab: &Lab) -> Result<()> {
             sent - received
         );
     }
-    let after = lab.converged(&HOSTS)?;
+    let after = lab.agreed(&HOSTS)?;
     ensure!(before == after, "something was written: {before} {after}");
     Ok(())
 }
@@ -331,29 +330,8 @@ fn loss(lab: &Lab) -> Result<()> {
     lab.sh(&["heal"])
 }
 
-/// Objects without what differs from answer to answer.
-fn objects(lab: &Lab, host: &str) -> Result<Vec<Value>> {
-    let mut all = Vec::new();
-    for kind in ["domain", "network", "endpoint"] {
-        for domain in ["red", "blue"] {
-            let answer = lab.json(host, &["get", kind, "-d", domain])?;
-            for object in answer.as_array().context("not a list")? {
-                let identity = [&object["kind"], &object["domain"], &object["name"], &object["spec"]];
-                all.push(serde_json::json!([
-                    identity,
-                    object["status"]["stamp"],
-                    object["status"]["addresses"]
-                ]));
-            }
-        }
-    }
-    ensure!(!all.is_empty(), "{host} has no objects");
-    Ok(all)
-}
-
 fn from_disk(lab: &Lab) -> Result<()> {
-    let digests = lab.converged(&HOSTS)?;
-    let before = HOSTS.map(|host| objects(lab, host));
+    let before = lab.agreed(&HOSTS)?;
     for host in HOSTS {
         lab.sh(&["kill", host])?;
     }
@@ -377,11 +355,10 @@ fn from_disk(lab: &Lab) -> Result<()> {
         let others: Vec<_> = HOSTS.into_iter().filter(|other| *other != host).collect();
         lab.wait_peer(&others, host, "live")?;
     }
-    let after = lab.converged(&HOSTS)?;
-    ensure!(after == digests, "digests differ: {digests} {after}");
-    for (host, before) in HOSTS.into_iter().zip(before) {
-        let (before, after) = (before?, objects(lab, host)?);
-        ensure!(before == after, "objects differ on {host}: {before:?} {after:?}");
+    lab.converged(&HOSTS)?;
+    for host in HOSTS {
+        let after = lab.objects(host)?;
+        ensure!(before == after, "objects differ on {host}: {before} {after}");
     }
     eventually_all_flows(lab)
 }

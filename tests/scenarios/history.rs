@@ -194,10 +194,10 @@ fn taken_back(lab: &Lab) -> Result<()> {
     ] {
         ensure!(diff.lines().any(|it| it == line), "{line} is not in the difference");
     }
-    let before = lab.converged(&HOSTS)?;
+    let before = lab.agreed(&HOSTS)?;
     let back = ["rollback", "-d", "green", "--to", &moment];
     lab.ctl("fab3", &[&back[..], &["--dry-run"]].concat())?;
-    ensure!(lab.converged(&HOSTS)? == before, "a dry run changed something");
+    ensure!(lab.agreed(&HOSTS)? == before, "a dry run changed something");
     lab.ctl("fab3", &back)?;
     lab.converged(&HOSTS)?;
     for host in HOSTS {
@@ -227,14 +227,14 @@ fn in_the_way(lab: &Lab) -> Result<()> {
         ensure!(object["status"]["attachment"]["name"] == "fab2", "{}", object["status"]);
         Ok(())
     })?;
-    let before = lab.converged(&HOSTS)?;
+    let before = lab.agreed(&HOSTS)?;
     let back = ["rollback", "-d", "green", "--to", &moment];
     refused(
         &lab.try_ctl("fab3", &back)?,
         1,
         &["Endpoint green/late-1", "attached on fab2"],
     )?;
-    ensure!(lab.converged(&HOSTS)? == before, "something changed");
+    ensure!(lab.agreed(&HOSTS)? == before, "something changed");
     lab.ctl("fab2", &["endpoint", "detach", "green/late-1"])?;
     eventually("fab3 takes it back", || lab.ctl("fab3", &back))?;
     lab.converged(&HOSTS)?;

@@ -121,7 +121,7 @@ fn allocated(lab: &Lab) -> Result<()> {
 }
 
 fn unchanged(lab: &Lab) -> Result<()> {
-    let before = lab.converged(&HOSTS)?;
+    let before = lab.agreed(&HOSTS)?;
     let demo = std::fs::read_to_string(fabric_tests::lab::repository().join("deploy/examples/demo.yaml"))?;
     for host in HOSTS {
         let output = lab.apply(host, &demo)?;
@@ -132,7 +132,7 @@ fn unchanged(lab: &Lab) -> Result<()> {
             "{said}"
         );
     }
-    ensure!(lab.converged(&HOSTS)? == before, "digests changed");
+    ensure!(lab.agreed(&HOSTS)? == before, "digests changed");
     Ok(())
 }
 
@@ -178,7 +178,7 @@ const INVALID: &[(&str, &str, &[&str])] = &[
 ];
 
 fn invalid(lab: &Lab) -> Result<()> {
-    let before = lab.converged(&HOSTS)?;
+    let before = lab.agreed(&HOSTS)?;
     for (what, manifest, named) in INVALID {
         let output = lab.apply("fab2", manifest)?;
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -187,13 +187,13 @@ fn invalid(lab: &Lab) -> Result<()> {
         for word in *named {
             ensure!(error.contains(word), "{what}: the error does not name {word}: {error}");
         }
-        ensure!(lab.converged(&HOSTS)? == before, "{what}: something changed");
+        ensure!(lab.agreed(&HOSTS)? == before, "{what}: something changed");
     }
     Ok(())
 }
 
 fn dependants(lab: &Lab) -> Result<()> {
-    let before = lab.converged(&HOSTS)?;
+    let before = lab.agreed(&HOSTS)?;
     for arguments in [
         ["delete", "network", "lan", "-d", "red"],
         ["delete", "domain", "red", "-d", "red"],
@@ -212,7 +212,7 @@ fn dependants(lab: &Lab) -> Result<()> {
             );
         }
     }
-    ensure!(lab.converged(&HOSTS)? == before, "something changed");
+    ensure!(lab.agreed(&HOSTS)? == before, "something changed");
     Ok(())
 }
 

@@ -270,6 +270,33 @@ impl Lab {
         })
     }
 
+    /// What these hosts agree on, once they do: all objects with their versions, as the first of them shows it. Digests
+    /// change with facts as well: hosts tell each other which deletes they have seen.
+    pub fn agreed(&self, hosts: &[&str]) -> Result<Value> {
+        self.converged(hosts)?;
+        self.objects(hosts.first().context("no hosts")?)
+    }
+
+    /// All objects without what differs from answer to answer.
+    pub fn objects(&self, host: &str) -> Result<Value> {
+        let mut all = Vec::new();
+        for kind in ["domains", "networks", "endpoints", "routers", "policies"] {
+            let answer = self.json(host, &["get", kind])?;
+            for object in answer.as_array().context("not a list")? {
+                let identity = [&object["kind"], &object["domain"], &object["name"], &object["spec"]];
+                let status = &object["status"];
+                all.push(serde_json::json!([
+                    identity,
+                    object["version"],
+                    status["stamp"],
+                    status["addresses"]
+                ]));
+            }
+        }
+        ensure!(!all.is_empty(), "{host} has no objects");
+        Ok(Value::Array(all))
+    }
+
     /// How many packets a host dropped for a reason, whoever sent them.
     pub fn dropped(&self, host: &str, reason: &str) -> Result<u64> {
         let drops = self.json(host, &["drops"])?;
