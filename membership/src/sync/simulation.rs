@@ -491,3 +491,12 @@ fn nothing_deleted_reappears_1() {
 fn nothing_deleted_reappears_2() {
     run(30_000..30_000 + 12 * times(), long_weather);
 }
+
+/// 20050 and 20069 once ended apart: two nodes had collected a tombstone, the others waited for one with an old disk, which
+/// could not vouch for a writer with a conflict that was open.
+#[test]
+fn seeds_that_once_failed_pass() {
+    for seed in [20_050, 20_069] {
+        World::new(seed, long_weather(seed)).run();
+    }
+}

@@ -23,12 +23,8 @@ impl World {
         made.is_some_and(|made| made.iter().any(|version| version.body.is_none() && knows(version, dot)))
     }
 
-    /// Of each batch of objects, a node sees all or nothing. One whose disk is old may drop a part for a moment, if who it
-    /// goes by has an old one too.
+    /// Of each batch of objects, a node sees all or nothing, also one whose disk is old.
     pub(super) fn check_wholeness(&self, node: usize) {
-        if self.nodes[node].restored {
-            return;
-        }
         let replica = self.nodes[node].sync.replica();
         for Ack { mark, .. } in &self.acknowledged {
             let Mark::Intents { scope, dots } = mark else { continue };

@@ -50,8 +50,21 @@ impl World {
         node
     }
 
+    fn say_in(&mut self, node: usize, scope: Scope) {
+        let writes = self.some_writes();
+        self.say_these(node, scope, writes);
+    }
+
     fn collected(&self) -> u64 {
         self.counts.get("tombstones_collected").copied().unwrap_or_default()
+    }
+}
+
+impl Node {
+    /// How far it got with its facts.
+    fn seq_of_red(&self) -> Option<(u64, u64)> {
+        let head = self.sync.replica().head(&domain("red"), self.host.id());
+        head.map(|head| (head.epoch, head.seq))
     }
 }
 
@@ -197,6 +210,49 @@ fn two_old_backups_at_once_bring_nothing_back() {
     for node in &world.nodes {
         assert_eq!(node.sync.replica().intent(&domain("red"), &key), None);
     }
+}
+
+/// Its own word of itself is higher than what the others know, and nothing tells it that its disk is old.
+#[test]
+fn an_old_disk_that_ran_on_alone_ends_as_the_others() {
+    let mut world = quiet(4);
+    let key = Key::new("K", "precious");
+    world.go_on(MINUTE / 6);
+    world.surely(1, "precious", Some("x"));
+    world.go_on(MINUTE / 6);
+    world.keep_copy(3);
+    world.surely(2, "precious", None);
+    world.go_on(MINUTE * 3);
+    assert_eq!(world.nodes[0].sync.replica().intent(&domain("red"), &key), None);
+    world.weather.restores = true;
+    for other in 0..3 {
+        world.cut.extend([(other, 3), (3, other)]);
+    }
+    world.put_copy_back(3);
+    let known = world.nodes[0]
+        .sync
+        .replica()
+        .head(&domain("red"), world.nodes[3].host.id());
+    let known = known.map(|head| (head.epoch, head.seq));
+    // Nobody answers, so it does not wait.
+    world.nodes[3].restored = false;
+    while world.nodes[3].seq_of_red() <= known {
+        world.say_in(3, domain("red"));
+        world.go_on(Duration::from_millis(100));
+    }
+    world.troubles.clear();
+    world.cut.clear();
+    world.heal();
+    for node in &world.nodes {
+        assert_eq!(node.sync.replica().intent(&domain("red"), &key), None);
+    }
+    let origin = world.nodes[3].host.id();
+    let scope = domain("red");
+    assert!(
+        world.troubles.contains(&Trouble::Forked { origin, scope }),
+        "{:?}",
+        world.troubles
+    );
 }
 
 #[test]

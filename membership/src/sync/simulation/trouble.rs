@@ -157,10 +157,14 @@ impl World {
     }
 
     pub(super) fn say_something(&mut self, node: usize) {
-        if !self.nodes[node].may_say() {
-            return;
+        if self.nodes[node].may_say() {
+            let (scope, writes) = (self.some_scope(), self.some_writes());
+            self.say_these(node, scope, writes);
         }
-        let (scope, writes) = (self.some_scope(), self.some_writes());
+    }
+
+    /// Says facts, unless the node is down or busy.
+    pub(super) fn say_these(&mut self, node: usize, scope: Scope, writes: Vec<author::Write>) {
         let now = self.now;
         let Node {
             host,
