@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::seeds::times;
 use super::*;
 use crate::fixture::{domain, write};
 
@@ -84,6 +85,58 @@ fn a_split_of_a_minute_heals() {
     world.heal();
 }
 
+/// Longer than any clock, grace or life of anything in the core: a day and an hour, and a month.
+#[test]
+fn a_split_heals_however_long_it_was() {
+    for (hours, haste) in [(25, 240), (24 * 30, 7_200)] {
+        let mut world = quiet(4);
+        world.weather.rough = MINUTE * 60 * (hours + 24);
+        world.go_on(MINUTE / 4);
+        for (from, to) in (0..4).flat_map(|from| (0..4).map(move |to| (from, to))) {
+            if from / 2 != to / 2 {
+                world.cut.insert((from, to));
+            }
+        }
+        world.haste = haste;
+        world.go_on(MINUTE * 60 * hours);
+        world.haste = 1;
+        assert!(!world.agree() && world.acknowledged.len() > 100);
+        world.heal();
+    }
+}
+
+#[test]
+fn clocks_that_are_an_hour_fast_and_slow_harm_nothing() {
+    let mut world = quiet(3);
+    world.nodes[0].skew = HOUR * 2;
+    world.nodes[1].skew = Duration::ZERO;
+    world.go_on(MINUTE * 2);
+    assert!(world.collected() > 0);
+    world.heal();
+}
+
+/// Who is left of one, two or three goes on, and who comes back has all.
+#[test]
+fn small_clusters_lose_each_of_their_members_in_turn() {
+    for nodes in 1..=3 {
+        let mut world = quiet(nodes);
+        world.go_on(MINUTE / 6);
+        for lost in 0..usize::from(nodes) {
+            world.crash(lost);
+            let before = world.acknowledged.len();
+            world.go_on(MINUTE / 6);
+            assert_eq!(
+                world.acknowledged.len() > before,
+                nodes > 1,
+                "{nodes} nodes, {lost} is lost"
+            );
+            world.restart(lost);
+            world.go_on(MINUTE / 6);
+        }
+        world.heal();
+    }
+}
+
 #[test]
 fn a_one_way_partition_heals() {
     let mut world = quiet(4);
@@ -126,11 +179,13 @@ fn every_node_is_restarted_three_times() {
     world.heal();
 }
 
+/// A hundred of them in the long run.
 #[test]
 fn many_join_at_once() {
     let mut world = quiet(3);
     world.go_on(MINUTE);
-    for number in 10..40 {
+    let many = if times() > 1 { 110 } else { 40 };
+    for number in 10..many {
         world.join(number);
     }
     world.go_on(MINUTE / 4);

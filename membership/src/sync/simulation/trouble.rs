@@ -32,7 +32,7 @@ impl World {
             _ => self.say_something(node),
         }
         let pause = self.rng.random_range(20..800);
-        self.after(pause, Happening::Trouble);
+        self.after(pause * self.haste, Happening::Trouble);
     }
 
     pub(super) fn split(&mut self) {
@@ -57,7 +57,7 @@ impl World {
     }
 
     pub(super) fn restart(&mut self, node: usize) {
-        if !self.nodes[node].up {
+        if !self.nodes[node].up && !self.is_gone(node) {
             let Node {
                 host,
                 disk,
@@ -73,6 +73,7 @@ impl World {
                 slow: *slow,
                 ..Node::start(host.clone(), disk.clone(), *skew)
             };
+            self.remember_removal(node);
             self.greet(node);
         }
     }
