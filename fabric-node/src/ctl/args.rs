@@ -143,13 +143,15 @@ would go and are attached, what other domains have taken meanwhile, and objects 
 they were.")]
     Rollback(RollbackArgs),
 
-    /// Shows objects that were written on several nodes at once, what is in force, and how to settle it
+    /// Shows objects that were written on several nodes at once, how to settle it, and void writes of removed nodes
     #[command(after_help = "Examples:
   fabricctl conflicts
   fabricctl conflicts -d red
   fabricctl conflicts resolve network front -d red --take v5f0e2c9a7b114d32
 
-Every node shows the same. Any write of an object by who saw its versions settles it: `fabricctl apply`, or `resolve`.")]
+Every node shows the same conflicts. Any write of an object by who saw its versions settles it: `fabricctl apply`, or
+`resolve`. Void is what a removed node took that no majority of the anchors saw: it counts nowhere, and is shown where it
+came to, so that somebody can write it again.")]
     Conflicts(ConflictsArgs),
 
     /// Writes all objects of all domains into one file

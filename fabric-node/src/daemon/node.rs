@@ -173,7 +173,7 @@ impl Backend for Node {
     }
 
     async fn conflicts(&self, domain: Option<&Label>) -> Result<Conflicts, ApiError> {
-        Ok(conflicts::list(self, domain))
+        conflicts::list(self, domain).await
     }
 
     async fn resolve(
