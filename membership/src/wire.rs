@@ -238,7 +238,11 @@ mod tests {
         let frame = encode(&message).unwrap();
         assert_eq!(decode(&frame), Ok(message.clone()));
         assert_eq!(encode_as(&message, 1), Err(FrameError::Malformed));
-        assert_eq!(decode(&relabel(&frame, 1)), Err(FrameError::Malformed), "version 1 has it not");
+        assert_eq!(
+            decode(&relabel(&frame, 1)),
+            Err(FrameError::Malformed),
+            "version 1 has it not"
+        );
         let old = Versions::up_to(1).unwrap();
         assert_eq!(decode_as(&frame, old), Err(FrameError::Version(2, old)));
         let root = Digest::of(&[b"root"]);

@@ -15,6 +15,7 @@ use super::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
+use super::upgrade::Upgrade;
 use super::version::{Precondition, Version};
 
 /// Who asks. Shown as it is recorded with what is written.
@@ -119,6 +120,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError>;
     /// Has this node removed from the cluster.
     async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError>;
+    /// Who speaks which wire versions.
+    async fn upgrade(&self) -> Result<Upgrade, ApiError>;
+    /// Has the cluster agree on the next wire version.
+    async fn finish_upgrade(&self, author: &Author) -> Result<Upgrade, ApiError>;
     /// Makes the certificate of an API user.
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError>;
 }

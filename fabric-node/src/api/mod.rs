@@ -22,6 +22,7 @@ pub mod refusals;
 pub mod routes;
 pub mod serve;
 pub mod types;
+pub mod upgrade;
 pub mod version;
 
 /// Largest body of a request or of an answer that the other side accepts, in bytes.

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{anchors, backup, conflicts, functions, history, nodes, routes};
+use super::{anchors, backup, conflicts, functions, history, nodes, routes, upgrade};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -39,6 +39,8 @@ use super::{anchors, backup, conflicts, functions, history, nodes, routes};
         anchors::remove,
         nodes::remove,
         nodes::leave,
+        upgrade::show,
+        upgrade::finish,
         routes::token,
         routes::user,
     )

@@ -2,6 +2,7 @@
 
 mod anchor;
 mod changes;
+mod cluster;
 mod node;
 mod user;
 
@@ -17,6 +18,7 @@ pub use self::anchor::AnchorCommand;
 pub use self::changes::{
     BackupArgs, ConflictsArgs, ConflictsCommand, DiffArgs, HistoryArgs, ResolveArgs, RollbackArgs,
 };
+pub use self::cluster::ClusterCommand;
 pub use self::node::NodeCommand;
 pub use self::user::{TokenCommand, UserArgs, UserCommand};
 pub use super::place::Api;
@@ -183,6 +185,10 @@ nothing that hosts say of themselves. `fabric-node init --restore FILE` makes a 
     /// Takes nodes out of the cluster
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeCommand),
+
+    /// Upgrades what the nodes speak with each other
+    #[command(subcommand, arg_required_else_help = true)]
+    Cluster(ClusterCommand),
 
     /// Makes join tokens
     #[command(subcommand, arg_required_else_help = true)]
@@ -452,6 +458,8 @@ mod tests {
             "fabricctl anchor list",
             "fabricctl node remove h4",
             "fabricctl anchor add h2",
+            "fabricctl cluster upgrade",
+            "fabricctl cluster upgrade --finish",
             "fabricctl anchor remove aaaaaaaaaaaa",
             "fabricctl user create alice --out a.pem",
             "fabricctl user create alice --ttl 8h --out a.pem --force",

@@ -7,6 +7,7 @@ pub mod args;
 mod backup;
 mod changes;
 mod client;
+mod cluster;
 mod files;
 mod identity;
 mod pages;

@@ -15,7 +15,7 @@ use super::client::Client;
 use super::problem::Problem;
 use super::show::{self, show};
 use super::user::{self, Created};
-use super::{anchor, backup, changes, files, pages, tables, watch};
+use super::{anchor, backup, changes, cluster, files, pages, tables, watch};
 use crate::api::changes::{Conflicts, Diff, History, Resolve, Resolved, Rollback, RolledBack};
 use crate::api::nodes::NodeRemoved;
 use crate::api::types::{
@@ -96,6 +96,10 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
         Command::Anchor(command) => {
             let answer = anchor::ask(&session.client, command).await?;
             session.show(&answer, anchor::table)
+        }
+        Command::Cluster(command) => {
+            let answer = cluster::ask(&session.client, command).await?;
+            session.show(&answer, cluster::table)
         }
         Command::Token(TokenCommand::Create { uses, ttl }) => {
             let answer: Token = session

@@ -9,7 +9,7 @@
 //! | `metrics` | what is counted and measured, for Prometheus |
 //! | `version` | which version an object has, and whether a client saw it |
 //! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
-//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `history`, `rollback`, `conflicts`, `backup`, `functions`, `report`, `users` |
+//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `history`, `rollback`, `conflicts`, `backup`, `functions`, `report`, `unknown`, `upgrade`, `users` |
 //! | `setup` | `init`, `join`, `purge` |
 
 mod agenda;
@@ -42,6 +42,8 @@ mod rollback;
 mod run;
 mod seen;
 mod setup;
+mod unknown;
+mod upgrade;
 mod users;
 mod version;
 mod vtep;

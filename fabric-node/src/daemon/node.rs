@@ -15,7 +15,9 @@ use super::paths::Paths;
 use super::programmed::Waiter;
 use super::reconcile::{AskError, Handle};
 use super::seen::Sight;
-use super::{anchors, apply, attach, backup, conflicts, delete, functions, history, objects, report, rollback, users};
+use super::{
+    anchors, apply, attach, backup, conflicts, delete, functions, history, objects, report, rollback, upgrade, users,
+};
 use crate::api::anchors::Anchors;
 use crate::api::backend::{Author, Backend, Chunks};
 use crate::api::changes::{Conflicts, Diff, History, Resolved, RolledBack};
@@ -27,6 +29,7 @@ use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
+use crate::api::upgrade::Upgrade;
 use crate::api::version::{Precondition, Version};
 use crate::config::resolve::Addresses;
 
@@ -226,6 +229,15 @@ impl Backend for Node {
     async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError> {
         tracing::info!(%author, "leave the cluster");
         anchors::leave(self).await
+    }
+
+    async fn upgrade(&self) -> Result<Upgrade, ApiError> {
+        Ok(upgrade::show(self))
+    }
+
+    async fn finish_upgrade(&self, author: &Author) -> Result<Upgrade, ApiError> {
+        tracing::info!(%author, "agree on the next wire version");
+        upgrade::finish(self).await
     }
 
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {

@@ -22,7 +22,10 @@ fn the_version_rises_by_one_and_never_falls() {
     assert_eq!((next.version(), next.wire()), (2, 2));
     assert_ne!(next.digest(), standing.digest());
     for wrong in [0, 1, 2, 4, u16::MAX] {
-        assert_eq!(next.after(&next.next(Act::RaiseWire(wrong))), Err(Illegal::Wire(2, wrong)));
+        assert_eq!(
+            next.after(&next.next(Act::RaiseWire(wrong))),
+            Err(Illegal::Wire(2, wrong))
+        );
     }
     let unsealed = Sealed {
         seals: Vec::new(),

@@ -55,7 +55,9 @@ pub enum DecreeError {
     #[error("node {0} is not connected, or its software knows no decrees: start it, or upgrade it, and try again")]
     NotReady(NodeId),
     /// Some member is not there, or would not understand what the others say then.
-    #[error("not all members can speak wire version {version}: {who}; upgrade them, bring back who is not there, or remove who is gone for good")]
+    #[error(
+        "not all members can speak wire version {version}: {who}; upgrade them, bring back who is not there, or remove who is gone for good"
+    )]
     Unspoken {
         /// The next version.
         version: u16,
@@ -63,7 +65,9 @@ pub enum DecreeError {
         who: String,
     },
     /// There is nothing newer.
-    #[error("the cluster speaks wire version {0}, and this node speaks nothing newer: upgrade its software first, or raise `max` under [wire]")]
+    #[error(
+        "the cluster speaks wire version {0}, and this node speaks nothing newer: upgrade its software first, or raise `max` under [wire]"
+    )]
     Newest(u16),
     /// Too few anchors answered.
     #[error(

@@ -129,7 +129,10 @@ fn anything() -> impl Strategy<Value = Write> {
     let key = ("[A-Z][a-z]{0,9}", "[a-z0-9]{1,9}");
     (key, body).prop_map(|((kind, name), (version, bytes))| Write {
         key: Key::new(&kind, &name),
-        body: Some(Body { version, bytes: bytes.into() }),
+        body: Some(Body {
+            version,
+            bytes: bytes.into(),
+        }),
     })
 }
 
@@ -177,7 +180,10 @@ fn each_pair_speaks_its_newest_and_a_push_is_handed_on_in_anothers_version() {
     line.repair();
     assert_eq!(line.holds(2, &red), line.holds(0, &red));
     let between = |a, b| -> BTreeSet<u8> {
-        let ends = line.labels.iter().filter(|(from, to, _)| (*from, *to) == (a, b) || (*from, *to) == (b, a));
+        let ends = line
+            .labels
+            .iter()
+            .filter(|(from, to, _)| (*from, *to) == (a, b) || (*from, *to) == (b, a));
         ends.map(|(_, _, label)| *label).collect()
     };
     assert_eq!(between(0, 1), [2].into());
@@ -210,7 +216,10 @@ fn who_is_over_its_quota_is_told_once_the_cluster_agreed_on_version_2() {
         line.connect();
         line.syncs.iter_mut().for_each(|sync| sync.agree(agreed));
         crowd(&mut line, 0);
-        let over = line.troubles.iter().filter(|(node, it)| *node == 1 && matches!(it, Trouble::OverQuota { .. }));
+        let over = line
+            .troubles
+            .iter()
+            .filter(|(node, it)| *node == 1 && matches!(it, Trouble::OverQuota { .. }));
         assert_eq!(over.count(), 1);
         let heard: Vec<String> = line
             .troubles
@@ -221,10 +230,22 @@ fn who_is_over_its_quota_is_told_once_the_cluster_agreed_on_version_2() {
         let why = "it has written too many versions of one object side by side";
         let by = line.hosts[1].id();
         let wanted = format!("node {by} does not take in what this node writes: {why}");
-        assert_eq!(heard, told.then_some(wanted).into_iter().collect::<Vec<_>>(), "{newest:?} {agreed}");
-        assert!(!line.troubles.iter().any(|(_, it)| matches!(it, Trouble::BadFrame { .. })));
+        assert_eq!(
+            heard,
+            told.then_some(wanted).into_iter().collect::<Vec<_>>(),
+            "{newest:?} {agreed}"
+        );
+        assert!(
+            !line
+                .troubles
+                .iter()
+                .any(|(_, it)| matches!(it, Trouble::BadFrame { .. }))
+        );
         crowd(&mut line, 0);
-        let again = line.troubles.iter().filter(|(_, it)| matches!(it, Trouble::NotTaken { .. }));
+        let again = line
+            .troubles
+            .iter()
+            .filter(|(_, it)| matches!(it, Trouble::NotTaken { .. }));
         assert_eq!(again.count(), usize::from(told), "not again within a minute");
     }
 }

@@ -158,9 +158,18 @@ fn frames() -> Vec<Sample> {
     };
     let messages = [
         ("frame-hello", Message::Hello { root: digest }),
-        ("frame-roots", Message::Roots(vec![(Scope::System, digest), (scope, digest)])),
+        (
+            "frame-roots",
+            Message::Roots(vec![(Scope::System, digest), (scope, digest)]),
+        ),
         ("frame-pull", Message::Pull(pull)),
-        ("frame-detail", Message::Detail { id: 9, buckets: vec![0, 255] }),
+        (
+            "frame-detail",
+            Message::Detail {
+                id: 9,
+                buckets: vec![0, 255],
+            },
+        ),
         ("frame-part", Message::Part(part)),
         ("frame-push-facts", Message::Push(RawBatch::Facts(facts))),
         ("frame-push-objects", Message::Push(intents)),
@@ -177,12 +186,30 @@ fn calls() -> Vec<Sample> {
     let (scope, node, root) = (domain("red"), Host::new(1).id(), Digest::of(&[b"root"]));
     let (key, name) = ("10.0.0.1".to_owned(), "h1".parse().unwrap());
     let requests = [
-        ("call-claim", Request::Claim { scope: scope.clone(), key: key.clone() }),
+        (
+            "call-claim",
+            Request::Claim {
+                scope: scope.clone(),
+                key: key.clone(),
+            },
+        ),
         ("call-release", Request::Release { scope, key }),
-        ("call-decree", Request::Decree(decree::Request::Prepare { version: 2, ballot: ballot() })),
+        (
+            "call-decree",
+            Request::Decree(decree::Request::Prepare {
+                version: 2,
+                ballot: ballot(),
+            }),
+        ),
         ("call-admit", Request::Admit { node, name }),
         ("call-authority", Request::Authority { root }),
-        ("call-claims", Request::Claims { list: 1, after: Some(("red".to_owned(), "k".to_owned())) }),
+        (
+            "call-claims",
+            Request::Claims {
+                list: 1,
+                after: Some(("red".to_owned(), "k".to_owned())),
+            },
+        ),
         ("call-seen", Request::Seen { node }),
         ("call-leave", Request::Leave),
     ];

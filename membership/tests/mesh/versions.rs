@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::anchors::three;
 use crate::lab::{DEADLINE, Host, label, red, say, sees, shown, until, write};
-use membership::service::{DecreeError, Liveness, Membership, join};
+use membership::service::{DecreeError, Liveness, Membership, SetupError, join};
 use membership::wire::Versions;
 
 fn alarm(peer: &Membership, name: &str, words: &[&str]) -> bool {
@@ -43,11 +43,18 @@ async fn versions_mix_until_all_speak_the_newer_one_and_then_the_older_is_refuse
     .await;
     // What one side writes the other one has, whichever is older.
     let (down, up) = (write(&a, "net", "from 2").await, say(&d, "port", "from 1").await);
-    until("both have both", || d.holds(&down) && [&a, &b, &c].iter().all(|peer| peer.holds(&up))).await;
+    until("both have both", || {
+        d.holds(&down) && [&a, &b, &c].iter().all(|peer| peer.holds(&up))
+    })
+    .await;
 
     let state = a.upgrade();
     assert_eq!((state.agreed, state.next, state.nodes.len()), (1, Some(2), 4));
-    let obstacles: Vec<_> = state.nodes.iter().filter_map(|node| Some((node.id, node.obstacle.clone()?))).collect();
+    let obstacles: Vec<_> = state
+        .nodes
+        .iter()
+        .filter_map(|node| Some((node.id, node.obstacle.clone()?)))
+        .collect();
     assert_eq!(obstacles, [(d.id(), "speaks 1".to_owned())]);
     assert_eq!(d.upgrade().next, None, "it speaks nothing newer");
     let refused = a.finish_upgrade().await.unwrap_err();
@@ -59,22 +66,43 @@ async fn versions_mix_until_all_speak_the_newer_one_and_then_the_older_is_refuse
     // Upgraded, but away at the moment.
     let d = restarted(&mut old, d, 2).await;
     until("it says what it speaks", || {
-        a.members().iter().any(|member| member.id == d.id() && member.record.wire == (1, 2))
+        a.members()
+            .iter()
+            .any(|member| member.id == d.id() && member.record.wire == (1, 2))
     })
     .await;
     d.shutdown().await;
     drop(d);
-    until("it is missed", || a.upgrade().nodes.iter().any(|node| node.obstacle.is_some())).await;
+    until("it is missed", || {
+        a.upgrade().nodes.iter().any(|node| node.obstacle.is_some())
+    })
+    .await;
     let away = a.finish_upgrade().await.unwrap_err().to_string();
     assert!(away.contains("is not there"), "{away}");
 
     let d = old.start().await;
-    until("nothing stands against it", || a.upgrade().nodes.iter().all(|node| node.obstacle.is_none())).await;
+    until("nothing stands against it", || {
+        a.upgrade().nodes.iter().all(|node| node.obstacle.is_none())
+    })
+    .await;
     assert_eq!(a.finish_upgrade().await.ok(), Some(2));
     until("all know", || [&a, &b, &c, &d].iter().all(|peer| agreed(peer) == 2)).await;
     assert!(matches!(a.finish_upgrade().await, Err(DecreeError::Newest(2))));
     let after = write(&d, "net", "agreed").await;
-    until("they hear each other", || [&a, &b, &c].iter().all(|peer| peer.holds(&after))).await;
+    until("they hear each other", || {
+        [&a, &b, &c].iter().all(|peer| peer.holds(&after))
+    })
+    .await;
+
+    // Who speaks nothing else does not come in.
+    let mut late = Host::new();
+    late.config.wire = Versions::up_to(1).unwrap();
+    let token = a.create_token(1, DEADLINE).await.unwrap();
+    let joined = join(&late.config, label("late"), &token).await;
+    assert!(
+        matches!(&joined, Err(SetupError::NotLetIn(why)) if why.contains("speaks wire version 2")),
+        "{joined:?}"
+    );
 
     // Back to what was left behind.
     let d = restarted(&mut old, d, 1).await;
@@ -87,7 +115,10 @@ async fn versions_mix_until_all_speak_the_newer_one_and_then_the_older_is_refuse
         there && here && alarm(&d, "wire-version-too-old", &["version 2", "[wire]"])
     })
     .await;
-    assert!(d.members().iter().all(|member| member.rtt.is_none()), "nobody is connected to it");
+    assert!(
+        d.members().iter().all(|member| member.rtt.is_none()),
+        "nobody is connected to it"
+    );
     let missed = write(&a, "net", "unheard").await;
     assert!(!d.holds(&missed));
 
@@ -101,11 +132,17 @@ async fn versions_mix_until_all_speak_the_newer_one_and_then_the_older_is_refuse
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_gone_for_good_is_removed_and_holds_nothing_up() {
     let (_hosts, [a, b, c]) = three().await;
-    until("all are there", || a.upgrade().nodes.iter().all(|node| node.obstacle.is_none())).await;
+    until("all are there", || {
+        a.upgrade().nodes.iter().all(|node| node.obstacle.is_none())
+    })
+    .await;
     let gone = c.id();
     c.shutdown().await;
     drop(c);
-    until("it is missed", || a.upgrade().nodes.iter().any(|node| node.obstacle.is_some())).await;
+    until("it is missed", || {
+        a.upgrade().nodes.iter().any(|node| node.obstacle.is_some())
+    })
+    .await;
     assert!(matches!(a.finish_upgrade().await, Err(DecreeError::Unspoken { .. })));
     // An anchor that was just made one copies what those before it gave out first.
     let removed = tokio::time::timeout(DEADLINE, async {
