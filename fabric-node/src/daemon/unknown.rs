@@ -15,8 +15,11 @@ use overlay::object::{Kind, Spec};
 
 use crate::api::types::Alarm;
 
-/// Kinds that are named.
+/// Kinds that are counted apart, and that are named.
+const KINDS_MAX: usize = 64;
 const NAMED_MAX: usize = 8;
+/// All further ones.
+const OTHERS: &str = "others";
 /// Most characters of a kind's name.
 const NAME_MAX: usize = 40;
 
@@ -44,8 +47,12 @@ impl Unknown {
     }
 
     fn add(&mut self, kind: &str) {
-        let plain = kind.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
-        *self.0.entry(plain).or_default() += 1;
+        let plain: String = kind.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
+        let is_room = self.0.len() < KINDS_MAX || self.0.contains_key(&plain);
+        *self
+            .0
+            .entry(if is_room { plain } else { OTHERS.to_owned() })
+            .or_default() += 1;
     }
 
     /// All of them.
@@ -61,7 +68,7 @@ impl Unknown {
         let named = self.0.iter().take(NAMED_MAX);
         let mut named: Vec<String> = named.map(|(kind, count)| format!("{count} {kind}")).collect();
         if self.0.len() > NAMED_MAX {
-            named.push("others".to_owned());
+            named.push(OTHERS.to_owned());
         }
         Some(Alarm {
             name: "unknown-kinds".to_owned(),
@@ -157,9 +164,10 @@ mod tests {
     fn many_kinds_do_not_make_a_long_alarm() {
         let mut unknown = Unknown::default();
         for n in 0..1_000 {
-            unknown.add(&format!("{n:0>100}"));
+            unknown.add(&format!("{n} {}", "x".repeat(100)));
         }
         unknown.add(&"x".repeat(10_000));
+        assert_eq!((unknown.0.len(), unknown.count()), (KINDS_MAX + 1, 1_001));
         let message = unknown.alarm().expect("an alarm").message;
         assert!(message.contains("others") && message.len() < 600, "{message}");
     }
