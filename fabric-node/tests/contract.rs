@@ -125,6 +125,8 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("anchor-list", "anchor list".to_owned()),
         ("node-remove", "node remove h2".to_owned()),
         ("cluster-upgrade", "cluster upgrade".to_owned()),
+        ("quarantine-list", "quarantine list".to_owned()),
+        ("quarantine-release", "quarantine release red".to_owned()),
         ("function-list", "function list".to_owned()),
         (
             "function-load",

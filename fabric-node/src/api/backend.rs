@@ -11,6 +11,7 @@ use super::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use super::error::ApiError;
 use super::moment::Moment;
 use super::nodes::NodeRemoved;
+use super::quarantine::{Quarantined, Released};
 use super::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
@@ -120,6 +121,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError>;
     /// Has this node removed from the cluster.
     async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError>;
+    /// Domains that are left alone on this host because they crash what handles them.
+    async fn quarantine(&self) -> Result<Vec<Quarantined>, ApiError>;
+    /// Has such a domain handled again.
+    async fn release(&self, author: &Author, domain: &Label) -> Result<Released, ApiError>;
     /// Who speaks which wire versions.
     async fn upgrade(&self) -> Result<Upgrade, ApiError>;
     /// Has the cluster agree on the next wire version.

@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod moment;
 pub mod nodes;
 pub mod openapi;
+pub mod quarantine;
 pub mod refusals;
 pub mod routes;
 pub mod serve;

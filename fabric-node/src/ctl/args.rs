@@ -4,6 +4,7 @@ mod anchor;
 mod changes;
 mod cluster;
 mod node;
+mod quarantine;
 mod user;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use self::changes::{
 };
 pub use self::cluster::ClusterCommand;
 pub use self::node::NodeCommand;
+pub use self::quarantine::QuarantineCommand;
 pub use self::user::{TokenCommand, UserArgs, UserCommand};
 pub use super::place::Api;
 use crate::api::kinds;
@@ -185,6 +187,10 @@ nothing that hosts say of themselves. `fabric-node init --restore FILE` makes a 
     /// Takes nodes out of the cluster
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeCommand),
+
+    /// Shows and releases domains that crash what handles them on this host
+    #[command(subcommand, arg_required_else_help = true)]
+    Quarantine(QuarantineCommand),
 
     /// Upgrades what the nodes speak with each other
     #[command(subcommand, arg_required_else_help = true)]
@@ -459,6 +465,8 @@ mod tests {
             "fabricctl node remove h4",
             "fabricctl anchor add h2",
             "fabricctl cluster upgrade",
+            "fabricctl quarantine list",
+            "fabricctl quarantine release red",
             "fabricctl cluster upgrade --finish",
             "fabricctl anchor remove aaaaaaaaaaaa",
             "fabricctl user create alice --out a.pem",

@@ -13,6 +13,7 @@ mod identity;
 mod pages;
 mod place;
 mod problem;
+mod quarantine;
 mod run;
 mod show;
 mod specs;

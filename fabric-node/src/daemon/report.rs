@@ -11,6 +11,7 @@ use overlay::forwarding;
 
 use super::force::{Force, InForce};
 use super::node::{Node, called};
+use super::quarantined;
 use super::reconcile::waiting;
 use super::seen::Sight;
 use super::unknown::Unknown;
@@ -52,6 +53,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditC
             .chain(alarms(&force))
             .chain(clashes(&node.sight.cluster()))
             .chain(unknown.alarm())
+            .chain(quarantined::alarms(node))
             .collect(),
         counters: membership
             .counters()

@@ -12,6 +12,7 @@ use fabric_node::api::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use fabric_node::api::error::{ApiError, Code, Detail};
 use fabric_node::api::moment::Moment;
 use fabric_node::api::nodes::NodeRemoved;
+use fabric_node::api::quarantine::{Quarantined, Released, Suspect};
 use fabric_node::api::types::*;
 use fabric_node::api::upgrade::{Upgrade, UpgradeNode};
 use fabric_node::api::version::{Precondition, Version};
@@ -545,6 +546,20 @@ impl Backend for Fleet {
         })
     }
 
+    async fn quarantine(&self) -> Result<Vec<Quarantined>, ApiError> {
+        Ok(vec![quarantined()])
+    }
+
+    async fn release(&self, author: &Author, domain: &Label) -> Result<Released, ApiError> {
+        self.note(format!("release {domain} by {author}"));
+        if domain.as_str() != "red" {
+            return Err(ApiError::not_found(format!("domain {domain} is not in quarantine")));
+        }
+        Ok(Released {
+            domain: domain.to_string(),
+        })
+    }
+
     async fn upgrade(&self) -> Result<Upgrade, ApiError> {
         Ok(upgrade())
     }
@@ -580,6 +595,24 @@ impl Backend for Fleet {
 pub(crate) fn now() -> std::time::Duration {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.expect("a clock after 1970")
+}
+
+fn quarantined() -> Quarantined {
+    let suspect = |kind: &str, name: &str, second: u8| Suspect {
+        kind: text(kind),
+        name: text(name),
+        stamp: format!("2026-01-02T03:04:0{second}Z"),
+        author: text("mallory@h3"),
+        node_name: text("h3"),
+    };
+    Quarantined {
+        domain: text("red"),
+        crashes: 2,
+        since: text("2026-01-02T03:04:07Z"),
+        why: text("handling it panicked: attempt to divide by zero"),
+        digest: "0123456789abcdef".repeat(4),
+        written_last: vec![suspect("SecurityPolicy", "web", 6), suspect("Endpoint", "web-1", 5)],
+    }
 }
 
 fn upgrade() -> Upgrade {
