@@ -14,7 +14,7 @@ pub const LIMIT_PUNT: u32 = 4;
 /// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`.
 pub const LIMIT_CONNECTIONS: u32 = 5;
 /// `LimitKey::kind`: first fragments; what those beyond it said is kept apart, in `CROWDED_FRAGMENTS`.
-pub const LIMIT_FRAGMENTS: u32 = 6;
+pub const LIMIT_FRAGMENTS: u32 = 7;
 
 /// A token bucket's.
 #[derive(Debug, Clone, Copy)]
