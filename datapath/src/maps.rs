@@ -10,9 +10,9 @@ use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerC
 use aya::{Ebpf, Pod};
 use datapath_common::probe::Probed;
 use datapath_common::{
-    ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, Factors, FloodTarget, Flow, FlowKey,
-    FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
-    Route, RouteKey, Rule, SLOTS, Segment, Settings, Station, StationKey,
+    ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, Factors, FloodTarget, Flow,
+    FlowKey, FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port,
+    PrefixKey, Route, RouteKey, Rule, SLOTS, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
@@ -61,7 +61,11 @@ const LAYOUTS: [(&str, usize, usize); 31] = [
     ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>()),
     ("SECRETS", 4, size_of::<Factors>()),
     ("FRAGMENTS", size_of::<FragmentKey>(), size_of::<FragmentState>()),
-    ("CROWDED_FRAGMENTS", size_of::<FragmentKey>(), size_of::<FragmentState>()),
+    (
+        "CROWDED_FRAGMENTS",
+        size_of::<FragmentKey>(),
+        size_of::<FragmentState>(),
+    ),
     ("LIMITS", size_of::<LimitKey>(), size_of::<Bucket>()),
     ("AUDITS", size_of::<MemberKey>(), size_of::<Count>()),
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),

@@ -83,7 +83,7 @@ macro_rules! copies {
     ($($(#[doc = $text:literal])+ $name:ident($($argument:ident: $type:ty),+ => $key:expr) in $map:ident: $place:ident, $value:ty;)+) => {
         $(
             $(#[doc = $text])+
-            #[inline(always)]
+            #[inline(never)]
             pub fn $name($($argument: $type),+) -> Option<&'static $value> {
                 let copies = COPIES.get_ptr_mut(0)?;
                 // SAFETY: this CPU's only value, of which only this module has pointers.

@@ -27,7 +27,8 @@ pub struct Evaluation {
     port: u32,
     /// Bytes of the packet, for audits.
     length: u32,
-    /// The set.
+    /// The domain's sets, and the one that is being asked.
+    sets: [u32; 2],
     set: u32,
     /// The policy that is being asked, which of its versions has spoken last (from 1), and how many allow.
     policy: u32,
@@ -73,11 +74,10 @@ pub fn ask(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
 
 #[inline(never)]
 fn ask_once(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
-    let number = walk.owner.domain;
-    let Some(domain) = entry::domain(number) else {
+    let Some(domain) = entry::domain(walk.owner.domain) else {
         return Opinion::Denied;
     };
-    let sets = (domain.egress, domain.ingress);
+    walk.evaluation.sets = [domain.egress, domain.ingress];
     walk.evaluation.v4 = walk.ip.v4();
     walk.evaluation.protocol = walk.tuple.protocol;
     walk.evaluation.port = port;
@@ -90,8 +90,8 @@ fn ask_once(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
         opinion = ingress(walk, domain, reply);
     }
     // A domain refers to another set before the rules of its former one go, and with them what was read as such.
-    match entry::domain(number) {
-        Some(domain) if (domain.egress, domain.ingress) == sets => opinion,
+    match entry::domain(walk.owner.domain) {
+        Some(domain) if [domain.egress, domain.ingress] == walk.evaluation.sets => opinion,
         _ => Opinion::Unknown,
     }
 }
