@@ -243,11 +243,7 @@ fn find(tuple: &ConnectionKey, now: u32) -> Option<NonNull<Connection>> {
 
 /// The entry, if its connection lives.
 #[inline(always)]
-fn among(
-    map: &LruHashMap<ConnectionKey, Connection>,
-    tuple: &ConnectionKey,
-    now: u32,
-) -> Option<NonNull<Connection>> {
+fn among(map: &LruHashMap<ConnectionKey, Connection>, tuple: &ConnectionKey, now: u32) -> Option<NonNull<Connection>> {
     let found = entry::connection(map, tuple)?;
     if live(&entry::said()?, now) { Some(found) } else { None }
 }

@@ -121,10 +121,7 @@ copies! {
 
 /// What the first fragment said.
 #[inline(always)]
-pub fn fragment(
-    map: &LruHashMap<FragmentKey, FragmentState>,
-    key: &FragmentKey,
-) -> Option<&'static FragmentState> {
+pub fn fragment(map: &LruHashMap<FragmentKey, FragmentState>, key: &FragmentKey) -> Option<&'static FragmentState> {
     let copies = COPIES.get_ptr_mut(0)?;
     // SAFETY: as in `copies!`.
     let copy = unsafe { &raw mut (*copies).fragment };

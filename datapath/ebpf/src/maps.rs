@@ -9,9 +9,10 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, Pro
 use datapath_common::probe::{PROBES_MAX, Probed};
 use datapath_common::punt::{PUNTS_BYTES, PuntKey, PuntRule};
 use datapath_common::{
-    Address, Bucket, CHAIN_SLOTS, CONNECTIONS_MAX, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, Factors, FloodTarget, Flow,
-    FlowKey, FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port,
-    PrefixKey, Route, RouteKey, Rule, SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
+    Address, Bucket, CHAIN_SLOTS, CONNECTIONS_MAX, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey,
+    Factors, FloodTarget, Flow, FlowKey, FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour,
+    NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule, SLOTS, STATION_SLOTS, Segment, Settings, Station,
+    StationKey, Trace,
 };
 
 use crate::entry::Copies;
@@ -88,7 +89,8 @@ pub static FUNCTIONS: HashMap<u32, Function> = HashMap::with_max_entries(CHAIN_S
 
 /// Connections whose both ends took part.
 #[map]
-pub static CONNECTIONS: HashMap<ConnectionKey, Connection> = HashMap::with_max_entries(CONNECTIONS_MAX, BPF_F_NO_PREALLOC);
+pub static CONNECTIONS: HashMap<ConnectionKey, Connection> =
+    HashMap::with_max_entries(CONNECTIONS_MAX, BPF_F_NO_PREALLOC);
 
 /// All other connections: the oldest one goes first.
 #[map]

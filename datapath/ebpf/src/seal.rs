@@ -99,6 +99,9 @@ fn name(key: &FlowKey, ifindex: u32, factors: &Factors) -> u64 {
         two(e, f),
         two(g, h),
     ];
-    let terms = words.into_iter().zip(factors).map(|(word, factor)| word.wrapping_mul(*factor));
+    let terms = words
+        .into_iter()
+        .zip(factors)
+        .map(|(word, factor)| word.wrapping_mul(*factor));
     terms.fold(0, u64::wrapping_add)
 }

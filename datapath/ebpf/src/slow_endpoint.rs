@@ -18,8 +18,8 @@ use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, entry, finish, flow, fragment, group, ip, limit, martian, nd,
-    punt, related, route, server, transport, words,
+    TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, entry, finish, flow, fragment, group, ip, limit,
+    martian, nd, punt, related, route, server, transport, words,
 };
 
 /// Called by `from_endpoint`.

@@ -17,8 +17,8 @@ use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, nameless, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, arp, chain, connection, device, entry, finish, flow, fragment, group, ip, martian, nd, origin,
-    probe, related, server, transport, tunnel,
+    TC_ACT_SHOT, Verdict, arp, chain, connection, device, entry, finish, flow, fragment, group, ip, martian, nd,
+    origin, probe, related, server, transport, tunnel,
 };
 
 /// Called by `from_underlay`.
