@@ -24,7 +24,6 @@ fn extra_prefixes_are_sources_of_their_station_only() {
     let owner = |workload: Workload| Neighbour {
         mac: workload.mac,
         flags: 0,
-        groups: [0; 4],
     };
     bench.prefix(RED, 4, mapped([172, 16, 0, 0]), 96 + 16, owner(WEB));
     bench.prefix(RED, 4, mapped([172, 16, 9, 0]), 96 + 24, owner(API));
@@ -147,7 +146,6 @@ fn routed_frames_from_a_tunnel_belong_to_where_their_source_lives() {
     let owner = Neighbour {
         mac: SHOP.mac,
         flags: 0,
-        groups: [0; 4],
     };
     bench.prefix(GREEN, 4, [0; 16], 0, owner);
     bench.remembered(
