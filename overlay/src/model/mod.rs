@@ -11,7 +11,6 @@
 //! routed frame's source is the station that table Q or the sender's port leads to. A frame for everybody is for nobody in
 //! particular: its far end has no groups. So a rule by selector speaks of the workload that gets the packet, whatever
 //! address is in it. Rules by prefix speak of addresses, so table D refuses what is for one and goes to another.
-//!
 //! **Table D** (`owner.rs` says why only this): a station or the router of the segment has exactly the destination address,
 //! but not the destination MAC (a frame for everybody: has it at all). Not asked where the router sends it on: R5 via; in T,
 //! the source MAC is the router's and the longest of its routes to the destination is via.
@@ -223,8 +222,7 @@
 //! | E3 | the quoted tuple (ICMP: echo request or echo reply only) is not of a live connection of the domain, in either direction | `unrelated` |
 //! | E4 | — | passes; no policy is asked, no connection made or refreshed, no fragment entry written |
 //!
-//! Both ends' hosts ask. A router, known by its prefixes, may report from any of its addresses, or pass on reports from
-//! beyond. Quotas, which are not modelled: beyond 1,000 a second and sending station (1,000 at once), `rate_limit`.
+//! Both ends' hosts ask. A quota, which is not modelled: `rate_limit` beyond 1,000 a second and sending station.
 //!
 //! # C: connections and policy
 //!

@@ -57,7 +57,7 @@ const ACK: u8 = 16;
 pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
     let flow = Flow::random(dice, world);
     let mut sent = Vec::new();
-    for _ in 0..dice.below(3) {
+    for _ in 0..dice.below(4) {
         sent.extend(flow.neighbour(dice));
     }
     for _ in 0..dice.below(3) {
