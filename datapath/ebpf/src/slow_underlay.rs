@@ -270,7 +270,6 @@ fn meant_for(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) -> 
     let Err(reason) = meant(walk, vni, frame.destination) else {
         return Ok(());
     };
-    walk.cache = false;
     if !routed(segment, frame) {
         return Err(reason);
     }

@@ -159,6 +159,63 @@ fn routed_frames_from_a_tunnel_belong_to_where_their_source_lives() {
 }
 
 #[test]
+fn a_frame_for_one_is_not_for_another() {
+    let Some(mut bench) = bench() else { return };
+    let astray = Fate::Dropped(Reason::DestinationAddress, RED_DOMAIN, WEB.endpoint);
+    let tunnel = Tunnel::inbound(RED);
+    let for_web = |of: &Workload| WEB.with(of.v4, of.v6);
+    let nobody = udp4(&DB, &for_web(&NOBODY));
+    let mut table = vec![("nobody's address", tunnel.by_b(&nobody), to_namespace(&nobody))];
+    for (what, of) in [
+        ("a namespace's", API),
+        ("one's elsewhere", LOST),
+        ("the router's", book::GATEWAY),
+    ] {
+        let to = for_web(&of);
+        for frame in [
+            udp4(&DB, &to),
+            udp6(&DB, &to),
+            from_b(&STORE, |from, _| udp4(from, &to)),
+        ] {
+            table.push((what, tunnel.by_b(&frame), astray.clone()));
+        }
+    }
+    bench.table("from_underlay", table);
+    // A route says that it goes by this one first.
+    let hop = Hop {
+        vni: RED,
+        address: mapped(WEB.v4),
+    };
+    bench.put("HOPS", MemberKey { set: 72, index: 0 }, hop);
+    let via = Route {
+        kind: ROUTE_VIA,
+        vni: 0,
+        set: 72,
+        hops: 1,
+    };
+    bench.route(4, mapped(API.v4), 96 + 32, via);
+    let by_web = from_b(&STORE, |from, _| udp4(from, &for_web(&API)));
+    bench.remembered(
+        "from_underlay",
+        vec![("which the router sends on", tunnel.by_b(&by_web), to_namespace(&by_web))],
+    );
+    let lie = udp4(&DB, &for_web(&API));
+    bench.table(
+        "from_underlay",
+        vec![("which a workload sends itself", tunnel.by_b(&lie), astray)],
+    );
+    let to_api = dropped(Reason::DestinationAddress);
+    bench.table(
+        "from_endpoint",
+        vec![
+            ("to a namespace", udp4(&WEB, &VM.with(API.v4, API.v6)), to_api.clone()),
+            ("to another host", udp6(&WEB, &DB.with(API.v4, API.v6)), to_api.clone()),
+            ("for the router", udp4(&WEB, &VM.with(book::GATEWAY.v4, VM.v6)), to_api),
+        ],
+    );
+}
+
+#[test]
 fn rules_see_the_owner_of_a_routed_source() {
     let Some(mut bench) = bench() else { return };
     let allow = Rule {
