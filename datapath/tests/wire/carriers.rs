@@ -218,12 +218,14 @@ fn checked(way: Way, header: Header, more: More) {
         (ours, VNI, datagram(Identity::new(77), FAR), (0, "wrong_vtep")),
     ];
     for (to, vni, frame, key) in table {
+        println!("{to} {vni} {key:?}");
         let before = wire.b.drops().get(&key).copied().unwrap_or(0);
         send(&wire.a, to, header, vni, &frame);
         wire.b
             .eventually(|drops| drops.get(&key).copied().filter(|count| *count > before));
     }
     for (odd, reason) in more {
+        println!("{odd:?}");
         send(&wire.a, ours, *odd, VNI, &good);
         wire.b.eventually(|drops| drops.get(&(0, *reason)).copied());
     }

@@ -157,11 +157,11 @@ impl Arrival<'_> {
         if passenger.transport.message() == Some(Message::Error) {
             return Err(Reason::Unrelated);
         }
-        passenger.remember(memory);
         let ip = passenger.ip;
         if owner::is_anothers(self.domain, self.vni, None, ip.destination) {
             return Err(Reason::DestinationAddress);
         }
+        passenger.remember(memory);
         let speaker = self.speaker(origin, ip.source);
         let source = End {
             address: ip.source,

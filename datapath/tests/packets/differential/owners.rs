@@ -3,6 +3,7 @@
 
 use overlay::object::domain::DefaultPolicy;
 
+use super::draft::Piece;
 use super::rules;
 use super::scene::{ACK, API, APP, FAR, STORE, SYN, WEB, play, tcp, udp};
 use super::world::World;
@@ -98,5 +99,25 @@ fn an_address_that_goes_over_is_its_new_owners() {
             (endpoints[API].last, endpoints[FAR].last) = (endpoints[FAR].last, endpoints[API].last);
         });
         at.send(&astray, "destination_address");
+    });
+}
+
+/// Found: in the model, a first fragment for everybody that was refused spoke for the later ones.
+#[test]
+fn a_first_fragment_that_is_anothers_speaks_for_none() {
+    play(|at| {
+        let piece = |offset| {
+            Some(Piece {
+                number: 7,
+                offset,
+                more: offset == 0,
+            })
+        };
+        let mut first = at.piece(0, FAR, WEB, udp(1000, 53), piece(0));
+        // Behind the outer headers and the tunnel's.
+        first.packet[14 + 20 + 8 + 8..][..6].fill(0xff);
+        let later = at.piece(0, FAR, WEB, udp(1000, 53), piece(9));
+        at.send(&first, "destination_address");
+        at.send(&later, "fragment_state");
     });
 }
