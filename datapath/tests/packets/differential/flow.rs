@@ -66,7 +66,7 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
     for (reply, flags) in flow.script(dice) {
         let draft = flow.draft(dice, reply, flags);
         let again = if flags == ACK && flow.is_steady() {
-            dice.between(6, 18)
+            dice.between(8, 20)
         } else {
             dice.below(2)
         };
