@@ -464,13 +464,6 @@ pub const ACTION_DENY: u16 = 2;
 /// `Rule::action`.
 pub const ACTION_AUDIT: u16 = 3;
 
-/// Words of eight bytes of a `Flow`'s key with its interface, and of what it says.
-pub const FLOW_NAME: usize = (size_of::<FlowKey>() + size_of::<u32>()) / size_of::<u64>();
-/// See `FLOW_NAME`.
-pub const FLOW_SAID: usize = core::mem::offset_of!(Flow, told) / size_of::<u64>();
-/// The value of `SECRETS`: a factor for each of them.
-pub type Factors = [u64; FLOW_NAME + FLOW_SAID];
-
 /// Of `FlowKey::ingress`: it came through a tunnel.
 pub const FLOW_TUNNEL: u32 = 1 << 31;
 /// Into the tunnel to `Flow::target`; else to the interface `Flow::target`.
