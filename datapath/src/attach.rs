@@ -148,6 +148,16 @@ impl Stubs {
             })
     }
 
+    /// The interfaces that were attached to as underlay, by whatever run; some may be gone.
+    pub(crate) fn underlay(&self) -> Result<BTreeSet<u32>, Error> {
+        let pins = entries(&self.pins.hooks())?;
+        let hooks = pins.iter().filter_map(|pin| parse_hook(pin));
+        Ok(hooks
+            .filter(|(_, hook, _)| *hook == Hook::FromUnderlay)
+            .map(|(ifindex, ..)| ifindex)
+            .collect())
+    }
+
     /// Removes the pins of interfaces that are gone, and takes the stubs off interfaces that are no underlay any
     /// more. Stubs of workloads' interfaces stay, and deny.
     pub(crate) fn sweep(&mut self, links: &BTreeMap<u32, Link>, underlay: &BTreeSet<u32>) -> Result<(), Error> {

@@ -70,6 +70,11 @@ impl Devices {
         self.made.get(word(encapsulation)).map_or(0, |made| made.ifindex)
     }
 
+    /// What could not be made, and what nobody needs, is looked at next time.
+    pub(crate) fn look_soon(&mut self) {
+        self.rest = 0;
+    }
+
     /// The indices of those in use.
     pub(crate) fn indices(&self) -> impl Iterator<Item = u32> {
         self.made.values().map(|made| made.ifindex).filter(|index| *index != 0)
@@ -77,12 +82,13 @@ impl Devices {
 }
 
 impl Datapath {
-    /// Makes the devices that are wanted, as they should be, and removes those that are not. What could not be made
-    /// before is tried with `again` only.
+    /// Makes the devices that are wanted, as they should be, and removes those that are not, unless another build's
+    /// programs use them. What could not be made before is tried with `again` only.
     pub(crate) async fn keep_devices(&mut self, again: bool) -> Result<(), Error> {
         for encapsulation in [Encapsulation::Vxlan, Encapsulation::Geneve] {
             let known = self.devices.made.get(word(encapsulation));
             match self.port_of(encapsulation) {
+                None if self.succession.is_pending() => {}
                 None if known.is_some() || again => self.remove_device(encapsulation).await?,
                 None => {}
                 Some(_) if !again && known.is_some_and(|made| made.ifindex == 0) => {}
@@ -160,6 +166,7 @@ impl Datapath {
         // What was seen last may be older than what we made.
         let link = match self.netlink.link_named(name).await? {
             Some(link) if link.kind == Kind::Tunnel(tunnel) && (link.alias.is_empty() || link.alias == alias) => link,
+            Some(link) if link.alias == alias && self.succession.is_pending() => return Err(Error::InUse(link.name)),
             Some(link) if link.alias == alias => {
                 self.netlink.delete(&link).await?;
                 self.make_device(name, tunnel).await?

@@ -82,6 +82,7 @@ pub(crate) fn of_object(pins: &Pins) -> impl Iterator<Item = (&'static str, Path
 
 /// Sets aside what is pinned and has not the sizes that this build knows.
 pub(crate) fn set_others_aside(pins: &Pins) -> Result<(), Error> {
+    pins.adopt_state()?;
     let other = LAYOUTS.into_iter().filter(|(name, key, value)| {
         MapInfo::from_pin(pins.map(name))
             .is_ok_and(|info| info.key_size() as usize != *key || info.value_size() as usize != *value)

@@ -17,6 +17,7 @@ mod reach;
 mod ready;
 mod routing;
 mod scale;
+mod succession;
 mod survival;
 mod tap;
 mod uplinks;
