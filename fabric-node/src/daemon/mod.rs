@@ -18,6 +18,7 @@ mod apply;
 mod attach;
 mod backup;
 mod binding;
+mod claims;
 mod conflicts;
 mod delete;
 mod first;
