@@ -138,14 +138,7 @@ impl Stubs {
     /// Whether our stub is on an interface.
     pub(crate) async fn runs(&self, netlink: &Netlink, link: &Link, hook: Hook) -> Result<bool, Error> {
         let pin = self.pins.hook(link.ifindex, hook, self.mechanism);
-        Ok(pin.exists()
-            && match self.mechanism {
-                Mechanism::Tcx => tcx::runs(&pin, &link.name, hook),
-                Mechanism::Clsact => {
-                    let filters = netlink.filters(link, hook.direction()).await?;
-                    filters.contains(&clsact::handle(self.node).into())
-                }
-            })
+        runs(netlink, &pin, link, (hook, self.mechanism), self.node).await
     }
 
     /// The interfaces that were attached to as underlay, by whatever run; some may be gone.
@@ -158,7 +151,7 @@ impl Stubs {
             .collect())
     }
 
-    /// Removes the pins of interfaces that are gone, and takes the stubs off interfaces that are no underlay any
+    /// Removes the pins and marks of interfaces that are gone, and takes the stubs off interfaces that are no underlay any
     /// more. Stubs of workloads' interfaces stay, and deny.
     pub(crate) fn sweep(&mut self, links: &BTreeMap<u32, Link>, underlay: &BTreeSet<u32>) -> Result<(), Error> {
         for pin in entries(&self.pins.hooks())? {
@@ -172,8 +165,32 @@ impl Stubs {
                 self.attached.remove(&(ifindex, hook));
             }
         }
+        for marker in entries(&self.pins.qdiscs())? {
+            let ifindex = marker.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if ifindex.is_some_and(|ifindex| !links.contains_key(&ifindex) && is_gone(ifindex)) {
+                fs::remove_dir(&marker).map_err(Error::file("remove the folder", &marker))?;
+            }
+        }
         Ok(())
     }
+}
+
+/// Whether the stub of a pin is on an interface.
+pub(crate) async fn runs(
+    netlink: &Netlink,
+    pin: &Path,
+    link: &Link,
+    (hook, mechanism): (Hook, Mechanism),
+    node: NodeId,
+) -> Result<bool, Error> {
+    Ok(pin.exists()
+        && match mechanism {
+            Mechanism::Tcx => tcx::runs(pin, &link.name, hook),
+            Mechanism::Clsact => {
+                let filters = netlink.filters(link, hook.direction()).await?;
+                filters.contains(&clsact::handle(node).into())
+            }
+        })
 }
 
 fn stub(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {

@@ -6,6 +6,7 @@ mod check;
 mod error;
 mod grace;
 mod instructions;
+mod placed;
 mod slots;
 mod verifier;
 
@@ -16,6 +17,7 @@ use membership::id::Label;
 use overlay::name::DomainName;
 
 pub use error::FunctionError;
+pub(crate) use placed::Placed;
 pub(crate) use slots::Chains;
 
 use crate::datapath::Datapath;
@@ -126,6 +128,7 @@ impl Datapath {
                 position
             }
         };
+        self.note_functions()?;
         Ok(LoadedFunction {
             domain: domain.clone(),
             name: name.clone(),
@@ -150,7 +153,8 @@ impl Datapath {
         let (number, hook) = (self.domain_number(domain)?, gone.hook);
         let gone = self.chains.slot(number, hook, gone.position);
         let members = self.members(number, hook, |slot| slot != gone)?;
-        self.move_chain(number, hook, &members)
+        self.move_chain(number, hook, &members)?;
+        Ok(self.note_functions()?)
     }
 
     /// Those of a chain's functions whose slots are `wanted`, in order.
@@ -264,10 +268,10 @@ impl Datapath {
         let entries = self.maps.functions.read()?;
         let (chains, stale) = Chains::of(&entries, &self.installed.tables().domains);
         self.chains = chains;
-        if self.succession.is_pending() {
-            return Ok(());
+        if !self.succession.is_pending() {
+            self.clear(stale.into_iter())?;
         }
-        self.clear(stale.into_iter())
+        self.note_functions()
     }
 
     /// Gives a domain's tables its chains.

@@ -17,7 +17,7 @@ use crate::attach::Stubs;
 use crate::audits::{AuditCount, Audited};
 use crate::binding::{Surroundings, Waiting};
 use crate::bpffs::{self, Pins};
-use crate::chain::Chains;
+use crate::chain::{Chains, Placed};
 use crate::change::Here;
 use crate::device::Devices;
 use crate::diff::diff;
@@ -29,7 +29,7 @@ use crate::fresh::Fresh;
 use crate::hurry::Hurry;
 use crate::installed::Installed;
 use crate::kernel::Kernel;
-use crate::links::{Owner, owner_of};
+use crate::links::{Owner, is_unfinished, owner_of};
 use crate::load::{Loaded, load};
 use crate::lost::Lost;
 use crate::lower::Local;
@@ -64,6 +64,7 @@ pub struct Datapath {
     pub(crate) fresh: Fresh,
     pub(crate) audited: Audited,
     pub(crate) chains: Chains,
+    pub(crate) placed: Placed,
     pub(crate) kept: BTreeMap<DomainName, KeptPorts>,
     /// The stations of this host, of every domain that is as it was applied last.
     pub(crate) here: BTreeMap<DomainName, Here>,
@@ -135,6 +136,7 @@ impl Datapath {
             succession,
             audited: Audited::default(),
             chains: Chains::default(),
+            placed: Placed::default(),
             kept: BTreeMap::new(),
             here: BTreeMap::new(),
             netlink: Netlink::connect()?,
@@ -156,6 +158,11 @@ impl Datapath {
             changed: false,
         };
         datapath.tidy()?;
+        for unfinished in datapath.netlink.links().await?.values() {
+            if is_unfinished(unfinished, datapath.node) {
+                datapath.netlink.delete(unfinished).await?;
+            }
+        }
         datapath.links = datapath.netlink.links().await?;
         datapath.succeed()?;
         datapath.keep_devices(true).await?;

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use datapath_common::SEGMENT_GENEVE;
 use membership::id::NodeId;
 use overlay::object::domain::Encapsulation;
-use rtnetlink::packet_route::link::{InfoData, InfoGeneve, InfoVxlan, LinkInfo};
+use rtnetlink::packet_route::link::{InfoData, InfoGeneve, InfoVxlan, LinkAttribute, LinkInfo};
 use rtnetlink::{LinkGeneve, LinkMessageBuilder, LinkVxlan};
 use tracing::{info, warn};
 
 use crate::attach::Hook;
 use crate::datapath::Datapath;
 use crate::error::Error;
-use crate::links::{ALIAS, fnv1a};
+use crate::links::{ALIAS, fnv1a, group};
 use crate::netlink::{Kind, Link, Netlink};
 
 /// Source ports of tunnels (RFC 7348 section 5).
@@ -189,7 +189,7 @@ impl Datapath {
     }
 
     async fn make_device(&self, name: &str, tunnel: Tunnel) -> Result<Link, Error> {
-        create(&self.netlink, name, tunnel).await?;
+        create(&self.netlink, self.node, name, tunnel).await?;
         let made = self.netlink.link_named(name).await?;
         made.ok_or(Error::Part("tunnel device"))
     }
@@ -244,7 +244,8 @@ pub(crate) fn tunnel(info: &LinkInfo) -> Option<Tunnel> {
 }
 
 /// Makes a device, down. It takes packets without a UDP checksum over IPv6, as the programs send them.
-async fn create(netlink: &Netlink, name: &str, tunnel: Tunnel) -> Result<(), Error> {
+async fn create(netlink: &Netlink, node: NodeId, name: &str, tunnel: Tunnel) -> Result<(), Error> {
+    let group = LinkAttribute::Group(group(node));
     let message = match tunnel.encapsulation {
         Encapsulation::Vxlan => LinkMessageBuilder::<LinkVxlan>::new(name)
             .collect_metadata(true)
@@ -252,11 +253,13 @@ async fn create(netlink: &Netlink, name: &str, tunnel: Tunnel) -> Result<(), Err
             .port_range(SOURCE_PORTS.0, SOURCE_PORTS.1)
             .learning(false)
             .udp_zero_csum6_rx(true)
+            .append_extra_attribute(group)
             .build(),
         Encapsulation::Geneve => LinkMessageBuilder::<LinkGeneve>::new(name)
             .append_info_data(InfoGeneve::CollectMetadata)
             .append_info_data(InfoGeneve::Port(tunnel.port))
             .append_info_data(InfoGeneve::UdpZeroCsum6Rx(true))
+            .append_extra_attribute(group)
             .build(),
     };
     let made = netlink.handle.link().add(message).execute().await;

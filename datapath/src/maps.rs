@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::numbers::{Encoded, Name, Numbers};
 use crate::tables::{Prefix, Tables};
 
+mod mend;
 mod obey;
 mod traffic;
 
@@ -120,11 +121,15 @@ pub(crate) struct Maps {
     audits: PerCpuHashMap<MapData, MemberKey, Count>,
     drops: PerCpuHashMap<MapData, DropKey, Count>,
     settings: Elements<u32, Settings>,
+    /// What was written to `settings`.
+    told: Option<Settings>,
     numbers: Elements<u32, Encoded>,
     loads: Elements<u32, u32>,
     pub(crate) functions: Elements<u32, Function>,
     pub(crate) chain: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
+    /// The same, to be read: ids of programs.
+    pub(crate) entered: Elements<u32, u32>,
     /// Id of `PROGRAMS`.
     pub(crate) programs_id: u32,
 }
@@ -178,10 +183,12 @@ impl Maps {
             audits: shared(ebpf, "AUDITS")?,
             drops: shared(ebpf, "DROPS")?,
             settings: elements(ebpf, "SETTINGS")?,
+            told: None,
             functions: elements(ebpf, "FUNCTIONS")?,
             chain: elements(ebpf, "CHAIN")?,
             programs_id: id(ebpf, "PROGRAMS")?,
             programs: shared(ebpf, "PROGRAMS")?,
+            entered: elements(ebpf, "PROGRAMS")?,
             numbers,
             loads,
         })
@@ -237,7 +244,9 @@ impl Maps {
     }
 
     pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), Error> {
-        self.settings.put(&[(0, settings)]).map_err(|stopped| stopped.error)
+        self.settings.put(&[(0, settings)]).map_err(|stopped| stopped.error)?;
+        self.told = Some(settings);
+        Ok(())
     }
 
     /// The drop counters, summed over CPUs.

@@ -57,6 +57,11 @@ impl Succession {
         self.pending.is_some()
     }
 
+    /// First slot of the bank of this build's programs.
+    pub(crate) fn bank(&self) -> u32 {
+        self.bank
+    }
+
     /// Since when this build has waited, while the tables of another build are in force.
     pub(crate) fn pending(&self) -> Option<Instant> {
         self.pending
@@ -87,7 +92,7 @@ impl Datapath {
         self.succession.pending = None;
         info!("took over from a build with other tables");
         self.look_soon();
-        Ok(self.find_functions()?)
+        self.find_functions()
     }
 
     /// Lets packets go by this load's programs, unless another build's tables are in force.

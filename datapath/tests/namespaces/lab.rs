@@ -115,7 +115,10 @@ impl Host {
             loop {
                 let order = tokio::select! {
                     order = inbox.recv() => order,
-                    () = datapath.changed() => { changes += 1; continue }
+                    () = datapath.noticed() => {
+                        changes += usize::from(datapath.follow_up().await);
+                        continue;
+                    }
                 };
                 match order {
                     None => return,

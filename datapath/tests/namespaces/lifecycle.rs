@@ -296,3 +296,35 @@ fn connections_that_are_over_are_swept_and_those_of_nobody_are_forgotten() {
     eventually("what is over is gone", || left() == [key(1, 2000)]);
     assert_eq!(a.status().counts.connections, 1);
 }
+
+#[test]
+fn what_was_being_made_when_a_daemon_died_is_removed() {
+    if !privileged("what_was_being_made_when_a_daemon_died_is_removed") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let web = Namespace::new("web");
+    let workloads = [&Workload::in_namespace("web", 1, &a, &web)];
+    let wanted = domain("red", 100, &workloads, &a, &[&b]);
+    let applied = a.program(&wanted);
+    let PortState::Programmed { name, .. } = &applied.ports[&label("web")] else {
+        panic!("{applied:?}")
+    };
+    let shown = a.namespace.must(&format!("ip link show {name}"));
+    let group = shown.split_whitespace().skip_while(|word| *word != "group").nth(1);
+    let group = group.expect("a group");
+    assert_ne!(group, "default");
+    // As the request that makes an interface leaves it, before it is named; and somebody's of another group.
+    let half = format!("ip link add half0 group {group} type veth peer name half1");
+    a.namespace.must(&half);
+    a.namespace.must("ip link add other0 type veth peer name other1");
+    a.kill();
+    a.open();
+    assert!(!a.namespace.has_link("half0") && a.namespace.has_link("other0"));
+    assert_eq!(a.program(&wanted).ports, applied.ports, "what is whole stays");
+    a.namespace.must(&half);
+    a.kill();
+    let lines = a.purge();
+    assert!(lines.iter().any(|line| line.starts_with("half0")), "{lines:?}");
+    assert!(!a.namespace.has_link("half0") && a.namespace.has_link("other0"));
+}
