@@ -201,7 +201,8 @@ fn stub(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
 /// Asks the kernel: a list of interfaces may be older than the newest of them, or lack one where others went away while
 /// it was made.
 fn is_gone(ifindex: u32) -> bool {
-    nix::net::if_::if_indextoname(ifindex).is_err()
+    // Where there is none, nix gives an empty name.
+    !nix::net::if_::if_indextoname(ifindex).is_ok_and(|name| !name.is_empty())
 }
 
 /// Takes a stub off an interface and removes its pin. An interface that is gone took its stub along.
@@ -321,6 +322,13 @@ mod tests {
                 .expect("an interface that goes meanwhile is fine");
         });
         assert!(!pins.node().exists());
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_gone() {
+        let lo = nix::net::if_::if_nametoindex("lo").expect("a loopback interface");
+        assert!(!is_gone(lo));
+        assert!(is_gone(0x7fff_fff0));
     }
 
     #[test]

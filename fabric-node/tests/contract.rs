@@ -124,6 +124,9 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("drops", "drops".to_owned()),
         ("anchor-list", "anchor list".to_owned()),
         ("node-remove", "node remove h2".to_owned()),
+        ("cluster-upgrade", "cluster upgrade".to_owned()),
+        ("quarantine-list", "quarantine list".to_owned()),
+        ("quarantine-release", "quarantine release red".to_owned()),
         ("function-list", "function list".to_owned()),
         (
             "function-load",
@@ -271,6 +274,11 @@ async fn refusals_end_with_their_code_and_say_why() {
         ("node remove h1".to_owned(), 1, "is the only anchor".to_owned()),
         ("anchor add h9".to_owned(), 1, "no member is called h9".to_owned()),
         ("anchor remove h2".to_owned(), 75, "2 are needed".to_owned()),
+        (
+            "cluster upgrade --finish".to_owned(),
+            1,
+            "h2 (bbbbbbbbbbbb) speaks 1".to_owned(),
+        ),
         (
             format!("apply -f {good} --wait"),
             75,

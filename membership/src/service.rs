@@ -30,6 +30,7 @@ mod seat;
 mod setup;
 mod start;
 mod state;
+mod upgrade;
 mod users;
 mod warden;
 mod writing;
@@ -55,6 +56,7 @@ pub use self::restore::Restored;
 #[cfg(test)]
 pub(crate) use self::setup::init as set_up;
 use self::state::State;
+pub use self::upgrade::{Upgrade, UpgradeNode};
 pub use self::users::{UserCertificate, UserError};
 pub use self::writing::Saw;
 use crate::claim::{Claim, ClaimError};
@@ -67,6 +69,7 @@ use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
 use crate::sync::Tombstones;
+use crate::wire::Versions;
 
 /// Where and as whom a node runs.
 #[derive(Debug, Clone)]
@@ -77,6 +80,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where others reach it; `listen` if empty.
     pub advertise: Vec<SocketAddr>,
+    /// What it speaks with others: [`Versions::OWN`], or less while a cluster is being upgraded.
+    pub wire: Versions,
 }
 
 /// How a member looks from here.

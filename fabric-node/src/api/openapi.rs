@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{anchors, backup, conflicts, functions, history, nodes, routes};
+use super::{anchors, backup, conflicts, functions, history, nodes, quarantine, routes, upgrade};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -39,6 +39,10 @@ use super::{anchors, backup, conflicts, functions, history, nodes, routes};
         anchors::remove,
         nodes::remove,
         nodes::leave,
+        quarantine::list,
+        quarantine::release,
+        upgrade::show,
+        upgrade::finish,
         routes::token,
         routes::user,
     )

@@ -12,8 +12,10 @@ use overlay::forwarding;
 
 use super::force::{Force, InForce};
 use super::node::{Node, called};
+use super::quarantined;
 use super::reconcile::waiting;
 use super::seen::Sight;
+use super::unknown::Unknown;
 use crate::api::types::{
     Alarm, Audit, ClusterStatus, Condition, Connections, DatapathStatus, Device, Direction, DomainStatus, Drop, Hook,
     Loss, LostPeer, NodeStatus, Path, Peer, PeerCounts, PeerState, SelfTest, Status, Underlay,
@@ -34,6 +36,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditC
         .filter_map(|name| domain(&node.sight, &force, &name));
     let peers = all_peers(node);
     let waits = datapath.waits;
+    let unknown = membership.read(Unknown::of);
     Status {
         node: node_status(node),
         cluster: ClusterStatus {
@@ -55,11 +58,14 @@ pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditC
             .chain(alarms(&force))
             .chain(waits.and_then(|waits| succession(waits, &force)))
             .chain(clashes(&node.sight.cluster()))
+            .chain(unknown.alarm())
+            .chain(quarantined::alarms(node))
             .collect(),
         counters: membership
             .counters()
             .into_iter()
             .chain(node.refusals.counters())
+            .chain([("records_unknown", unknown.count())])
             .map(|(name, count)| (name.to_owned(), count))
             .collect(),
     }

@@ -14,6 +14,7 @@ use crate::id::{Label, NodeId};
 use crate::identity;
 use crate::mesh::Close;
 use crate::token::{Secret, TokenId};
+use crate::wire::versions::{FIRST, Versions};
 
 /// How long a request may be in coming. There are few places for strangers, and who has no token must not keep them.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(3);
@@ -33,6 +34,8 @@ pub(crate) struct Applicant {
     pub(crate) token: TokenId,
     /// And its secret.
     pub(crate) secret: Secret,
+    /// What it speaks.
+    pub(crate) wire: Versions,
 }
 
 /// What the exchange needs of the anchor.
@@ -83,7 +86,7 @@ async fn decide(
     registrar: &Arc<dyn Registrar>,
     request: &[u8],
 ) -> Result<(NodeId, Grant), Denied> {
-    let request = read(request)?;
+    let (request, wire) = read(request)?;
     let material = keying_material(connection, &request.key).ok_or(Denied::Proof)?;
     let signature = <&[u8; 64]>::try_from(&request.proof[..]).map_err(|_| Denied::Proof)?;
     if !identity::verify(&request.key, &proof_message(&material), signature) {
@@ -103,6 +106,7 @@ async fn decide(
             key,
             token,
             secret,
+            wire,
         })
         .await?;
     Ok((
@@ -114,12 +118,18 @@ async fn decide(
     ))
 }
 
-/// Reads what a joiner asks with.
-pub(crate) fn read(bytes: &[u8]) -> Result<Request, Denied> {
+/// Reads what a joiner asks with. What it speaks stands behind; software from before there was a choice does not say.
+pub(crate) fn read(bytes: &[u8]) -> Result<(Request, Versions), Denied> {
     // The version comes first, so that a later one can be told from junk.
     let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(|_| Denied::Version(0))?;
     if version != VERSION {
         return Err(Denied::Version(version));
     }
-    postcard::from_bytes(bytes).map_err(|_| Denied::Failed("the request cannot be read".to_owned()))
+    let unreadable = || Denied::Failed("the request cannot be read".to_owned());
+    let (request, rest) = postcard::take_from_bytes(bytes).map_err(|_| unreadable())?;
+    let said: (u16, u16) = match rest {
+        [] => (FIRST, FIRST),
+        rest => postcard::from_bytes(rest).map_err(|_| unreadable())?,
+    };
+    Ok((request, said.try_into().map_err(|()| unreadable())?))
 }

@@ -30,6 +30,7 @@ pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
     let conditions = [
         removed(state),
         certificate(state),
+        wire(state),
         filling(state),
         health(state, now),
         gossip_ended(gossip),
@@ -82,6 +83,18 @@ fn certificate(state: &State) -> Option<Alarm> {
         }
         Some(_) => None,
     }
+}
+
+fn wire(state: &State) -> Option<Alarm> {
+    let agreed = state.roster().standing().wire();
+    (agreed > state.wire.max()).then(|| {
+        let words = format!(
+            "the cluster speaks wire version {agreed} and this node only {}: nobody hears it any more, its workloads are \
+             forwarded with what it knew last; upgrade its software, or raise `max` under [wire]",
+            state.wire
+        );
+        alarm("wire-version-too-old", words)
+    })
 }
 
 fn filling(state: &State) -> Option<Alarm> {

@@ -102,9 +102,10 @@ impl Engine {
     async fn mesh_event(&mut self, event: mesh::Event) {
         match event {
             // A connection that came later is there still, or is gone already; its own event says so.
-            mesh::Event::Up(peer) if !self.mesh.has(peer) => {}
+            mesh::Event::Up(peer, _) if !self.mesh.has(peer) => {}
             mesh::Event::Down(peer) if self.mesh.has(peer) => {}
-            mesh::Event::Up(peer) => {
+            mesh::Event::Up(peer, wire) => {
+                self.state.core().speaks(peer, wire);
                 self.watch.connected(peer);
                 self.gossip.connected(peer);
                 self.handle(Event::PeerUp(peer)).await;
@@ -180,6 +181,9 @@ impl Engine {
             let _unheard = self.state.changes.send(scope);
         }
         self.mesh.banish(self.state.roster().banished());
+        let agreed = self.state.roster().standing().wire();
+        self.state.core().agree(agreed);
+        self.mesh.agree(agreed);
         let (others, addresses) = {
             let roster = self.state.roster();
             (roster.others(), roster.addresses())

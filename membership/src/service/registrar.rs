@@ -119,6 +119,14 @@ async fn admit(state: Arc<State>, mesh: &Mesh, applicant: Applicant) -> Result<B
     if authority(&state, &cluster).is_none() {
         return Err(Denied::Failed("this node is no anchor".to_owned()));
     }
+    let agreed_on = state.roster().standing().wire();
+    if let Err(apart) = state.wire.common(applicant.wire, agreed_on) {
+        let why = format!(
+            "the cluster speaks wire version {agreed_on}, this anchor {}, and the one that joins {}: upgrade it",
+            apart.ours, apart.theirs
+        );
+        return Err(Denied::Failed(why));
+    }
     let node = NodeId::of_key(&applicant.key);
     let (disk, looking, asked) = (state.disk.clone(), state.clone(), applicant.clone());
     let looked = disk.run(move |store| look(&looking, store, &asked)).await;
@@ -197,6 +205,7 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         secret,
         key,
         name,
+        ..
     } = applicant;
     let node = NodeId::of_key(key);
     let now = wallclock::since_epoch();

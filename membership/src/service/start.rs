@@ -81,7 +81,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         .map_err(|error| StartError::Other(error.to_string()))?;
     let roots = Roots::new(files.manifest.cluster, chain.now().roots())?;
     let replica = without_removed(&disk, replica, &chain, files.key.id()).await?;
-    let mut core = Sync::new(&files.key.public(), replica, Box::new(roots.clone()));
+    let mut core = Sync::new(&files.key.public(), replica, Box::new(roots.clone())).speaking(config.wire);
     if files.bootstrap.nodes.iter().any(|(known, _)| *known != files.key.id()) {
         core.expect_others();
     }
@@ -92,6 +92,8 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         roots,
         listen: config.listen,
         counters: counters.clone(),
+        wire: config.wire,
+        agreed: chain.now().wire(),
     };
     let mesh = match Mesh::start(settings, slot.handlers(), events_tx) {
         Ok(mesh) => mesh,
@@ -123,6 +125,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         commands: commands_tx,
         counters,
         core,
+        wire: config.wire,
         events: known,
     }));
     slot.fill(&state, &mesh);
@@ -176,7 +179,7 @@ fn own_record(config: &Config, mesh: &Mesh, files: &NodeFiles) -> Result<NodeRec
         name: files.manifest.name.clone(),
         certificate: files.certificate.clone(),
         addresses: own_record::advertised(config, mesh, &files.bootstrap)?,
-        wire: mesh::frame::WIRE,
+        wire: config.wire.pair(),
         intent: true,
         software: env!("CARGO_PKG_VERSION").to_owned(),
     })

@@ -106,6 +106,7 @@ impl Sync {
 
     pub(super) fn peer_down(&mut self, peer: NodeId, now: Duration) {
         self.peers.remove(&peer);
+        self.speech.forget(peer);
         self.give_back(peer);
         self.ask_all(now);
     }

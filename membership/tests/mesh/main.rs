@@ -9,3 +9,4 @@ mod removal;
 mod restoring;
 mod sharing;
 mod strangers;
+mod versions;
