@@ -25,7 +25,7 @@ use crate::record::{Body, Intent};
 use crate::replica::{Change, Removed, Replica};
 use crate::signed::Signed;
 use crate::wire::{self, Message};
-use confirm::Shadow;
+use confirm::{Doubt, Shadow};
 use fill::Fill;
 use quota::Credits;
 use repair::Peer;
@@ -162,6 +162,7 @@ pub struct Sync {
     /// Scopes in which this node's disk is older than what it said of them.
     void: BTreeSet<Scope>,
     shadows: BTreeMap<Scope, Shadow>,
+    doubts: BTreeMap<Scope, Doubt>,
     /// Scopes that several peers send at once.
     fills: BTreeMap<Scope, Fill>,
     credits: Credits,
@@ -209,6 +210,7 @@ impl Sync {
             unconfirmed: BTreeSet::new(),
             void: BTreeSet::new(),
             shadows: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             fills: BTreeMap::new(),
             credits: Credits::default(),
             sated: BTreeMap::new(),

@@ -50,6 +50,10 @@ layouts! {
         flags: u32,
         /// Its slot of `GENERATIONS`.
         slot: u32,
+        /// Zero.
+        zero: u32,
+        /// The selectors of the domain's rules that its endpoint matches, bit by bit.
+        groups: Groups,
     }
 
     /// Key of `NEIGHBOURS`.
@@ -66,8 +70,6 @@ layouts! {
         mac: [u8; 6],
         /// `NEIGHBOUR_*`.
         flags: u16,
-        /// The selectors of the domain's rules that its endpoint matches, bit by bit.
-        groups: Groups,
     }
 
     /// Key of `PREFIXES`, a trie: extra addresses and prefixes that a station may use as a source.

@@ -230,15 +230,17 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
     Ok(issued)
 }
 
-/// Name and place are promised to those who were let in a moment ago and whose records are not here yet.
+/// Name and place are promised to those who were let in a moment ago and whose records are not here yet; not to those who
+/// were removed since.
 fn check_place(state: &State, book: &Tokens, node: NodeId, name: &Label, now: Duration) -> Result<(), Denied> {
     let roster = state.roster();
-    if roster.standing().removed().contains_key(&node) {
+    let removed = roster.standing().removed();
+    if removed.contains_key(&node) {
         return Err(Denied::Removed(node));
     }
     let promised: BTreeMap<_, _> = book
         .fresh(now)
-        .filter(|(id, _)| *id != node && !roster.has(*id))
+        .filter(|(id, _)| *id != node && !roster.has(*id) && !removed.contains_key(id))
         .collect();
     let namesake = promised.iter().find(|(_, promised)| **promised == name);
     if let Some(other) = roster.namesake(name, node).or(namesake.map(|(id, _)| *id)) {
