@@ -171,7 +171,7 @@ mod tests {
         let (a, b) = (held("a"), held("b"));
         assert_eq!(idle.due([&a].into_iter(), start), []);
         assert_eq!(idle.due([&a, &b].into_iter(), start + LOOK), []);
-        assert_eq!(idle.due([&a, &b].into_iter(), start + REST), [a.clone()]);
+        assert_eq!(idle.due([&a, &b].into_iter(), start + REST), std::slice::from_ref(&a));
         assert_eq!(idle.due([&b].into_iter(), start + REST), [], "the other is used again");
         assert_eq!(idle.due([&a, &b].into_iter(), start + REST + LOOK), [b]);
         assert_eq!(idle.due([&a].into_iter(), start + 2 * REST + LOOK), [a]);

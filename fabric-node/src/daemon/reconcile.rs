@@ -255,7 +255,7 @@ impl Reconciler {
                     Ok(Scope::System) | Err(broadcast::error::RecvError::Lagged(_)) => self.mark_everything(),
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                Some(question) = self.questions.recv() => self.answer(question).await,
+                Some(question) = self.questions.recv() => self.answer(question),
                 () = sleep_until(next) => self.work().await,
                 () = self.datapath.noticed() => {
                     if self.datapath.follow_up().await {
@@ -284,7 +284,7 @@ impl Reconciler {
         domains
     }
 
-    async fn answer(&mut self, question: Question) {
+    fn answer(&mut self, question: Question) {
         // Who asked may have gone.
         match question {
             Question::Drops(to) => drop(to.send(self.datapath.drops().map_err(|error| error.to_string()))),
