@@ -22,6 +22,7 @@ mod hostile;
 pub(crate) mod internal;
 mod own_record;
 mod registrar;
+mod releasing;
 mod removal;
 mod restore;
 mod roster;

@@ -19,6 +19,7 @@ mod apply;
 mod attach;
 mod backup;
 mod binding;
+mod claims;
 mod conflicts;
 mod delete;
 mod first;
