@@ -105,7 +105,7 @@ mod tests {
         for _ in 0..4 {
             now += 2 * GATHER;
             done.extend(agenda.take(now));
-            agenda.mark(blue.clone(), now - 2 * GATHER);
+            agenda.mark(blue.clone(), now);
         }
         assert_eq!(done[..2], [blue, red()]);
     }
