@@ -195,6 +195,11 @@ impl Home {
         read.map_err(|error| self.damaged(BOOTSTRAP, error))
     }
 
+    /// Keeps the certificate that takes the place of the one before.
+    pub(crate) fn keep_certificate(&self, certificate: &[u8]) -> Result<(), HomeError> {
+        self.write(CERTIFICATE, certificate)
+    }
+
     /// Keeps the authority of a node that became an anchor. The key comes last: with it the authority is there.
     pub(crate) fn keep_authority(&self, authority: &AuthorityFiles) -> Result<(), HomeError> {
         self.remove(AUTHORITY_KEY)?;

@@ -9,13 +9,15 @@
 
 mod authority;
 mod leaf;
+mod pinned;
 pub mod request;
 mod roots;
 pub mod tls;
 mod user;
 
-pub use authority::{Authority, USER_LIFE_MAX};
+pub use authority::{Authority, LEAF_LIFE, USER_LIFE_MAX};
 pub use leaf::{Leaf, root_key};
+pub(crate) use pinned::Pinned;
 pub use roots::Roots;
 pub use user::User;
 

@@ -23,12 +23,14 @@ pub(crate) mod internal;
 mod own_record;
 mod registrar;
 mod removal;
+mod renewal;
 mod restore;
 mod roster;
 mod seat;
 mod setup;
 mod start;
 mod state;
+mod trust;
 mod users;
 mod warden;
 mod writing;
@@ -76,6 +78,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where others reach it; `listen` if empty.
     pub advertise: Vec<SocketAddr>,
+    /// How long the certificates live that this node makes for nodes, as an anchor: [`pki::LEAF_LIFE`] but for tests of
+    /// their renewal.
+    ///
+    /// [`pki::LEAF_LIFE`]: crate::pki::LEAF_LIFE
+    pub certificate_life: Duration,
 }
 
 /// How a member looks from here.
@@ -327,6 +334,12 @@ impl Membership {
     /// Only an anchor can.
     pub fn issue_user(&self, name: &Label, request: &str, life: Duration) -> Result<UserCertificate, UserError> {
         users::issue(&self.0.state, name, request, life)
+    }
+
+    /// Told when [`Membership::api_tls`] would answer differently: the certificate was renewed, or the roots changed.
+    #[must_use]
+    pub fn credentials_changed(&self) -> watch::Receiver<u64> {
+        self.0.state.credentials_changed.subscribe()
     }
 
     /// How this node serves its API to others, and whom it trusts there.

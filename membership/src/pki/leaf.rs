@@ -9,6 +9,7 @@ use x509_parser::oid_registry::OID_SIG_ED25519;
 use x509_parser::prelude::FromDer as _;
 
 use super::PkiError;
+use super::authority::BACKDATE;
 use crate::id::{ClusterId, NodeId};
 
 /// The content of a node's certificate.
@@ -44,6 +45,12 @@ impl Leaf {
             not_before: since_epoch(validity.not_before.timestamp()),
             not_after: since_epoch(validity.not_after.timestamp()),
         })
+    }
+
+    /// How long it was to live when it was issued.
+    #[must_use]
+    pub fn life(&self) -> Duration {
+        self.not_after.saturating_sub(self.not_before.saturating_add(BACKDATE))
     }
 }
 

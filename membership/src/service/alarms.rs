@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::state::State;
-use super::{Alarm, cell};
+use super::{Alarm, cell, renewal};
 use crate::gossip::Gossip;
 use crate::health::Doubt;
 use crate::mesh::Mesh;
@@ -16,9 +16,6 @@ const SHOWN: Duration = Duration::from_secs(600);
 /// Most events that are kept, and of one name: whoever makes many of one kind must not hide the others.
 const EVENTS_MAX: usize = 64;
 const SAME_MAX: usize = 8;
-
-/// A certificate is to be renewed when a third of its 90 days is left.
-const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Say that deleted objects cannot be forgotten when there are so many.
 const TOMBSTONES_MANY: usize = 1_000;
@@ -66,21 +63,29 @@ fn removed(state: &State) -> Option<Alarm> {
 }
 
 fn certificate(state: &State) -> Option<Alarm> {
-    let left = state.leaf.not_after.checked_sub(wallclock::since_epoch());
-    match left {
-        None => Some(alarm(
-            "certificate-expired",
-            "this node's certificate has expired and peers refuse it: remove its data directory and join with a token"
-                .to_owned(),
-        )),
-        Some(left) if left < EXPIRES_SOON => {
-            let days = left.as_secs() / (24 * 60 * 60);
-            Some(alarm(
-                "certificate-expires",
-                format!("this node's certificate expires in {days} days"),
-            ))
-        }
-        Some(_) => None,
+    let (held, now) = (renewal::held(state), wallclock::since_epoch());
+    let why = state.unrenewed().unwrap_or_else(|| "no anchor answered".to_owned());
+    let then =
+        "it goes on asking; see that an anchor runs that can be reached and holds the CA key (`fabricctl anchor list`)";
+    if held.is_over(now) {
+        let words =
+            format!("this node's certificate has expired and peers refuse it; it was not renewed: {why}; {then}");
+        return Some(alarm("certificate-expired", words));
+    }
+    held.is_expiring(now).then(|| {
+        let left = for_people(held.left(now));
+        let words = format!("this node's certificate expires in {left} and was not renewed: {why}; {then}");
+        alarm("certificate-expiring", words)
+    })
+}
+
+/// A time in its largest unit.
+fn for_people(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} minutes", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} hours", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::record::Digest;
 const ANSWER_MAX: usize = 8 * 1024;
 
 /// The root that issues: the one that was trusted last.
-fn wanted(state: &State) -> Option<Bytes> {
+pub(super) fn wanted(state: &State) -> Option<Bytes> {
     state.roster().standing().roots().last().cloned()
 }
 

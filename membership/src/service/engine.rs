@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 
 use super::state::{Command, State};
-use super::{decrees, removal, writing};
+use super::{decrees, removal, renewal, writing};
 use crate::batch::Batch;
 use crate::counter::Counter;
 use crate::gossip::Gossip;
@@ -176,6 +176,7 @@ impl Engine {
             let _unheard = self.state.changes.send(scope);
         }
         self.mesh.banish(self.state.roster().banished());
+        renewal::follow(&self.state, &self.mesh);
         let (others, addresses) = {
             let roster = self.state.roster();
             (roster.others(), roster.addresses())

@@ -59,6 +59,7 @@ impl Host {
             data: dir.path().join("data"),
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
+            certificate_life: pki::LEAF_LIFE,
         };
         Self { config, _dir: dir }
     }

@@ -10,10 +10,10 @@ use futures::future::{BoxFuture, join_all};
 use super::disk::DiskError;
 use super::internal::{self, Request};
 use super::state::State;
-use super::{TokenError, cell};
+use super::{TokenError, cell, warden};
 use crate::home::Bootstrap;
 use crate::id::{Label, NodeId};
-use crate::join::{Applicant, Denied, Registrar};
+use crate::join::{Applicant, Denied, Registrar, Renewed};
 use crate::mesh::Mesh;
 use crate::node::Cluster;
 use crate::pki::Authority;
@@ -105,6 +105,13 @@ pub(super) struct Desk {
 impl Registrar for Desk {
     fn admit(&self, applicant: Applicant) -> BoxFuture<'_, Result<Bytes, Denied>> {
         Box::pin(admit(self.state.clone(), &self.mesh, applicant))
+    }
+
+    fn renew(&self, key: &[u8; 32], since: u64) -> Result<Renewed, Denied> {
+        Ok(Renewed {
+            certificate: renew(&self.state, key)?,
+            decrees: self.state.roster().decrees().since(since),
+        })
     }
 
     fn bootstrap(&self) -> Bootstrap {
@@ -211,7 +218,7 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
             .authority()
             .ok_or_else(|| Denied::Failed("this node is no anchor".to_owned()))?;
         authority
-            .issue(key, now)
+            .issue(key, state.certificate_life, now)
             .map_err(|error| Denied::Failed(error.to_string()))
     });
     if let Ok(certificate) = &issued {
@@ -219,6 +226,22 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         write(store, &book)?;
     }
     Ok(issued)
+}
+
+/// A further certificate (DER) for a member who was proven to hold this key.
+pub(super) fn renew(state: &State, key: &[u8; 32]) -> Result<Bytes, Denied> {
+    let (node, cluster) = (NodeId::of_key(key), state.roster().cluster().clone());
+    let authority = authority(state, &cluster).ok_or_else(|| {
+        Denied::Failed("this node is no anchor, or does not hold the cluster's CA key yet".to_owned())
+    })?;
+    if state.roster().standing().removed().contains_key(&node) {
+        return Err(Denied::Removed(node));
+    }
+    if warden::key_of(state, node) != Some(*key) {
+        return Err(Denied::NotMember(node));
+    }
+    let issued = authority.issue(key, state.certificate_life, wallclock::since_epoch());
+    issued.map_err(|error| Denied::Failed(error.to_string()))
 }
 
 /// Name and place are promised to those who were let in a moment ago and whose records are not here yet.

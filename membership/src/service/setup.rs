@@ -56,7 +56,7 @@ pub(crate) fn init(
     };
     let files = NodeFiles {
         manifest: Manifest::new(key.id(), node_name, &cluster, identity::machine()),
-        certificate: authority.issue(&key.public(), now)?,
+        certificate: authority.issue(&key.public(), config.certificate_life, now)?,
         bootstrap: Bootstrap {
             cluster,
             nodes: Vec::new(),

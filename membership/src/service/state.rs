@@ -13,6 +13,7 @@ use super::CallHandler;
 use super::alarms::Events;
 use super::disk::Disk;
 use super::roster::Roster;
+use super::trust::Trust;
 use crate::batch::Batch;
 use crate::counter::Counters;
 use crate::health::Health;
@@ -20,6 +21,7 @@ use crate::hlc::{Clock, Stamp};
 use crate::home::Home;
 use crate::id::{NodeId, Scope};
 use crate::identity::NodeKey;
+use crate::node::NodeRecord;
 use crate::pki::{Authority, Leaf};
 use crate::sync::{Sync, TICK};
 use crate::wallclock;
@@ -43,20 +45,21 @@ pub(super) enum Command {
 /// The shared state of one peer.
 pub(super) struct State {
     pub(super) key: NodeKey,
-    /// This node's own certificate.
-    pub(super) leaf: Leaf,
-    /// The same as DER.
-    pub(super) certificate: Bytes,
+    own: NodeId,
     pub(super) home: Home,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
     pub(super) commands: mpsc::Sender<Command>,
+    pub(super) trust: Arc<Trust>,
+    /// Of the certificates that this node makes for nodes.
+    pub(super) certificate_life: Duration,
     /// Held while this node proposes a decree: one at a time.
     pub(super) deciding: tokio::sync::Mutex<()>,
     /// Held from making an own batch until it is merged: each builds on the one before.
     pub(super) writing: tokio::sync::Mutex<()>,
     pub(super) changes: broadcast::Sender<Scope>,
     pub(super) members_changed: watch::Sender<u64>,
+    pub(super) credentials_changed: watch::Sender<u64>,
     pub(super) counters: Arc<Counters>,
     pub(super) stop: CancellationToken,
     /// Own facts may go on from what is held.
@@ -69,18 +72,33 @@ pub(super) struct State {
     events: Arc<Mutex<Events>>,
     health: Mutex<Health>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    identity: Mutex<Arc<Identity>>,
+    /// What this node says of itself, once it does.
+    record: Mutex<Option<NodeRecord>>,
+    /// Why the last try to renew the certificate came to nothing.
+    unrenewed: Mutex<Option<String>>,
     /// On anchors only.
     authority: Mutex<Option<Arc<Authority>>>,
     /// The version that gave this node the seat for which it holds the claims of those before it.
     seated: Mutex<Option<u64>>,
 }
 
+/// As whom this node speaks.
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// Its certificate.
+    pub(super) leaf: Leaf,
+    /// The same as DER.
+    pub(super) certificate: Bytes,
+}
+
 /// What [`State::new`] takes.
 pub(super) struct Parts {
     pub(super) home: Home,
     pub(super) key: NodeKey,
-    pub(super) leaf: Leaf,
-    pub(super) certificate: Bytes,
+    pub(super) identity: Identity,
+    pub(super) trust: Arc<Trust>,
+    pub(super) certificate_life: Duration,
     pub(super) authority: Option<Authority>,
     pub(super) seated: Option<u64>,
     pub(super) disk: Disk,
@@ -100,8 +118,9 @@ impl State {
         let Parts {
             home,
             key,
-            leaf,
-            certificate,
+            identity,
+            trust,
+            certificate_life,
             authority,
             seated,
             disk,
@@ -114,9 +133,13 @@ impl State {
         } = parts;
         Self {
             home,
+            own: key.id(),
             key,
-            leaf,
-            certificate,
+            trust,
+            certificate_life,
+            identity: Mutex::new(Arc::new(identity)),
+            record: Mutex::default(),
+            unrenewed: Mutex::default(),
             authority: Mutex::new(authority.map(Arc::new)),
             seated: Mutex::new(seated),
             disk,
@@ -126,6 +149,7 @@ impl State {
             writing: tokio::sync::Mutex::new(()),
             changes: broadcast::Sender::new(CHANGES),
             members_changed: watch::Sender::new(0),
+            credentials_changed: watch::Sender::new(0),
             counters,
             stop: CancellationToken::new(),
             settled: watch::Sender::new(false),
@@ -140,7 +164,33 @@ impl State {
     }
 
     pub(super) fn own(&self) -> NodeId {
-        self.leaf.node
+        self.own
+    }
+
+    /// As whom this node speaks at the moment.
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        lock(&self.identity).clone()
+    }
+
+    pub(super) fn set_identity(&self, identity: Identity) {
+        *lock(&self.identity) = Arc::new(identity);
+    }
+
+    pub(super) fn record(&self) -> Option<NodeRecord> {
+        lock(&self.record).clone()
+    }
+
+    pub(super) fn set_record(&self, record: NodeRecord) {
+        *lock(&self.record) = Some(record);
+    }
+
+    /// Why the certificate could not be renewed, if it should have been.
+    pub(super) fn unrenewed(&self) -> Option<String> {
+        lock(&self.unrenewed).clone()
+    }
+
+    pub(super) fn set_unrenewed(&self, why: Option<String>) {
+        *lock(&self.unrenewed) = why;
     }
 
     pub(super) fn core(&self) -> MutexGuard<'_, Sync> {
