@@ -16,7 +16,7 @@ pub mod tls;
 mod user;
 
 pub use authority::{Authority, LEAF_LIFE, USER_LIFE_MAX};
-pub use leaf::{Leaf, root_key};
+pub use leaf::{Leaf, root_key, root_validity};
 pub(crate) use pinned::Pinned;
 pub use roots::Roots;
 pub use user::User;

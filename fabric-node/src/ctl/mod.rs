@@ -9,6 +9,7 @@ mod changes;
 mod client;
 mod files;
 mod identity;
+mod left;
 mod pages;
 mod place;
 mod problem;

@@ -19,6 +19,7 @@ mod attach;
 mod backup;
 mod binding;
 mod conflicts;
+mod credentials;
 mod delete;
 mod first;
 #[cfg(test)]

@@ -161,6 +161,7 @@ fn node() -> NodeStatus {
         tunnel: vec![text("192.0.2.1"), text("2001:db8::1")],
         tunnel_port: 4789,
         uptime_s: 3661,
+        certificate_left_s: 60 * 86_400,
     }
 }
 
@@ -268,6 +269,7 @@ impl Backend for Fleet {
             path,
             loss_percent,
             path_mtu: loss_percent.map(|_| 1500),
+            certificate_left_s: Some(if state == PeerState::Live { 60 * 86_400 } else { 0 }),
         };
         let live = peer("bbbbbbbbbbbb", "h2", PeerState::Live, Some(1234), Path::Unknown, None);
         Ok(vec![

@@ -62,6 +62,18 @@ pub fn root_key(der: &[u8]) -> Result<[u8; 32], PkiError> {
     }
 }
 
+/// From when and until when a root certificate (DER) is good, since 1970-01-01 UTC.
+pub fn root_validity(der: &[u8]) -> Result<(Duration, Duration), PkiError> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) if certificate.is_ca() => {
+            let validity = certificate.validity();
+            let [from, until] = [validity.not_before, validity.not_after].map(|time| since_epoch(time.timestamp()));
+            Ok((from, until))
+        }
+        _ => Err(PkiError::Malformed("it is no authority's")),
+    }
+}
+
 /// A certificate that is nothing but that, and no authority's.
 pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
     let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| PkiError::Malformed("not DER"))?;

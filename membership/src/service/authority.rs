@@ -1,35 +1,53 @@
-//! The cluster's authority on anchors: who becomes one gets its key from another one, over the mesh (TLS 1.3, both sides
-//! known by certificate), and who ceases to be one deletes it. The key is in memory that is wiped, apart from what the
+//! The cluster's authority on anchors, or two while one takes the place of the other: who becomes an anchor gets the key
+//! from another one, over the mesh (TLS 1.3, both sides known by certificate), and who ceases to be one deletes it. The key is in memory that is wiped, apart from what the
 //! QUIC library has under way; it is never logged.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::internal::{self, ANCHOR_DEADLINE, Request};
 use super::state::State;
-use crate::decree::root_digest;
+use crate::decree::{Act, ROOT_BYTES_MAX, root_digest};
 use crate::home::AuthorityFiles;
 use crate::id::NodeId;
 use crate::identity::NodeKey;
 use crate::mesh::Mesh;
 use crate::pki::{self, Authority};
 use crate::record::Digest;
+use crate::wallclock;
 
 /// More than key and certificate ever take.
 const ANSWER_MAX: usize = 8 * 1024;
+/// How long a key is kept for a root that nobody trusts: it may be about to be, and nobody told this node yet.
+const UNTRUSTED_MAX: Duration = Duration::from_secs(600);
 
 /// The root that issues: the one that was trusted last.
 pub(super) fn wanted(state: &State) -> Option<Bytes> {
     state.roster().standing().roots().last().cloned()
 }
 
+/// The authority that makes certificates here: of the trusted roots the latest whose key this node has.
+pub(super) fn issuing(state: &State) -> Option<Arc<Authority>> {
+    let roots = state.roster().standing().roots().to_vec();
+    roots.iter().rev().find_map(|root| held(state, root_digest(root)))
+}
+
+/// The authority with this root, if it lies here.
+pub(super) fn held(state: &State, root: Digest) -> Option<Arc<Authority>> {
+    let held = state.authorities().into_iter().map(|(authority, _)| authority);
+    held.into_iter()
+        .find(|authority| root_digest(authority.certificate()) == root)
+}
+
 /// Gives the key to an anchor.
 pub(super) fn hand_over(state: &State, to: NodeId, root: Digest) -> Result<Bytes, String> {
     internal::check_anchor(state, to)?;
     internal::check_anchor(state, state.own())?;
-    let authority = state.authority();
-    let authority = authority.filter(|authority| root_digest(authority.certificate()) == root);
-    let authority = authority.ok_or("the key of that root is not here")?;
+    let authority = held(state, root).ok_or("the key of that root is not here")?;
     let pem = authority.key().to_pem().map_err(|error| error.to_string())?;
     // As large as it may become, so that no copy is left behind by growing.
     let mut answer = Zeroizing::new(vec![0; ANSWER_MAX]);
@@ -40,13 +58,10 @@ pub(super) fn hand_over(state: &State, to: NodeId, root: Digest) -> Result<Bytes
     Ok(Bytes::from_owner(answer))
 }
 
-/// Fetches the key if this anchor lacks it, from whichever anchor has it.
+/// Fetches the key of the root that issues if this anchor lacks it, from whichever anchor has it.
 pub(super) async fn fetch(state: &State, mesh: &Mesh) -> Result<(), String> {
     let Some(root) = wanted(state) else { return Ok(()) };
-    if state
-        .authority()
-        .is_some_and(|authority| *authority.certificate() == root)
-    {
+    if held(state, root_digest(&root)).is_some() {
         return Ok(());
     }
     let anchors: Vec<NodeId> = state.roster().standing().seats().iter().map(|seat| seat.node).collect();
@@ -58,6 +73,51 @@ pub(super) async fn fetch(state: &State, mesh: &Mesh) -> Result<(), String> {
         }
     }
     Err(why)
+}
+
+/// Takes the key of a root that another anchor is about to have trusted, from that anchor. It is on disk when this
+/// returns.
+pub(super) async fn prepare(state: &State, mesh: &Mesh, from_whom: NodeId, root: &Bytes) -> Result<(), String> {
+    internal::check_anchor(state, from_whom)?;
+    internal::check_anchor(state, state.own())?;
+    if root.len() > ROOT_BYTES_MAX {
+        return Err(format!("a root certificate has at most {ROOT_BYTES_MAX} bytes"));
+    }
+    if held(state, root_digest(root)).is_some() {
+        return Ok(());
+    }
+    let files = from(mesh, from_whom, root).await?;
+    keep(state, files)
+}
+
+/// Deletes the keys of roots that are not trusted any more, and of those that never came to be.
+pub(super) fn tidy(state: &State) -> Result<(), String> {
+    let now = wallclock::monotonic();
+    let (trusted, dropped) = {
+        let roster = state.roster();
+        let dropped = roster
+            .decrees()
+            .steps()
+            .iter()
+            .filter_map(|step| match step.decree.act {
+                Act::DropRoot(root) => Some(root),
+                _ => None,
+            });
+        let trusted = roster.standing().roots().iter().map(|root| root_digest(root));
+        (trusted.collect::<BTreeSet<_>>(), dropped.collect::<BTreeSet<_>>())
+    };
+    for (authority, since) in state.authorities() {
+        let root = root_digest(authority.certificate());
+        let over = dropped.contains(&root) || now.duration_since(since) > UNTRUSTED_MAX;
+        if trusted.contains(&root) || !over {
+            continue;
+        }
+        let gone = state.home.drop_authority(authority.certificate());
+        gone.map_err(|error| error.to_string())?;
+        state.keep_authorities(|other| other.certificate() != authority.certificate());
+        tracing::info!("the key of a root that is not trusted was deleted");
+    }
+    Ok(())
 }
 
 async fn from(mesh: &Mesh, anchor: NodeId, root: &Bytes) -> Result<AuthorityFiles, String> {
@@ -90,26 +150,24 @@ fn read(answer: &[u8], root: &Bytes) -> Result<AuthorityFiles, String> {
 pub(super) fn keep(state: &State, files: AuthorityFiles) -> Result<(), String> {
     state.home.keep_authority(&files).map_err(|error| error.to_string())?;
     let cluster = state.roster().cluster().id;
-    state.set_authority(Some(Authority::restore(cluster, files.key, files.certificate)));
+    state.add_authority(Authority::restore(cluster, files.key, files.certificate));
     tracing::info!("this anchor holds the key of the cluster's authority");
     Ok(())
 }
 
-/// Lets go of the key on a node that is no anchor.
-pub(super) fn drop_it(state: &State) -> Result<(), String> {
-    if state.authority().is_none() {
+/// Lets go of all keys on a node that is no anchor.
+pub(super) fn drop_all(state: &State) -> Result<(), String> {
+    if state.authorities().is_empty() {
         return Ok(());
     }
-    state.home.drop_authority().map_err(|error| error.to_string())?;
-    state.set_authority(None);
+    state.home.drop_authorities().map_err(|error| error.to_string())?;
+    state.keep_authorities(|_| false);
     tracing::info!("this node is no anchor any more; the key of the cluster's authority was deleted");
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::id::ClusterId;
 

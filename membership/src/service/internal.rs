@@ -68,6 +68,11 @@ pub(crate) enum Request {
     Leave,
     /// Asks an anchor for a further certificate for the asker.
     Renew,
+    /// Of an anchor to another: to fetch the key of this root certificate (DER) from the asker, and to keep it.
+    Prepare {
+        /// Which is about to be trusted.
+        root: Bytes,
+    },
 }
 
 /// What an anchor answers to [`Request::Claim`].
@@ -119,6 +124,7 @@ pub(super) async fn answer(state: Arc<State>, mesh: Mesh, from: NodeId, request:
             check_anchor(&state, state.own())?;
             said(&removal::let_go(&state, &mesh, from).await)
         }
+        Request::Prepare { root } => said(&authority::prepare(&state, &mesh, from, &root).await?),
         Request::Renew => said(&renewed(&state, from)?),
         Request::Claims { list, after } => said(&seat::page(&state, from, list, after).await?),
     }

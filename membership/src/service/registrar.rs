@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, join_all};
 use super::disk::DiskError;
 use super::internal::{self, Request};
 use super::state::State;
-use super::{TokenError, cell, warden};
+use super::{TokenError, authority, cell, warden};
 use crate::home::Bootstrap;
 use crate::id::{Label, NodeId};
 use crate::join::{Applicant, Denied, Registrar, Renewed};
@@ -34,7 +34,9 @@ pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<St
     let (id, secret) = (TokenId(rand::random()), Secret(rand::random()));
     let own = state.own();
     let seeds = state.roster().addresses().remove(&own).unwrap_or_default();
-    let root = authority.certificate().clone();
+    // By which this node is known to who joins: not always the one that issues.
+    let shown = state.trust.roots().signer(&state.identity().certificate).cloned();
+    let root = shown.unwrap_or_else(|| authority.certificate().clone());
     let token = Token {
         cluster: cluster.id,
         anchor: own,
@@ -54,9 +56,7 @@ pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<St
 
 /// The cluster's authority, if this node is an anchor and has it.
 pub(super) fn authority(state: &State, cluster: &Cluster) -> Option<Arc<Authority>> {
-    state
-        .authority()
-        .filter(|_| cluster.anchors.nodes.contains(&state.own()))
+    authority::issuing(state).filter(|_| cluster.anchors.nodes.contains(&state.own()))
 }
 
 fn no_authority(state: &State, cluster: Cluster) -> TokenError {
@@ -214,9 +214,7 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         Ok(Redeemed::Fresh) => {}
     }
     let issued = check_place(state, &book, node, name, now).and_then(|()| {
-        let authority = state
-            .authority()
-            .ok_or_else(|| Denied::Failed("this node is no anchor".to_owned()))?;
+        let authority = authority::issuing(state).ok_or_else(|| Denied::Failed("this node is no anchor".to_owned()))?;
         authority
             .issue(key, state.certificate_life, now)
             .map_err(|error| Denied::Failed(error.to_string()))

@@ -103,7 +103,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         key,
         certificate,
         bootstrap,
-        authority,
+        authorities,
     } = files;
     let state = Arc::new(State::new(Parts {
         identity: Identity {
@@ -112,7 +112,10 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         },
         trust,
         certificate_life: config.certificate_life,
-        authority: authority.map(|files| Authority::restore(manifest.cluster, files.key, files.certificate)),
+        authorities: authorities
+            .into_iter()
+            .map(|files| Authority::restore(manifest.cluster, files.key, files.certificate))
+            .collect(),
         seated,
         roster: Roster::new(key.id(), bootstrap, chain),
         home: home.clone(),

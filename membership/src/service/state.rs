@@ -77,8 +77,8 @@ pub(super) struct State {
     record: Mutex<Option<NodeRecord>>,
     /// Why the last try to renew the certificate came to nothing.
     unrenewed: Mutex<Option<String>>,
-    /// On anchors only.
-    authority: Mutex<Option<Arc<Authority>>>,
+    /// On anchors only, with when they came.
+    authorities: Mutex<Vec<(Arc<Authority>, Instant)>>,
     /// The version that gave this node the seat for which it holds the claims of those before it.
     seated: Mutex<Option<u64>>,
 }
@@ -99,7 +99,7 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) trust: Arc<Trust>,
     pub(super) certificate_life: Duration,
-    pub(super) authority: Option<Authority>,
+    pub(super) authorities: Vec<Authority>,
     pub(super) seated: Option<u64>,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
@@ -121,7 +121,7 @@ impl State {
             identity,
             trust,
             certificate_life,
-            authority,
+            authorities,
             seated,
             disk,
             handler,
@@ -140,7 +140,7 @@ impl State {
             identity: Mutex::new(Arc::new(identity)),
             record: Mutex::default(),
             unrenewed: Mutex::default(),
-            authority: Mutex::new(authority.map(Arc::new)),
+            authorities: Mutex::new(authorities.into_iter().map(arrived).collect()),
             seated: Mutex::new(seated),
             disk,
             handler,
@@ -214,14 +214,21 @@ impl State {
         lock(&self.events)
     }
 
-    /// The cluster's authority, where it lies.
-    pub(super) fn authority(&self) -> Option<Arc<Authority>> {
-        lock(&self.authority).clone()
+    /// The authorities that lie here, trusted or not, with when they came.
+    pub(super) fn authorities(&self) -> Vec<(Arc<Authority>, Instant)> {
+        lock(&self.authorities).clone()
     }
 
-    /// Takes the authority, or lets go of it.
-    pub(super) fn set_authority(&self, authority: Option<Authority>) {
-        *lock(&self.authority) = authority.map(Arc::new);
+    /// Takes an authority.
+    pub(super) fn add_authority(&self, authority: Authority) {
+        let mut held = lock(&self.authorities);
+        held.retain(|(other, _)| other.certificate() != authority.certificate());
+        held.push(arrived(authority));
+    }
+
+    /// Lets go of those authorities that are not to be kept.
+    pub(super) fn keep_authorities(&self, keep: impl Fn(&Authority) -> bool) {
+        lock(&self.authorities).retain(|(authority, _)| keep(authority));
     }
 
     /// The seat for which this anchor has what it needs to witness claims.
@@ -288,6 +295,10 @@ impl State {
     pub(super) fn members_changed(&self) {
         self.members_changed.send_modify(|version| *version += 1);
     }
+}
+
+fn arrived(authority: Authority) -> (Arc<Authority>, Instant) {
+    (Arc::new(authority), wallclock::monotonic())
 }
 
 impl fmt::Debug for State {

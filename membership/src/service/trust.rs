@@ -38,7 +38,7 @@ impl Trust {
             .filter_map(|record| Leaf::parse(&record.certificate).ok());
         let known = leaves.filter(|leaf| leaf.cluster == cluster);
         Ok(Self {
-            roots: Mutex::new((roots.to_vec(), Roots::new(cluster, roots)?)),
+            roots: Mutex::new((roots.to_vec(), usable(cluster, roots)?)),
             known: Mutex::new(known.map(|leaf| (leaf.node, leaf.key)).collect()),
         })
     }
@@ -55,9 +55,17 @@ impl Trust {
             return Ok(false);
         }
         let cluster = held.1.cluster();
-        *held = (roots.to_vec(), Roots::new(cluster, roots)?);
+        *held = (roots.to_vec(), usable(cluster, roots)?);
         Ok(true)
     }
+}
+
+/// A root that cannot be read lets nobody in, and keeps nobody out whom another one lets in.
+fn usable(cluster: ClusterId, roots: &[Bytes]) -> Result<Roots, PkiError> {
+    let good = roots
+        .iter()
+        .filter(|root| Roots::new(cluster, std::slice::from_ref(*root)).is_ok());
+    Roots::new(cluster, &good.cloned().collect::<Vec<_>>())
 }
 
 /// Judges the records of nodes by it.
@@ -132,6 +140,11 @@ mod tests {
             "the old root lets nobody in any more"
         );
         assert!(certifier.public_key(&record_of(&new, 12)).is_some());
+        assert_eq!(trust.trust(&[roots[1].clone(), Bytes::from_static(b"junk")]), Ok(true));
+        assert!(
+            certifier.public_key(&record_of(&new, 13)).is_some(),
+            "the other one counts"
+        );
         assert!(
             trust.roots().check(&member.certificate, NOW).is_err(),
             "it opens no connection"

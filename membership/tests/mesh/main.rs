@@ -8,5 +8,6 @@ mod forgetting;
 mod lab;
 mod removal;
 mod restoring;
+mod rotation;
 mod sharing;
 mod strangers;
