@@ -22,6 +22,7 @@ pub use roots::Roots;
 pub use user::User;
 
 use ed25519_dalek::pkcs8::spki::der::pem::{self, LineEnding};
+use sha2::{Digest as _, Sha256};
 
 use crate::id::{ClusterId, Label, NodeId};
 
@@ -82,6 +83,13 @@ fn user_uri(name: &Label, cluster: ClusterId) -> String {
 /// A certificate (DER) as PEM (RFC 7468 section 5).
 pub fn to_pem(der: &[u8]) -> Result<String, PkiError> {
     armoured("CERTIFICATE", der)
+}
+
+/// SHA-256 of a certificate (DER) as people compare it.
+#[must_use]
+pub fn fingerprint(der: &[u8]) -> String {
+    let pairs: Vec<String> = Sha256::digest(der).iter().map(|byte| format!("{byte:02X}")).collect();
+    pairs.join(":")
 }
 
 fn armoured(label: &str, der: &[u8]) -> Result<String, PkiError> {

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{anchors, backup, conflicts, functions, history, nodes, routes};
+use super::{anchors, backup, ca, conflicts, functions, history, nodes, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -37,6 +37,8 @@ use super::{anchors, backup, conflicts, functions, history, nodes, routes};
         anchors::list,
         anchors::add,
         anchors::remove,
+        ca::show,
+        ca::rotate,
         nodes::remove,
         nodes::leave,
         routes::token,

@@ -5,6 +5,7 @@
 mod anchor;
 pub mod args;
 mod backup;
+mod ca;
 mod changes;
 mod client;
 mod files;

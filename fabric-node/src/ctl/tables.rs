@@ -173,7 +173,7 @@ pub(super) fn status(status: &Status) -> String {
             "Up",
             humantime::format_duration(std::time::Duration::from_secs(node.uptime_s)).to_string(),
         ),
-        ("Certificate", certificate(node.certificate_left_s)),
+        ("Cert", certificate(node.certificate_left_s)),
         ("Cluster", format!("{} ({})", status.cluster.name, status.cluster.id)),
         ("Anchors", joined(&status.cluster.anchor_names)),
         (

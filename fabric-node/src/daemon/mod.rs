@@ -18,6 +18,7 @@ mod apply;
 mod attach;
 mod backup;
 mod binding;
+mod ca;
 mod conflicts;
 mod credentials;
 mod delete;

@@ -109,6 +109,7 @@ async fn the_root_is_replaced_while_a_member_is_away_and_an_anchor_is_lost() {
 
     // The lost anchor is taken out, and nothing is in the way any more.
     a.remove_node("three").await.unwrap();
+    pending(&[&b], &[]).await;
     assert_eq!(b.finish_ca_rotation(false).await.unwrap(), []);
     let all = [&a, &b, &d, &e, &f];
     until("one root is left", || all.iter().all(|peer| roots(peer) == 1)).await;
