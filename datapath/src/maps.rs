@@ -10,9 +10,9 @@ use aya::maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerC
 use aya::{Ebpf, Pod};
 use datapath_common::probe::Probed;
 use datapath_common::{
-    ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, FloodTarget, Flow, FlowKey,
-    FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
-    Route, RouteKey, Rule, SLOTS, Segment, Settings, Station, StationKey,
+    ACTION_AUDIT, Address, Bucket, Connection, ConnectionKey, Count, Domain, DropKey, Factors, FloodTarget, Flow,
+    FlowKey, FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port,
+    PrefixKey, Route, RouteKey, Rule, SLOTS, Segment, Settings, Station, StationKey,
 };
 
 use crate::batch::{Elements, Stopped};
@@ -40,7 +40,7 @@ pub(crate) const NUMBERS_MAX: u32 = 65_536;
 const NO_PREALLOC: u32 = 1;
 
 /// Every map that is pinned, with the sizes of its keys and values.
-const LAYOUTS: [(&str, usize, usize); 29] = [
+const LAYOUTS: [(&str, usize, usize); 31] = [
     ("PORTS", 4, size_of::<Port>()),
     ("STATIONS", size_of::<StationKey>(), size_of::<Station>()),
     ("NEIGHBOURS", size_of::<NeighbourKey>(), size_of::<Neighbour>()),
@@ -59,7 +59,13 @@ const LAYOUTS: [(&str, usize, usize); 29] = [
     ("CROWDED", size_of::<ConnectionKey>(), size_of::<Connection>()),
     ("ESTABLISHED", 4, 8),
     ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>()),
+    ("SECRETS", 4, size_of::<Factors>()),
     ("FRAGMENTS", size_of::<FragmentKey>(), size_of::<FragmentState>()),
+    (
+        "CROWDED_FRAGMENTS",
+        size_of::<FragmentKey>(),
+        size_of::<FragmentState>(),
+    ),
     ("LIMITS", size_of::<LimitKey>(), size_of::<Bucket>()),
     ("AUDITS", size_of::<MemberKey>(), size_of::<Count>()),
     ("DROPS", size_of::<DropKey>(), size_of::<Count>()),

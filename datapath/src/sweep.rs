@@ -1,10 +1,10 @@
 //! Taking over connections out of their map. Programs decide at every lookup what is over; this only makes room. And
-//! counting those that stay: programs count them for each endpoint, but do not see what is swept.
+//! counting those that stay: programs count them for endpoints and domains, but do not see what is swept.
 
 use std::collections::BTreeMap;
 
-use datapath_common::Connection;
 use datapath_common::connection::State;
+use datapath_common::{Connection, ESTABLISHED_DOMAIN};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::batch::Cursor;
@@ -22,7 +22,7 @@ pub(crate) struct Sweep {
     cursor: Cursor,
     /// Steps until the next round begins.
     rest: u32,
-    /// Connections of each endpoint that were seen in this round.
+    /// Connections that were seen in this round, by key of `ESTABLISHED`.
     stay: BTreeMap<u32, u64>,
 }
 
@@ -39,8 +39,10 @@ impl Sweep {
             let now = seconds();
             let found = maps.connections.walk(&mut self.cursor, STEP - looked_at)?;
             looked_at += found.len().max(1);
-            for (_, connection) in found.iter().filter(|(_, connection)| !is_over(*connection, now)) {
-                *self.stay.entry(connection.endpoint).or_default() += 1;
+            for (key, connection) in found.iter().filter(|(_, connection)| !is_over(*connection, now)) {
+                for counts_for in [connection.endpoint, ESTABLISHED_DOMAIN | key.domain, ESTABLISHED_DOMAIN] {
+                    *self.stay.entry(counts_for).or_default() += 1;
+                }
             }
             for (key, _) in found.iter().filter(|(_, connection)| is_over(*connection, now)) {
                 // It may have begun anew since it was read.
@@ -68,7 +70,7 @@ impl Sweep {
     }
 }
 
-/// What has to be written, and what has to go, so that each endpoint's count is what was seen; endpoint 0 is nobody.
+/// What has to be written, and what has to go, so that each count is what was seen; 0 is nobody.
 fn corrections(seen: &BTreeMap<u32, u64>, counted: &BTreeMap<u32, u64>) -> (Vec<(u32, u64)>, Vec<u32>) {
     let right = seen
         .iter()

@@ -67,6 +67,10 @@ impl StoreError {
     }
 }
 
+/// Bytes of the file that are kept in memory. It is read as a whole at the start only; what is written lies in the kernel's
+/// cache too.
+const CACHE: usize = 16 << 20;
+
 /// Key and value of an opaque table.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
@@ -79,10 +83,13 @@ pub struct Store {
 impl Store {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
-            other => other.into(),
-        })?;
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .create(path)
+            .map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
+                other => other.into(),
+            })?;
         Self::with(database)
     }
 

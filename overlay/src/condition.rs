@@ -1,7 +1,8 @@
 //! What an operator should know about objects that are not (wholly) in force. Reasons are stable names; a message says
 //! what is wrong and what to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use membership::id::{Label, NodeId};
@@ -13,8 +14,12 @@ use crate::object::endpoint::Source;
 use crate::prefix::Prefix;
 use crate::subnet::{Subnet, Unusable};
 
-/// Conditions by object.
-pub type Conditions = BTreeMap<(Kind, String), BTreeSet<Condition>>;
+/// Conditions by object, those of each in order and without a second one alike. Vectors, since thousands of endpoints may
+/// have one each, and a set of one takes ten times the room.
+pub type Conditions = BTreeMap<(Kind, String), Vec<Condition>>;
+
+/// What is said of each endpoint that is nowhere: of thousands, perhaps.
+const NOT_ATTACHED: &str = "no host has it; attach it with `fabricctl endpoint attach`";
 
 /// Why an object is not in force.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +74,7 @@ pub(crate) enum Cause {
     AddressPending(Subnet),
     #[error("it has no address in {0}; apply it again to give it one")]
     AddressMissing(Subnet),
-    #[error("no host has it; attach it with `fabricctl endpoint attach`")]
+    #[error("{NOT_ATTACHED}")]
     NotAttached,
     #[error("node {0} says it has it, but spec.allowedHosts does not name that node")]
     HostNotAllowed(NodeId),
@@ -130,6 +135,13 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
+    fn message(&self) -> Cow<'static, str> {
+        match self {
+            Self::NotAttached => Cow::Borrowed(NOT_ATTACHED),
+            _ => Cow::Owned(self.to_string()),
+        }
+    }
+
     fn reason(&self) -> &'static str {
         match self {
             Self::Unreadable(_) => "Unreadable",
@@ -175,9 +187,13 @@ impl Report {
     pub(crate) fn add(&mut self, kind: Kind, name: &str, cause: &Cause) {
         let condition = Condition {
             reason: cause.reason(),
-            message: cause.to_string(),
+            message: cause.message(),
         };
-        self.0.entry((kind, name.to_owned())).or_default().insert(condition);
+        let told = self.0.entry((kind, name.to_owned())).or_default();
+        if let Err(place) = told.binary_search(&condition) {
+            told.reserve_exact(1);
+            told.insert(place, condition);
+        }
     }
 
     pub(crate) fn network(&mut self, name: &Label, cause: &Cause) {

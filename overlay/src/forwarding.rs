@@ -1,6 +1,7 @@
 //! What one host has to do for one domain: the whole of it, and nothing about how. [`crate::compile()`] makes it from a
 //! [`crate::view::View`]; the datapath obeys it; the reference model forwards packets by it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -41,7 +42,7 @@ pub struct Forwarding {
     /// Tunnel ends of the other hosts where stations are.
     pub hosts: BTreeMap<NodeId, Vtep>,
     /// What an operator should know about objects of this domain, as seen here.
-    pub conditions: BTreeMap<(Kind, String), BTreeSet<Condition>>,
+    pub conditions: Conditions,
 }
 
 /// What changes of a domain on a host where only endpoints did.
@@ -243,5 +244,5 @@ pub struct Condition {
     /// Stable, as `VniConflict`.
     pub reason: &'static str,
     /// What is wrong and what to do.
-    pub message: String,
+    pub message: Cow<'static, str>,
 }

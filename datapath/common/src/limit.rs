@@ -13,6 +13,9 @@ pub const LIMIT_SLOW: u32 = 3;
 pub const LIMIT_PUNT: u32 = 4;
 /// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`.
 pub const LIMIT_CONNECTIONS: u32 = 5;
+/// `LimitKey::kind`: first fragments; what those beyond it said is kept apart, in `CROWDED_FRAGMENTS`.
+pub const LIMIT_FRAGMENTS: u32 = 7;
+
 /// A token bucket's.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
@@ -32,6 +35,8 @@ pub const RATE_SLOW: Rate = rate(100_000, 200_000);
 pub const RATE_PUNT: Rate = rate(100, 200);
 /// Of `LIMIT_CONNECTIONS`.
 pub const RATE_CONNECTIONS: Rate = rate(2000, 8192);
+/// Of `LIMIT_FRAGMENTS`.
+pub const RATE_FRAGMENTS: Rate = rate(200, 1000);
 
 const fn rate(second: u64, burst: u64) -> Rate {
     Rate { second, burst }
@@ -39,14 +44,20 @@ const fn rate(second: u64, burst: u64) -> Rate {
 
 /// `Connection::endpoint` of those that came faster than their opener's fair rate.
 pub const CROWD: u32 = u32::MAX;
-/// Connections that an endpoint opened and that stand in `CONNECTIONS`, at most.
+/// How many connections `CONNECTIONS` holds. No domain has more of them than are free.
+pub const CONNECTIONS_MAX: u32 = 262_144;
+/// Connections that an endpoint opened and that stand in `CONNECTIONS`, at most; and those that other hosts' workloads
+/// opened to it.
 pub const ESTABLISHED_MAX: u32 = 65_536;
 
-/// Of `LimitKey::endpoint`: not an endpoint's number, but the slot of `GENERATIONS` of a station of another host.
+/// Of `LimitKey::endpoint`: not an endpoint's number, but the slot of `GENERATIONS` of a station of another host. Of
+/// `Connection::endpoint` and keys of `ESTABLISHED`: what other hosts' workloads opened to the endpoint.
 pub const LIMIT_REMOTE: u32 = 1 << 31;
+/// Of keys of `ESTABLISHED`: not an endpoint's number, but a domain's; 0 stands for all.
+pub const ESTABLISHED_DOMAIN: u32 = 1 << 30;
 
-/// Key of `AUDITS` that counts connections that found `CONNECTIONS` full, or too many of their endpoint's in it, and stay
-/// where they were.
+/// Key of `AUDITS` that counts connections that found `CONNECTIONS` full, or too many of their endpoint's or domain's in
+/// it, and stay where they were.
 pub const AUDIT_CONNECTIONS_FULL: MemberKey = MemberKey {
     set: u32::MAX,
     index: 0,

@@ -192,7 +192,8 @@ layouts! {
         destination: Address,
     }
 
-    /// Value of `FLOWS`: a decision and what it was made from. Disposable: a miss takes the slow path.
+    /// Value of `FLOWS`: a decision and what it was made from. Disposable: a miss takes the slow path. It says itself
+    /// whose it is: the kernel gives an entry to another flow while somebody may still read it.
     Flow {
         /// `FLOW_*`.
         flags: u32,
@@ -210,14 +211,16 @@ layouts! {
         slots: [u32; 3],
         /// Their values before the decision was made.
         generations: [u32; 3],
-        /// When the connection was last told, in the kernel's ticks (jiffies) >> `TICK_SHIFT`.
-        told: u32,
         /// Destination and source MAC address as it came in.
         frame: [u8; 12],
         /// Destination and source MAC address as it leaves.
         leaves: [u8; 12],
         /// Outer source it came from; zero from an endpoint.
         outer: Address,
+        /// When the connection was last told, in the kernel's ticks (jiffies) >> `TICK_SHIFT`.
+        told: u32,
+        /// Low and high word of a sum with secret factors (`SECRETS`) over the key, the interface and all above `told`.
+        seal: [u32; 2],
     }
 
     /// Key of `CONNECTIONS` and `HALF_OPEN`: as the initiator's packets carry it.
@@ -240,8 +243,8 @@ layouts! {
         seen: u32,
         /// `crate::connection::State`.
         state: u32,
-        /// In `CONNECTIONS`: the endpoint of this host that it counts for in `ESTABLISHED`, 0 if none; in `CROWDED`:
-        /// `CROWD`; else 0.
+        /// In `CONNECTIONS`: whom it counts for in `ESTABLISHED` (the endpoint of this host that opened it, or, with
+        /// `LIMIT_REMOTE`, to which it was opened), 0 if nobody; in `CROWDED`: `CROWD`; else 0.
         endpoint: u32,
     }
 
@@ -458,6 +461,13 @@ pub const ACTION_ALLOW: u16 = 1;
 pub const ACTION_DENY: u16 = 2;
 /// `Rule::action`.
 pub const ACTION_AUDIT: u16 = 3;
+
+/// Words of eight bytes of a `Flow`'s key with its interface, and of what it says.
+pub const FLOW_NAME: usize = (size_of::<FlowKey>() + size_of::<u32>()) / size_of::<u64>();
+/// See `FLOW_NAME`.
+pub const FLOW_SAID: usize = core::mem::offset_of!(Flow, told) / size_of::<u64>();
+/// The value of `SECRETS`: a factor for each of them.
+pub type Factors = [u64; FLOW_NAME + FLOW_SAID];
 
 /// Of `FlowKey::ingress`: it came through a tunnel.
 pub const FLOW_TUNNEL: u32 = 1 << 31;

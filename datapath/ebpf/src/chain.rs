@@ -9,7 +9,7 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{
-    CHAIN_LENGTH, FLOW_CHAIN, FLOW_ENCAPSULATE, FUNCTION_OPEN, Flow, Reason, SLOT_CHAIN_ENDPOINT, SLOT_CHAIN_UNDERLAY,
+    CHAIN_LENGTH, FLOW_CHAIN, FLOW_ENCAPSULATE, FUNCTION_OPEN, Reason, SLOT_CHAIN_ENDPOINT, SLOT_CHAIN_UNDERLAY,
     SLOT_FLOOD, Settings,
 };
 use fabric_function::abi;
@@ -17,12 +17,12 @@ use fabric_function::abi;
 use crate::decap::{self, Inner};
 use crate::drop::Owner;
 use crate::encap::Tunnel;
-use crate::maps::{CHAIN, DOMAINS, FUNCTIONS, SETTINGS};
+use crate::maps::{CHAIN, FUNCTIONS, SETTINGS};
 use crate::packet::Packet;
 use crate::quick::Quick;
 use crate::send::{self, Load};
 use crate::walk::{ANSWER_NONE, Walk};
-use crate::{TC_ACT_SHOT, Verdict, action, finish, slow_endpoint, slow_underlay, stub, transport};
+use crate::{TC_ACT_SHOT, Verdict, action, entry, finish, slow_endpoint, slow_underlay, stub, transport};
 
 /// Largest offset of a workload's frame: outer headers with all their options.
 const FARTHEST: usize = 0x1ff;
@@ -52,8 +52,7 @@ pub struct Pending {
 /// Whether the domain has functions that a packet on the slow path passes. The domain's generation was read before.
 #[inline(always)]
 pub fn wants(walk: &mut Walk) -> bool {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let Some(domain) = (unsafe { DOMAINS.get(walk.owner.domain) }) else {
+    let Some(domain) = entry::domain(walk.owner.domain) else {
         return false;
     };
     walk.pending.flow = domain.chain_flow;
@@ -97,13 +96,13 @@ pub fn arrive(packet: &mut Packet, walk: &mut Walk, inner: &Inner) -> Result<Ver
 
 /// The rest of the fast path for a workload's packet; nothing where the slow path has to say why it cannot leave.
 #[inline(always)]
-pub fn leave_fast(packet: &mut Packet, flow: &Flow, load: &Load, owner: Owner) -> Option<Result<Verdict, Reason>> {
-    if flow.flags & FLOW_ENCAPSULATE != 0
-        && let Err(Reason::Mtu) = Tunnel::of(flow, packet, load)
+pub fn leave_fast(packet: &mut Packet, walk: &mut Walk, load: &Load, owner: Owner) -> Option<Result<Verdict, Reason>> {
+    if walk.flow.flags & FLOW_ENCAPSULATE != 0
+        && let Err(Reason::Mtu) = Tunnel::of(&walk.flow, packet, load)
     {
         return None;
     }
-    let walk = known(flow, owner)?;
+    known(walk, owner)?;
     endpoint(walk, load);
     stub::call(&TcContext::new(packet.skb()), SLOT_CHAIN_ENDPOINT);
     Some(Err(Reason::NoProgram))
@@ -113,32 +112,26 @@ pub fn leave_fast(packet: &mut Packet, flow: &Flow, load: &Load, owner: Owner) -
 #[inline(always)]
 pub fn arrive_fast(
     packet: &mut Packet,
-    flow: &Flow,
+    walk: &mut Walk,
     inner: &Inner,
     quick: &Quick,
     owner: Owner,
 ) -> Option<Result<Verdict, Reason>> {
-    let walk = known(flow, owner)?;
+    known(walk, owner)?;
     walk.pending.hash = quick.entropy().hash();
     underlay(walk, inner);
     stub::call(&TcContext::new(packet.skb()), SLOT_CHAIN_UNDERLAY);
     Some(Err(Reason::NoProgram))
 }
 
-/// The walk of a packet whose decision is known.
+/// Completes the walk of a packet whose decision is known; nothing where the slow path has to decide.
 #[inline(always)]
-fn known(flow: &Flow, owner: Owner) -> Option<&'static mut Walk> {
-    let walk = Walk::resume()?;
+fn known(walk: &mut Walk, owner: Owner) -> Option<()> {
     walk.owner = owner;
     walk.answer = ANSWER_NONE;
-    walk.flow = *flow;
     walk.pending.flow = 0;
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    walk.pending.packet = match unsafe { DOMAINS.get(flow.domain) } {
-        Some(domain) => domain.chain_packet,
-        None => 0,
-    };
-    Some(walk)
+    walk.pending.packet = entry::domain(walk.flow.domain)?.chain_packet;
+    Some(())
 }
 
 #[inline(always)]
@@ -342,7 +335,7 @@ fn is_open(slot: u32) -> bool {
     let Some(function) = FUNCTIONS.get_ptr_mut(slot) else {
         return false;
     };
-    // SAFETY: the entry is not freed before this run ends; two CPUs at once may count one.
+    // SAFETY: an element of the map, whatever stands in it; two CPUs at once may count one.
     let function = unsafe { &mut *function };
     function.failures += 1;
     function.flags & FUNCTION_OPEN != 0

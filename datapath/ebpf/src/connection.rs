@@ -1,10 +1,14 @@
 //! Connections: which one a packet belongs to, whether the rules allow it, and what it does to its state.
 
+use core::ptr::{self, NonNull};
+
+use aya_ebpf::bindings::BPF_EXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::maps::LruHashMap;
 use datapath_common::connection::{ACK, State};
 use datapath_common::{CROWD, Connection, ConnectionKey, FLOW_REPLY, Flow, FlowKey, Reason};
 
-use crate::flow;
+use crate::entry;
 use crate::headers::protocol;
 use crate::icmp::{self, Kind};
 use crate::maps::{CONNECTIONS, CROWDED, HALF_OPEN};
@@ -45,8 +49,8 @@ fn message(walk: &mut Walk, tunnel: bool, here: bool) -> Result<(), Reason> {
 fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<(), Reason> {
     name(walk);
     let (open, reply) = find_either(walk, kind);
-    let (state, endpoint) = match &open {
-        Some(connection) => (State::from_number(connection.state), connection.endpoint),
+    let (state, endpoint) = match open.and_then(|_| entry::said()) {
+        Some(said) => (State::from_number(said.state), said.endpoint),
         None => (None, 0),
     };
     if state.is_none() && (kind == Kind::EchoReply || walk.ip.tcp & RST != 0) {
@@ -59,9 +63,9 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
             // It stays as it is while packets of it come: one in flight the other way would open a connection of its own,
             // whose replies would be the packets that are denied.
             if opinion == Opinion::Denied
-                && let Some(connection) = open
+                && let Some(open) = open
             {
-                connection.seen = walk.now;
+                see(open, walk.now);
             }
             return Err(Reason::Policy);
         }
@@ -83,16 +87,18 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         stays: state.is_some_and(State::permanent) && CONNECTIONS.get_ptr(&walk.tuple).is_some(),
         crowded: endpoint == CROWD,
         counts_for: endpoint,
-        opener: quota::opener(walk, tunnel, reply),
+        opener: quota::opener(walk, tunnel, reply, here),
         reply,
-        tunnel,
     };
     match open {
         // It is where it belongs.
-        Some(connection) if share.stays == next.permanent() => {
+        Some(open) if share.stays == next.permanent() => {
             walk.cache &= share.stays || !share.crowded;
-            connection.seen = walk.now;
-            connection.state = next as u32;
+            if state == Some(next) {
+                see(open, walk.now);
+            } else {
+                turn(walk, next, &share);
+            }
         }
         _ => keep(walk, state.is_none(), next, &share),
     }
@@ -158,10 +164,33 @@ fn reverse(tuple: &mut ConnectionKey) {
     core::mem::swap(&mut tuple.source, &mut tuple.destination);
 }
 
+/// Notes when a packet of a connection was seen last.
+#[inline(always)]
+fn see(open: NonNull<Connection>, now: u32) {
+    // SAFETY: one word of an element of the map, that may be written whatever stands in it (`entry::connection`).
+    unsafe { ptr::write_volatile(&raw mut (*open.as_ptr()).seen, now) };
+}
+
+/// Gives a connection another state where it stands. By its key: the element may be another's by now.
+#[inline(always)]
+fn turn(walk: &Walk, next: State, share: &Share) {
+    let connection = Connection {
+        seen: walk.now,
+        state: next as u32,
+        endpoint: share.counts_for,
+    };
+    // Where it fails, it stays as it is, and the packets to come turn it.
+    let _ = match share {
+        Share { stays: true, .. } => CONNECTIONS.insert(&walk.tuple, connection, BPF_EXIST.into()),
+        Share { crowded: true, .. } => CROWDED.insert(&walk.tuple, connection, BPF_EXIST.into()),
+        _ => HALF_OPEN.insert(&walk.tuple, connection, BPF_EXIST.into()),
+    };
+}
+
 /// The live connection of a packet, and whether the packet goes from the responder to the initiator. Leaves the tuple
 /// as the initiator's. An echo says itself which it is: else who is asked could ask back against the rules.
 #[inline(always)]
-fn find_either(walk: &mut Walk, kind: Kind) -> (Option<&'static mut Connection>, bool) {
+fn find_either(walk: &mut Walk, kind: Kind) -> (Option<NonNull<Connection>>, bool) {
     if kind != Kind::EchoReply
         && let Some(connection) = find(&walk.tuple, walk.now)
     {
@@ -174,7 +203,8 @@ fn find_either(walk: &mut Walk, kind: Kind) -> (Option<&'static mut Connection>,
     if let Some(connection) = find(&walk.tuple, walk.now) {
         let tcp = walk.tuple.protocol == protocol::TCP.into();
         let syn = tcp && walk.ip.tcp & (SYN_ALONE | ACK) == SYN_ALONE;
-        if !(syn && connection.state == State::Closed as u32) {
+        let closed = entry::said().is_some_and(|said| said.state == State::Closed as u32);
+        if !(syn && closed) {
             return (Some(connection), true);
         }
         // The responder opens one of its own after the end of the other.
@@ -194,30 +224,28 @@ pub fn quoted(walk: &mut Walk) -> bool {
     find(&walk.tuple, walk.now).is_some()
 }
 
-/// The live connection with this tuple.
+/// The live connection with this tuple; `entry::said` is what it said.
 #[inline(never)]
-fn find(tuple: &ConnectionKey, now: u32) -> Option<&'static mut Connection> {
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(tuple) {
-        // SAFETY: a value may change while it is read or written; each field is valid by itself.
-        let connection = unsafe { &mut *connection };
-        if live(connection, now) {
-            return Some(connection);
+fn find(tuple: &ConnectionKey, now: u32) -> Option<NonNull<Connection>> {
+    if let Some(found) = entry::connection(&CONNECTIONS, tuple) {
+        let said = entry::said()?;
+        if live(&said, now) {
+            return Some(found);
         }
-        release(tuple, connection.endpoint);
+        release(tuple, said.endpoint);
     }
     // One that is over may stand in the first where its successor stands in the second.
-    match among(HALF_OPEN.get_ptr_mut(tuple), now) {
-        None => among(CROWDED.get_ptr_mut(tuple), now),
-        connection => connection,
+    match among(&HALF_OPEN, tuple, now) {
+        None => among(&CROWDED, tuple, now),
+        found => found,
     }
 }
 
 /// The entry, if its connection lives.
 #[inline(always)]
-fn among(entry: Option<*mut Connection>, now: u32) -> Option<&'static mut Connection> {
-    // SAFETY: a value may change while it is read or written; each field is valid by itself.
-    let connection = unsafe { &mut *entry? };
-    if live(connection, now) { Some(connection) } else { None }
+fn among(map: &LruHashMap<ConnectionKey, Connection>, tuple: &ConnectionKey, now: u32) -> Option<NonNull<Connection>> {
+    let found = entry::connection(map, tuple)?;
+    if live(&entry::said()?, now) { Some(found) } else { None }
 }
 
 #[inline(always)]
@@ -231,9 +259,10 @@ fn live(connection: &Connection, now: u32) -> bool {
 /// Removes a connection, wherever it is.
 #[inline(never)]
 fn forget(tuple: &ConnectionKey) {
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(tuple) {
-        // SAFETY: a value may change while it is read; each field is valid by itself.
-        release(tuple, unsafe { (*connection).endpoint });
+    if entry::connection(&CONNECTIONS, tuple).is_some()
+        && let Some(said) = entry::said()
+    {
+        release(tuple, said.endpoint);
     }
     // Each fails where there is nothing.
     let _ = HALF_OPEN.remove(tuple);
@@ -242,10 +271,10 @@ fn forget(tuple: &ConnectionKey) {
 
 /// Removes a connection from those that stay.
 #[inline(always)]
-fn release(tuple: &ConnectionKey, endpoint: u32) {
+fn release(tuple: &ConnectionKey, counts_for: u32) {
     // Fails where another CPU was faster.
     if CONNECTIONS.remove(tuple).is_ok() {
-        quota::leave(endpoint);
+        quota::leave(tuple.domain, counts_for);
     }
 }
 
@@ -261,8 +290,6 @@ struct Share {
     opener: u32,
     /// The packet is the responder's.
     reply: bool,
-    /// The packet came through a tunnel.
-    tunnel: bool,
 }
 
 /// Writes the connection with its next state where it belongs.
@@ -275,8 +302,9 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
     };
     if next.permanent() {
         connection.endpoint = share.opener;
-        if quota::has_room(share.opener) && CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
-            quota::enter(share.opener);
+        let domain = walk.tuple.domain;
+        if quota::has_room(domain, share.opener) && CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
+            quota::enter(domain, share.opener);
             // Fails where another CPU was faster.
             let _ = if share.crowded {
                 CROWDED.remove(&walk.tuple)
@@ -293,7 +321,7 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
         // Who closes it did not open it, and it is soon over.
         quota::crowded(walk, share.counts_for, share.reply)
     } else if begins || share.stays {
-        !quota::fair(walk, share.tunnel)
+        !quota::fair(walk)
     } else {
         share.crowded
     };
@@ -310,7 +338,7 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
 
 /// Tells a flow's connection that it lives; false if it does not, or if that changes its state: the slow path decides.
 #[inline(never)]
-pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool) -> bool {
+pub fn tell(flow: &Flow, key: &FlowKey, v4: bool) -> bool {
     // SAFETY: no arguments.
     let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
     let icmp = is_icmp(key.protocol, v4);
@@ -325,17 +353,16 @@ pub fn tell(flow: &mut Flow, key: &FlowKey, v4: bool) -> bool {
     if reply {
         reverse(&mut tuple);
     }
-    let Some(connection) = find(&tuple, now) else {
+    let (Some(open), Some(said)) = (find(&tuple, now), entry::said()) else {
         return false;
     };
     let flags = if key.protocol == protocol::TCP.into() { ACK } else { 0 };
-    let Some(state) = State::from_number(connection.state) else {
+    let Some(state) = State::from_number(said.state) else {
         return false;
     };
-    if state.step(flags, reply) as u32 != connection.state {
+    if state.step(flags, reply) != state {
         return false;
     }
-    connection.seen = now;
-    flow.told = flow::tick();
+    see(open, now);
     true
 }

@@ -19,12 +19,12 @@ use crate::drop::{self, Owner};
 use crate::encap::{self, FIXED_GSO, Tunnel};
 use crate::group::rule_port;
 use crate::headers::{ETHERNET, Ethernet, Ipv4, Ipv6, SHORTEST, TUNNEL};
-use crate::maps::{FLOODS, PEERS, SETTINGS};
+use crate::maps::{PEERS, SETTINGS};
 use crate::packet::Packet;
 use crate::policy::{self, Ends, Opinion};
 use crate::send::{self, Load};
 use crate::walk::Walk;
-use crate::{TC_ACT_SHOT, Verdict, action, ip, kernel, trace, transport};
+use crate::{TC_ACT_SHOT, Verdict, action, entry, ip, kernel, trace, transport};
 
 /// Called by the slow paths.
 #[classifier]
@@ -175,8 +175,7 @@ fn member(walk: &Walk, index: u32) -> Option<&'static FloodTarget> {
         set: walk.flood.set,
         index,
     };
-    // SAFETY: sets are never changed.
-    unsafe { FLOODS.get(key) }
+    entry::target(key)
 }
 
 #[inline(always)]

@@ -1,4 +1,6 @@
-//! Decisions that were made before: valid while nothing they were made from has changed.
+//! Decisions that were made before: valid while nothing they were made from has changed. What is followed is a copy.
+
+use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use datapath_common::{Flow, TICK_SHIFT};
@@ -6,21 +8,30 @@ use datapath_common::{Flow, TICK_SHIFT};
 use crate::maps::{FLOWS, GENERATIONS};
 use crate::quick::Quick;
 use crate::walk::Walk;
-use crate::{connection, ip};
+use crate::{connection, ip, seal};
 
-/// The decision for a packet like this, if there is one that still holds.
+/// A walk with the decision for a packet like this from an interface (0: from a tunnel), if there is one that still holds.
 #[inline(always)]
-pub fn find(quick: &Quick, frame: &[u8; 12], outer: &[u8; 16]) -> Option<&'static Flow> {
-    let flow = FLOWS.get_ptr_mut(&quick.key)?;
-    // SAFETY: a value may change while it is read; whoever writes it decided for the same key, or the checks fail.
-    let flow = unsafe { &mut *flow };
+pub fn find(quick: &Quick, ifindex: u32, frame: &[u8; 12], outer: &[u8; 16]) -> Option<&'static mut Walk> {
+    let entry = FLOWS.get_ptr_mut(&quick.key)?;
+    let walk = Walk::resume()?;
+    // SAFETY: the kernel's entry, which this CPU does nothing else with; the walk is this CPU's.
+    if !unsafe { seal::copy(entry, &raw mut walk.flow, &quick.key, ifindex) } {
+        return None;
+    }
+    let flow = &walk.flow;
     if !same(&flow.frame, frame) || !ip::same(&flow.outer, outer) || !current(flow) {
         return None;
     }
-    if flow.told != tick() && !connection::tell(flow, &quick.key, quick.v4) {
-        return None;
+    let now = tick();
+    if flow.told != now {
+        if !connection::tell(flow, &quick.key, quick.v4) {
+            return None;
+        }
+        // SAFETY: one word of the entry. Where that is another flow's by now, its connection is told one tick later.
+        unsafe { ptr::write_volatile(&raw mut (*entry).told, now) };
     }
-    Some(flow)
+    Some(walk)
 }
 
 /// The coarsest and cheapest clock there is: the kernel puts the load of a word in the place of the call.
@@ -54,8 +65,9 @@ fn current(flow: &Flow) -> bool {
 /// Remembers the walk's decision, if packets of the flow may use it. What turned the connection to another state makes
 /// the flow's next packet take the slow path: it may be the one that turns it further.
 #[inline(always)]
-pub fn remember(walk: &Walk) {
+pub fn remember(walk: &mut Walk) {
     if walk.cacheable() {
+        seal::close(walk);
         // Where it fails, the next packet takes the slow path, too.
         let _ = FLOWS.insert(&walk.key, &walk.flow, 0);
     } else if walk.turns() && FLOWS.get_ptr(&walk.key).is_some() {

@@ -1,12 +1,14 @@
 //! Fragments: table F of the reference model. What the first one says holds for all; none is ever put together here.
+//! Who sends more of them than his fair rate has them stand apart, where only those that crowd push out each other.
 
 use datapath_common::connection::elapsed;
-use datapath_common::{FragmentState, Reason};
+use datapath_common::{FragmentState, LIMIT_FRAGMENTS, Reason};
 
 use crate::headers::protocol;
-use crate::maps::FRAGMENTS;
+use crate::maps::{CROWDED_FRAGMENTS, FRAGMENTS};
 use crate::transport::is_icmp;
 use crate::walk::{IP_FRAGMENT, IP_LATER, IP_TINY, Walk};
+use crate::{entry, limit, quota};
 
 /// Seconds for which the first fragment speaks for the others.
 const LIFE: u32 = 30;
@@ -29,8 +31,11 @@ pub fn check(walk: &mut Walk) -> Result<(), Reason> {
     if walk.ip.position < TCP && walk.key.protocol == protocol::TCP.into() {
         return Err(Reason::TinyFragment);
     }
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let first = unsafe { FRAGMENTS.get(&walk.fragment) }.ok_or(Reason::FragmentState)?;
+    let first = match entry::fragment(&FRAGMENTS, &walk.fragment) {
+        None => entry::fragment(&CROWDED_FRAGMENTS, &walk.fragment),
+        first => first,
+    };
+    let first = first.ok_or(Reason::FragmentState)?;
     if elapsed(first.seen, walk.now) >= LIFE {
         return Err(Reason::FragmentState);
     }
@@ -62,6 +67,13 @@ pub fn remember(walk: &Walk) {
         protocol: walk.key.protocol,
         seen: walk.now,
     };
+    // One of the same name may stand in the other.
+    let (into, other) = if limit::take(quota::sender(walk), LIMIT_FRAGMENTS, walk.nanoseconds) {
+        (&FRAGMENTS, &CROWDED_FRAGMENTS)
+    } else {
+        (&CROWDED_FRAGMENTS, &FRAGMENTS)
+    };
+    let _ = other.remove(&walk.fragment);
     // Where it fails, later fragments are dropped and counted.
-    let _ = FRAGMENTS.insert(&walk.fragment, state, 0);
+    let _ = into.insert(&walk.fragment, state, 0);
 }

@@ -1,9 +1,11 @@
 //! What a workload sends: the fast path. A packet whose flow was decided before goes the same way; everything else is for
 //! `slow_endpoint.rs`, which says why. Never passed to the host's stack.
 
+use core::ptr;
+
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{FLOW_CHAIN, FLOW_ROUTED, Port, Reason, SLOT_SLOW_ENDPOINT};
+use datapath_common::{FLOW_CHAIN, FLOW_ROUTED, Reason, SLOT_SLOW_ENDPOINT};
 
 use crate::drop::Owner;
 use crate::headers::{ETHERNET, Ethernet};
@@ -16,9 +18,10 @@ use crate::{action, chain, flow, quick, stub};
 #[classifier]
 pub fn from_endpoint(ctx: TcContext) -> i32 {
     let mut packet = Packet::new(&ctx);
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    if let Some(port) = unsafe { PORTS.get(packet.ifindex()) }
-        && let Some(action) = fast(&mut packet, port)
+    // What the entry says is only a hint: whose the interface was when the decision was made is in its seal.
+    if let Some(port) = PORTS.get_ptr(packet.ifindex())
+        // SAFETY: one word of the kernel's entry; volatile, so that it is read once.
+        && let Some(action) = fast(&mut packet, unsafe { ptr::read_volatile(&raw const (*port).endpoint) })
     {
         return action;
     }
@@ -28,15 +31,20 @@ pub fn from_endpoint(ctx: TcContext) -> i32 {
 
 /// What becomes of the packet if its decision is known.
 #[inline(always)]
-fn fast(packet: &mut Packet, port: &Port) -> Option<i32> {
+fn fast(packet: &mut Packet, endpoint: u32) -> Option<i32> {
     packet.linear(ETHERNET).ok()?;
     let frame = packet.at::<Ethernet>(0).ok()?;
     let (addresses, ether_type) = (frame.addresses(), frame.ether_type);
     if packet.tagged() {
         return None;
     }
-    let quick = quick::parse(packet, ether_type, ETHERNET, port.endpoint)?;
-    let flow = flow::find(&quick, &addresses, &[0; 16])?;
+    let quick = quick::parse(packet, ether_type, ETHERNET, endpoint)?;
+    let walk = flow::find(&quick, packet.ifindex(), &addresses, &[0; 16])?;
+    let flow = &walk.flow;
+    let owner = Owner {
+        domain: flow.domain,
+        endpoint,
+    };
     if quick.longest > flow.mtu as usize || flow.flags & FLOW_ROUTED != 0 && quick.ttl <= 1 {
         return None;
     }
@@ -50,11 +58,11 @@ fn fast(packet: &mut Packet, port: &Port) -> Option<i32> {
     };
     let length = packet.len();
     if flow.flags & FLOW_CHAIN != 0 {
-        return chain::leave_fast(packet, flow, &load, Owner::of(port)).map(|r| action(r, Owner::of(port), length));
+        return chain::leave_fast(packet, walk, &load, owner).map(|r| action(r, owner, length));
     }
     match send::follow(packet, flow, &load, settings) {
         // The slow path says so to the workload.
         Err(Reason::Mtu) => None,
-        result => Some(action(result, Owner::of(port), length)),
+        result => Some(action(result, owner, length)),
     }
 }

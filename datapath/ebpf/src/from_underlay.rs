@@ -51,7 +51,8 @@ pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, setting
     if start != 0 && device::needed(packet, settings, outer.geneve, quick.key.protocol) {
         return Some(TC_ACT_UNSPEC);
     }
-    let flow = flow::find(&quick, &addresses, &outer.source)?;
+    let walk = flow::find(&quick, 0, &addresses, &outer.source)?;
+    let flow = &walk.flow;
     if (flow.flags & FLOW_GENEVE != 0) != outer.geneve {
         return None;
     }
@@ -69,7 +70,7 @@ pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, setting
         endpoint: flow.endpoint,
     };
     if flow.flags & FLOW_CHAIN != 0 {
-        return chain::arrive_fast(packet, flow, &inner, &quick, owner).map(|r| action(r, owner, length));
+        return chain::arrive_fast(packet, walk, &inner, &quick, owner).map(|r| action(r, owner, length));
     }
     let result: Result<Verdict, Reason> = decap::follow(packet, flow, &inner, settings);
     Some(action(result, owner, length))

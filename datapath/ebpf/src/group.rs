@@ -6,7 +6,6 @@ use datapath_common::{DOMAIN_ALLOW, LIMIT_BROADCAST, Port, ROUTER, Reason, SEGME
 
 use crate::headers::{ETHERNET, Ethernet, MacWords, ether};
 use crate::icmp::{self, Kind};
-use crate::maps::DOMAINS;
 use crate::outer::Outer;
 use crate::owner::{group, same, station};
 use crate::packet::Packet;
@@ -14,7 +13,7 @@ use crate::policy::{self, Ends, Opinion};
 use crate::slow_endpoint::{load, owned_by, target};
 use crate::transport::is_icmp;
 use crate::walk::Walk;
-use crate::{Verdict, connection, encap, fragment, limit};
+use crate::{Verdict, connection, encap, entry, fragment, limit};
 
 /// 01:80:c2:00:00:00 to :0f, which no bridge passes on (IEEE 802.1Q section 8.6.3).
 #[inline(always)]
@@ -31,8 +30,7 @@ pub fn tagged(frame: &Ethernet) -> bool {
 /// Whether frames that no rule can speak of are carried.
 #[inline(always)]
 pub fn carries(domain: u32) -> Result<(), Reason> {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    match unsafe { DOMAINS.get(domain) } {
+    match entry::domain(domain) {
         Some(domain) if domain.flags & DOMAIN_ALLOW != 0 => Ok(()),
         _ => Err(Reason::EtherType),
     }
@@ -56,7 +54,7 @@ pub fn packet(packet: &mut Packet, walk: &mut Walk, port: &Port, segment: &Segme
     if icmp::kind(&walk.ip) == Kind::Error {
         return Err(Reason::Unrelated);
     }
-    limited(walk, port)?;
+    limited(packet, walk, port)?;
     let [a, b, c, d, e, f, ..] = walk.flow.frame;
     owned_by(walk, port.vni, crate::owner::mac_words(&[a, b, c, d, e, f]));
     connection::name(walk);
@@ -115,7 +113,7 @@ pub fn plain(
         }
         // No rule speaks of what neighbours tell each other.
         if ip || frame.ether_type == ether::ARP {
-            limited(walk, port)?;
+            limited(packet, walk, port)?;
         }
         target(walk, station);
         walk.flood.sender = port.endpoint;
@@ -129,16 +127,21 @@ pub fn plain(
     if !group(frame.destination) && segment.flags & SEGMENT_FLOOD == 0 {
         return Err(Reason::UnknownDestination);
     }
-    limited(walk, port)?;
+    limited(packet, walk, port)?;
     if length > walk.flow.mtu {
         return Err(Reason::Mtu);
     }
     everybody(walk, port, segment)
 }
 
+/// A super-packet costs what its segments would.
 #[inline(always)]
-fn limited(walk: &Walk, port: &Port) -> Result<(), Reason> {
-    if limit::take(port.endpoint, LIMIT_BROADCAST, walk.nanoseconds) {
+fn limited(packet: &Packet, walk: &Walk, port: &Port) -> Result<(), Reason> {
+    let frames = match packet.segment() {
+        0 => 1,
+        payload => packet.len().div_ceil(payload),
+    };
+    if limit::take_many(port.endpoint, LIMIT_BROADCAST, frames, walk.nanoseconds) {
         Ok(())
     } else {
         Err(Reason::RateLimit)

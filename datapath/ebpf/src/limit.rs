@@ -1,8 +1,8 @@
 //! How much of a thing an endpoint may cause: token buckets.
 
 use datapath_common::{
-    Bucket, LIMIT_BROADCAST, LIMIT_CONNECTIONS, LIMIT_PUNT, LIMIT_SLOW, LimitKey, RATE_BROADCAST, RATE_CONNECTIONS,
-    RATE_ICMP, RATE_PUNT, RATE_SLOW, Rate,
+    Bucket, LIMIT_BROADCAST, LIMIT_CONNECTIONS, LIMIT_FRAGMENTS, LIMIT_PUNT, LIMIT_SLOW, LimitKey, RATE_BROADCAST,
+    RATE_CONNECTIONS, RATE_FRAGMENTS, RATE_ICMP, RATE_PUNT, RATE_SLOW, Rate,
 };
 
 use crate::maps::LIMITS;
@@ -11,27 +11,38 @@ use crate::maps::LIMITS;
 const TOKEN: u64 = 1000;
 
 /// Takes a token of a `LIMIT_*`. CPUs that take at once may give out a few more.
-#[inline(never)]
+#[inline(always)]
 pub fn take(endpoint: u32, kind: u32, now: u64) -> bool {
+    take_many(endpoint, kind, 1, now)
+}
+
+/// Takes so many tokens, or none.
+#[inline(never)]
+pub fn take_many(endpoint: u32, kind: u32, count: u32, now: u64) -> bool {
     let (fill, burst) = rate(kind);
+    let cost = u64::from(count) * TOKEN;
     let key = LimitKey { endpoint, kind };
     let Some(bucket) = LIMITS.get_ptr_mut(key) else {
+        if burst < cost {
+            return false;
+        }
         let bucket = Bucket {
-            tokens: burst - TOKEN,
+            tokens: burst - cost,
             filled: now,
         };
         // Where it fails, nothing is limited: there is no memory to say so.
         let _ = LIMITS.insert(key, bucket, 0);
         return true;
     };
-    // SAFETY: a value may change while it is read or written; each field is valid by itself.
+    // SAFETY: a value may change while it is read or written, or be another's bucket by now, which then is this full; each
+    // field is valid by itself.
     let bucket = unsafe { &mut *bucket };
     let tokens = held(bucket, fill, burst, now);
-    if tokens < TOKEN {
+    if tokens < cost {
         return false;
     }
     bucket.filled = now;
-    bucket.tokens = tokens - TOKEN;
+    bucket.tokens = tokens - cost;
     true
 }
 
@@ -61,6 +72,7 @@ fn rate(kind: u32) -> (u64, u64) {
         LIMIT_SLOW => bucket(RATE_SLOW),
         LIMIT_PUNT => bucket(RATE_PUNT),
         LIMIT_CONNECTIONS => bucket(RATE_CONNECTIONS),
+        LIMIT_FRAGMENTS => bucket(RATE_FRAGMENTS),
         _ => bucket(RATE_ICMP),
     }
 }

@@ -9,11 +9,13 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, Pro
 use datapath_common::probe::{PROBES_MAX, Probed};
 use datapath_common::punt::{PUNTS_BYTES, PuntKey, PuntRule};
 use datapath_common::{
-    Address, Bucket, CHAIN_SLOTS, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey, FloodTarget, Flow,
-    FlowKey, FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour, NeighbourKey, Peer, Port,
-    PrefixKey, Route, RouteKey, Rule, SLOTS, STATION_SLOTS, Segment, Settings, Station, StationKey, Trace,
+    Address, Bucket, CHAIN_SLOTS, CONNECTIONS_MAX, Connection, ConnectionKey, Count, DOMAIN_SLOTS, Domain, DropKey,
+    Factors, FloodTarget, Flow, FlowKey, FragmentKey, FragmentState, Function, Hop, LimitKey, MemberKey, Neighbour,
+    NeighbourKey, Peer, Port, PrefixKey, Route, RouteKey, Rule, SLOTS, STATION_SLOTS, Segment, Settings, Station,
+    StationKey, Trace,
 };
 
+use crate::entry::Copies;
 use crate::punt::Record;
 use crate::walk::Walk;
 
@@ -87,7 +89,8 @@ pub static FUNCTIONS: HashMap<u32, Function> = HashMap::with_max_entries(CHAIN_S
 
 /// Connections whose both ends took part.
 #[map]
-pub static CONNECTIONS: HashMap<ConnectionKey, Connection> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+pub static CONNECTIONS: HashMap<ConnectionKey, Connection> =
+    HashMap::with_max_entries(CONNECTIONS_MAX, BPF_F_NO_PREALLOC);
 
 /// All other connections: the oldest one goes first.
 #[map]
@@ -97,17 +100,25 @@ pub static HALF_OPEN: LruHashMap<ConnectionKey, Connection> = LruHashMap::with_m
 #[map]
 pub static CROWDED: LruHashMap<ConnectionKey, Connection> = LruHashMap::with_max_entries(65_536, 0);
 
-/// How many in `CONNECTIONS` an endpoint of this host opened.
+/// How many stand in `CONNECTIONS`: of an endpoint of this host, of a domain, of all (`datapath_common::limit`).
 #[map]
-pub static ESTABLISHED: HashMap<u32, u64> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+pub static ESTABLISHED: HashMap<u32, u64> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Decisions.
 #[map]
 pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(131_072, 0);
 
+/// What seals of decisions are made with; zero until the first one is.
+#[map]
+pub static SECRETS: Array<Factors> = Array::with_max_entries(1, 0);
+
 /// What first fragments said.
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The same of those that came faster than a sender's fair rate: whoever sends many loses his own.
+#[map]
+pub static CROWDED_FRAGMENTS: LruHashMap<FragmentKey, FragmentState> = LruHashMap::with_max_entries(16_384, 0);
 
 /// What endpoints may cause.
 #[map]
@@ -136,6 +147,10 @@ pub static PUNT: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 /// What became of the last packet, where that is asked for.
 #[map]
 pub static TRACE: PerCpuArray<Trace> = PerCpuArray::with_max_entries(1, 0);
+
+/// Copies of entries of hashes.
+#[map]
+pub static COPIES: PerCpuArray<Copies> = PerCpuArray::with_max_entries(1, 0);
 
 /// What the slow path knows of the packet in its hands.
 #[map]

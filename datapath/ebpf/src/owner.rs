@@ -4,9 +4,9 @@ use aya_ebpf::maps::lpm_trie::Key;
 use datapath_common::{Address, HERE, Neighbour, NeighbourKey, PrefixKey, ROUTER, Station, StationKey};
 
 use crate::headers::MacWords;
-use crate::maps::{NEIGHBOURS, PREFIXES, STATIONS};
+use crate::maps::PREFIXES;
 use crate::walk::Walk;
-use crate::{ip, words};
+use crate::{entry, ip, words};
 
 /// Bits of a whole key of `PREFIXES`.
 const WHOLE: u32 = 32 + 32 + 128;
@@ -50,8 +50,7 @@ pub fn station(vni: u32, mac: MacWords) -> Option<&'static Station> {
         mac: mac_bytes(mac),
         zero: [0; 2],
     };
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    unsafe { STATIONS.get(key) }
+    entry::station(key)
 }
 
 /// Whether a MAC address of a segment lives at another host.
@@ -64,8 +63,7 @@ pub fn elsewhere(vni: u32, mac: MacWords) -> bool {
 #[inline(never)]
 pub fn neighbour(vni: u32, address: &Address) -> Option<&'static Neighbour> {
     let key = NeighbourKey { vni, address: *address };
-    // SAFETY: as in `station`.
-    unsafe { NEIGHBOURS.get(key) }
+    entry::neighbour(key)
 }
 
 /// Who may use an IP address of a segment without answering for it.

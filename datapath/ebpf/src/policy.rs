@@ -9,10 +9,10 @@ use datapath_common::{
     ICMP_OF_FAMILY, MemberKey, PREFIX4, PREFIX6, Rule,
 };
 
-use crate::ip;
-use crate::maps::{AUDITS, DOMAINS, RULES};
+use crate::maps::{AUDITS, RULES};
 use crate::transport::is_icmp;
 use crate::walk::Walk;
+use crate::{entry, ip};
 
 /// A list of rules being walked. It lies in the walk's map value: what the verifier does not see, it need not follow.
 #[repr(C)]
@@ -27,7 +27,8 @@ pub struct Evaluation {
     port: u32,
     /// Bytes of the packet, for audits.
     length: u32,
-    /// The set.
+    /// The domain's sets, and the one that is being asked.
+    sets: [u32; 2],
     set: u32,
     /// The policy that is being asked, which of its versions has spoken last (from 1), and how many allow.
     policy: u32,
@@ -73,24 +74,25 @@ pub fn ask(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
 
 #[inline(never)]
 fn ask_once(walk: &mut Walk, port: u32, reply: bool, ends: Ends) -> Opinion {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let Some(domain) = (unsafe { DOMAINS.get(&walk.owner.domain) }) else {
+    let Some(domain) = entry::domain(walk.owner.domain) else {
         return Opinion::Denied;
     };
+    walk.evaluation.sets = [domain.egress, domain.ingress];
     walk.evaluation.v4 = walk.ip.v4();
     walk.evaluation.protocol = walk.tuple.protocol;
     walk.evaluation.port = port;
     walk.evaluation.length = walk.ip.end.saturating_sub(walk.ip.start);
+    let mut opinion = Opinion::Allowed;
     if ends.initiator {
-        let opinion = egress(walk, domain, reply);
-        if opinion != Opinion::Allowed {
-            return opinion;
-        }
+        opinion = egress(walk, domain, reply);
     }
-    if ends.responder {
-        ingress(walk, domain, reply)
-    } else {
-        Opinion::Allowed
+    if opinion == Opinion::Allowed && ends.responder {
+        opinion = ingress(walk, domain, reply);
+    }
+    // A domain refers to another set before the rules of its former one go, and with them what was read as such.
+    match entry::domain(walk.owner.domain) {
+        Some(domain) if [domain.egress, domain.ingress] == walk.evaluation.sets => opinion,
+        _ => Opinion::Unknown,
     }
 }
 
@@ -149,7 +151,7 @@ unsafe extern "C" fn ask_rule(index: u32, context: *mut *mut Walk) -> i64 {
         set: evaluation.set,
         index,
     };
-    // SAFETY: a value may change while it is read, but sets are never changed.
+    // SAFETY: sets are never changed; while one is taken away, its rules may be other sets' (`ask_once`).
     let Some(rule) = (unsafe { RULES.get(key) }) else {
         evaluation.verdict = LOST;
         return 1;

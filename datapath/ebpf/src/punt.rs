@@ -9,13 +9,13 @@ use datapath_common::{FLOW_TUNNEL, HERE, LIMIT_PUNT, Port, Reason, Segment, slot
 
 use crate::headers::{ETHERNET, Ethernet, Header};
 use crate::icmp::{self, Kind};
-use crate::maps::{PUNT, PUNT_RULES, PUNTS, SEGMENTS};
+use crate::maps::{PUNT, PUNTS};
 use crate::owner::{mac_bytes, owns, station};
 use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, owned_by};
 use crate::transport::is_icmp;
 use crate::walk::{IP_FRAGMENT, On, Walk};
-use crate::{TC_ACT_SHOT, Verdict, connection, finish, ip, limit, transport};
+use crate::{TC_ACT_SHOT, Verdict, connection, entry, finish, ip, limit, transport};
 
 // SAFETY: repr(C) of integers; its size is asserted where it is defined, so that there is no padding.
 unsafe impl Header for PuntHeader {}
@@ -71,8 +71,7 @@ fn rule(walk: &Walk, vni: u32) -> Option<&'static PuntRule> {
         walk.key.ports & 0xffff
     };
     let protocol = walk.key.protocol;
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    unsafe { PUNT_RULES.get(PuntKey { vni, protocol, port }) }
+    entry::punt(PuntKey { vni, protocol, port })
 }
 
 /// Writes the record. Where user space is slow, the packet is too much.
@@ -156,8 +155,7 @@ fn deliver(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Reason> {
 
 #[inline(always)]
 fn segment(walk: &mut Walk, header: &PuntHeader) -> Result<&'static Segment, Reason> {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let segment = unsafe { SEGMENTS.get(header.vni) }.ok_or(Reason::UnknownVni)?;
+    let segment = entry::segment(header.vni).ok_or(Reason::UnknownVni)?;
     if segment.domain != header.domain {
         return Err(Reason::UnknownVni);
     }

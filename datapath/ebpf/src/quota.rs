@@ -1,85 +1,117 @@
 //! An endpoint's share of the connections: who opens many only crowds his own. Nobody is refused.
 //!
 //! Connections that begin faster than `LIMIT_CONNECTIONS` allows stand in `CROWDED`, where they push out each other, and
-//! their packets are decided one by one. Those that both ends took part in leave it, up to `ESTABLISHED_MAX` of an
-//! endpoint of this host; CPUs that count at once may miss one, which user space sets right when it sweeps.
-//! One that is closed goes among all others' without a token, unless its opener has none left.
+//! their packets are decided one by one. Those that both ends took part in leave it, up to `ESTABLISHED_MAX` that an
+//! endpoint of this host opened, as many that others opened to it, and no more of a domain than the map has room for
+//! besides: whoever holds many leaves as much again to all others. CPUs that count at once may miss one, which user space
+//! sets right when it sweeps. One that is closed goes among all others' without a token, unless its opener has none left.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use datapath_common::{ESTABLISHED_MAX, LIMIT_CONNECTIONS, LIMIT_REMOTE};
+use datapath_common::{
+    CONNECTIONS_MAX, ESTABLISHED_DOMAIN, ESTABLISHED_MAX, FLOW_TUNNEL, LIMIT_CONNECTIONS, LIMIT_REMOTE,
+};
 
 use crate::limit;
 use crate::maps::ESTABLISHED;
 use crate::walk::{On, Walk};
 
-/// Whether the packet's sender may have one more connection among all others'.
+/// Whom what a packet causes counts for in `LIMITS`: its sender, another host's by the slot of his station.
 #[inline(always)]
-pub fn fair(walk: &Walk, tunnel: bool) -> bool {
-    let opener = if tunnel {
+pub fn sender(walk: &Walk) -> u32 {
+    if walk.key.ingress & FLOW_TUNNEL != 0 {
         walk.flow.slots[On::Source as usize] | LIMIT_REMOTE
     } else {
         walk.owner.endpoint
-    };
-    limit::take(opener, LIMIT_CONNECTIONS, walk.nanoseconds)
+    }
+}
+
+/// Whether the packet's sender may have one more connection among all others'.
+#[inline(always)]
+pub fn fair(walk: &Walk) -> bool {
+    limit::take(sender(walk), LIMIT_CONNECTIONS, walk.nanoseconds)
 }
 
 /// Whether who opened the packet's connection, which `counts_for` it, has none left of what [`fair`] takes. Nothing is
 /// taken.
 #[inline(always)]
 pub fn crowded(walk: &Walk, counts_for: u32, reply: bool) -> bool {
-    let opener = match (counts_for, reply) {
-        (0, false) => walk.flow.slots[On::Source as usize] | LIMIT_REMOTE,
-        (0, true) => walk.flow.slots[On::Destination as usize] | LIMIT_REMOTE,
-        _ => counts_for,
+    let remote = counts_for == 0 || counts_for & LIMIT_REMOTE != 0;
+    let opener = match (remote, reply) {
+        (true, false) => walk.flow.slots[On::Source as usize] | LIMIT_REMOTE,
+        (true, true) => walk.flow.slots[On::Destination as usize] | LIMIT_REMOTE,
+        (false, _) => counts_for,
     };
     !limit::left(opener, LIMIT_CONNECTIONS, walk.nanoseconds)
 }
 
-/// The endpoint of this host that opened the packet's connection; 0 if it is another host's.
+/// Whom the packet's connection counts for among those that stay: the endpoint of this host that opened it, or, with
+/// `LIMIT_REMOTE`, the one to which another host's workload did. `here`: the packet goes to a workload of this host.
 #[inline(always)]
-pub fn opener(walk: &Walk, tunnel: bool, reply: bool) -> u32 {
-    match (reply, tunnel) {
-        (true, _) => walk.flow.endpoint,
-        (false, true) => 0,
-        (false, false) => walk.owner.endpoint,
+pub fn opener(walk: &Walk, tunnel: bool, reply: bool, here: bool) -> u32 {
+    match (reply, tunnel, here) {
+        (false, false, _) => walk.owner.endpoint,
+        (false, true, _) => walk.flow.endpoint | LIMIT_REMOTE,
+        (true, _, true) => walk.flow.endpoint,
+        (true, _, false) => walk.owner.endpoint | LIMIT_REMOTE,
     }
 }
 
-/// Whether an endpoint has room for one more that stays.
-#[inline(always)]
-pub fn has_room(endpoint: u32) -> bool {
-    endpoint == 0 || counter(endpoint).is_none_or(|count| *count < ESTABLISHED_MAX.into())
+/// Whether there is room for one more that stays.
+#[inline(never)]
+pub fn has_room(domain: u32, counts_for: u32) -> bool {
+    let free = u64::from(CONNECTIONS_MAX).saturating_sub(counted(ESTABLISHED_DOMAIN));
+    counted(counts_for) < ESTABLISHED_MAX.into() && counted(ESTABLISHED_DOMAIN | domain) < free
 }
 
 /// One more.
+#[inline(never)]
+pub fn enter(domain: u32, counts_for: u32) {
+    count_up(counts_for);
+    count_up(ESTABLISHED_DOMAIN | domain);
+    count_up(ESTABLISHED_DOMAIN);
+}
+
+/// One less.
+#[inline(never)]
+pub fn leave(domain: u32, counts_for: u32) {
+    count_down(counts_for);
+    count_down(ESTABLISHED_DOMAIN | domain);
+    count_down(ESTABLISHED_DOMAIN);
+}
+
 #[inline(always)]
-pub fn enter(endpoint: u32) {
-    if endpoint == 0 {
-        return;
-    }
-    if counter(endpoint).is_none() {
+fn counted(key: u32) -> u64 {
+    counter(key).map_or(0, |count| *count)
+}
+
+#[inline(always)]
+fn count_up(key: u32) {
+    if counter(key).is_none() {
         // Fails where another CPU was faster, too: then the entry is there.
-        let _ = ESTABLISHED.insert(endpoint, 0, BPF_NOEXIST.into());
+        let _ = ESTABLISHED.insert(key, 0, BPF_NOEXIST.into());
     }
-    if let Some(count) = counter(endpoint) {
+    if let Some(count) = counter(key) {
         *count += 1;
     }
 }
 
-/// One less.
 #[inline(always)]
-pub fn leave(endpoint: u32) {
-    if endpoint != 0
-        && let Some(count) = counter(endpoint)
+fn count_down(key: u32) {
+    if let Some(count) = counter(key)
         && *count > 0
     {
         *count -= 1;
     }
 }
 
+/// A count. Whoever a build that did not count wrote down is 0, and nobody's.
 #[inline(always)]
-fn counter(endpoint: u32) -> Option<&'static mut u64> {
-    let count = ESTABLISHED.get_ptr_mut(endpoint)?;
-    // SAFETY: a value may change while it is read or written; it is one word.
+fn counter(key: u32) -> Option<&'static mut u64> {
+    if key == 0 {
+        return None;
+    }
+    let count = ESTABLISHED.get_ptr_mut(key)?;
+    // SAFETY: a value may change while it is read or written, or be another's by now, which user space sets right; it is
+    // one word.
     Some(unsafe { &mut *count })
 }

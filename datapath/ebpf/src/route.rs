@@ -7,11 +7,11 @@ use datapath_common::{
 };
 
 use crate::icmp::{self, Kind};
-use crate::maps::{HOPS, ROUTES, SEGMENTS};
+use crate::maps::ROUTES;
 use crate::owner::{family, mac_words, neighbour, prefix, same, station};
 use crate::slow_endpoint::segment_of;
 use crate::walk::{ANSWER_ECHO, IP_EXTENDED, IP_FRAGMENT, On, Walk};
-use crate::{answer, transport, words};
+use crate::{answer, entry, transport, words};
 
 /// Bits of a whole key of `ROUTES`.
 const WHOLE: u32 = 32 + 32 + 128;
@@ -30,8 +30,7 @@ pub fn lookup(router: u32, address: &Address, v4: bool) -> Option<&'static Route
 /// A next hop of a set.
 #[inline(always)]
 pub fn hop(set: u32, index: u32) -> Option<&'static Hop> {
-    // SAFETY: sets are never changed.
-    unsafe { HOPS.get(MemberKey { set, index }) }
+    entry::hop(MemberKey { set, index })
 }
 
 /// The station that a packet for the router's MAC address goes to; none if the router itself answers it.
@@ -77,8 +76,7 @@ fn no_host(walk: &mut Walk) -> Reason {
 /// domain.
 #[inline(always)]
 fn enter(walk: &mut Walk, vni: u32) -> Result<(), Reason> {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    match unsafe { SEGMENTS.get(vni) } {
+    match entry::beyond(vni) {
         Some(segment) if segment.domain == walk.owner.domain => {
             segment_of(walk, segment);
             Ok(())

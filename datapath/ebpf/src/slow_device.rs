@@ -6,10 +6,10 @@ use aya_ebpf::programs::TcContext;
 use datapath_common::probe::PROBE_VNI;
 use datapath_common::{Reason, Settings};
 
-use crate::maps::{SETTINGS, VTEPS};
+use crate::maps::SETTINGS;
 use crate::packet::Packet;
 use crate::walk::Walk;
-use crate::{TC_ACT_SHOT, Verdict, device, finish, ip, probe, slow_underlay};
+use crate::{TC_ACT_SHOT, Verdict, device, entry, finish, ip, probe, slow_underlay};
 
 /// Called by `from_device`.
 #[classifier]
@@ -34,8 +34,7 @@ fn try_slow_device(packet: &mut Packet, walk: &mut Walk, settings: &Settings) ->
     if probe && ip::same(&outer.source, local) {
         return probe::returned(packet, &outer);
     }
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let host = *unsafe { VTEPS.get(outer.source) }.ok_or(Reason::UnknownVtep)?;
+    let host = *entry::host(outer.source).ok_or(Reason::UnknownVtep)?;
     if probe {
         return probe::by_device(packet, &outer, host, local);
     }

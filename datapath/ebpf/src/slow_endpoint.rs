@@ -12,14 +12,14 @@ use crate::drop::Owner;
 use crate::group::{reserved, tagged};
 use crate::headers::{ETHERNET, Ethernet, MacWords, ether};
 use crate::icmp::{self, Kind};
-use crate::maps::{PORTS, SEGMENTS, SETTINGS};
+use crate::maps::SETTINGS;
 use crate::owner::{group as is_group, mac_bytes, mac_words, owns, same, station};
 use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, finish, flow, fragment, group, ip, limit, martian, nd,
-    punt, related, route, server, transport, words,
+    TC_ACT_SHOT, Verdict, answer, arp, chain, connection, encap, entry, finish, flow, fragment, group, ip, limit,
+    martian, nd, punt, related, route, server, transport, words,
 };
 
 /// Called by `from_endpoint`.
@@ -51,8 +51,7 @@ fn try_slow_endpoint(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Re
         return Err(Reason::HostLink);
     }
     let settings = SETTINGS.get(0).ok_or(Reason::NoProgram)?;
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let segment = unsafe { SEGMENTS.get(port.vni) }.ok_or(Reason::UnknownVni)?;
+    let segment = entry::segment(port.vni).ok_or(Reason::UnknownVni)?;
     if reserved(frame.destination) {
         return Err(Reason::Multicast);
     }
@@ -103,18 +102,17 @@ fn other(
 /// Who sends. The generations are read before what they are of, so that no change in between is missed.
 #[inline(always)]
 fn sender(ifindex: u32, walk: &mut Walk) -> Result<&'static Port, Reason> {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let port = unsafe { PORTS.get(ifindex) }.ok_or(Reason::UnknownPort)?;
+    let port = entry::port(ifindex).ok_or(Reason::UnknownPort)?;
     walk.depends(On::Source, port.slot);
     walk.depends(On::Domain, slot::domain(port.domain));
     let (slot, domain) = (port.slot, port.domain);
-    // SAFETY: as above.
-    let port = unsafe { PORTS.get(ifindex) }.ok_or(Reason::UnknownPort)?;
+    let port = entry::port(ifindex).ok_or(Reason::UnknownPort)?;
     if port.slot != slot || port.domain != domain {
         walk.cache = false;
     }
     walk.owner = Owner::of(port);
     walk.key.ingress = port.endpoint;
+    walk.ifindex = ifindex;
     walk.flow.domain = port.domain;
     Ok(port)
 }

@@ -10,15 +10,15 @@ use crate::decap::{self, Inner};
 use crate::group::{reserved, tagged};
 use crate::headers::{ETHERNET, Ethernet, ether};
 use crate::icmp::{self, Kind, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
-use crate::maps::{SEGMENTS, SETTINGS, VTEPS};
+use crate::maps::SETTINGS;
 use crate::outer::{Outer, ours};
 use crate::owner::{group as is_group, mac_bytes, mac_words, owns, same, station};
 use crate::packet::Packet;
 use crate::slow_endpoint::{deliver_to, nameless, owned_by};
 use crate::walk::{On, Walk};
 use crate::{
-    TC_ACT_SHOT, Verdict, arp, chain, connection, device, finish, flow, fragment, group, ip, martian, nd, origin,
-    probe, related, server, transport, tunnel,
+    TC_ACT_SHOT, Verdict, arp, chain, connection, device, entry, finish, flow, fragment, group, ip, martian, nd,
+    origin, probe, related, server, transport, tunnel,
 };
 
 /// Called by `from_underlay`.
@@ -47,8 +47,7 @@ fn try_slow_underlay(
     outer: &Outer,
     settings: &Settings,
 ) -> Result<Verdict, Reason> {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let host = *unsafe { VTEPS.get(outer.source) }.ok_or(Reason::UnknownVtep)?;
+    let host = *entry::host(outer.source).ok_or(Reason::UnknownVtep)?;
     if outer.fragment {
         return Err(Reason::OuterFragment);
     }
@@ -120,7 +119,7 @@ pub fn inside(
 
 /// What is left to do with a packet that may be delivered.
 #[inline(always)]
-pub fn leave(packet: &mut Packet, walk: &Walk, inner: &Inner, settings: &Settings) -> Result<Verdict, Reason> {
+pub fn leave(packet: &mut Packet, walk: &mut Walk, inner: &Inner, settings: &Settings) -> Result<Verdict, Reason> {
     flow::remember(walk);
     decap::follow(packet, &walk.flow, inner, settings)
 }
@@ -149,12 +148,10 @@ fn plain(walk: &mut Walk, segment: &Segment, frame: &Ethernet) -> Result<Verdict
 /// The segment of a VNI. The generation is read before what it is of.
 #[inline(always)]
 fn segment(walk: &mut Walk, outer: &Outer, vni: u32) -> Result<&'static Segment, Reason> {
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    let segment = unsafe { SEGMENTS.get(vni) }.ok_or(Reason::UnknownVni)?;
+    let segment = entry::segment(vni).ok_or(Reason::UnknownVni)?;
     let domain = segment.domain;
     walk.depends(On::Domain, slot::domain(domain));
-    // SAFETY: as above.
-    let segment = unsafe { SEGMENTS.get(vni) }.ok_or(Reason::UnknownVni)?;
+    let segment = entry::segment(vni).ok_or(Reason::UnknownVni)?;
     if (segment.flags & SEGMENT_GENEVE != 0) != outer.geneve {
         return Err(Reason::UnknownVni);
     }

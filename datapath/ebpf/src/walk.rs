@@ -18,12 +18,14 @@ use crate::{flow, words};
 /// All of it.
 #[repr(C)]
 pub struct Walk {
+    /// The decision. First, because it is copied in words of eight bytes.
+    pub flow: Flow,
     /// For whom it is counted.
     pub owner: Owner,
     /// What leads to the decision.
     pub key: FlowKey,
-    /// The decision.
-    pub flow: Flow,
+    /// The workload's interface that it came in by; 0 if it came through a tunnel.
+    pub ifindex: u32,
     /// Whether the decision may be cached.
     pub cache: bool,
     /// The connection, as its initiator's packets carry it.
@@ -161,6 +163,7 @@ impl Walk {
         walk.nanoseconds = nanoseconds;
         walk.now = (nanoseconds / NANOSECONDS) as u32;
         walk.owner = Owner::NOBODY;
+        walk.ifindex = 0;
         walk.answer = ANSWER_NONE;
         walk.cache = true;
         walk.flow.flags = 0;

@@ -160,10 +160,11 @@ mod tests {
             mtu: 1450,
             slots: [0; 3],
             generations: [0; 3],
-            told,
             frame: [0; 12],
             leaves: [0; 12],
             outer,
+            told,
+            seal: [0; 2],
         }
     }
 

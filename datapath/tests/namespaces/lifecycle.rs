@@ -230,7 +230,7 @@ fn maps_of_another_shape_under_our_version_are_replaced() {
     let wanted = domain("red", 100, &all, &a, &[&b]);
     a.program(&wanted);
     a.kill();
-    let ports = a.pins().join("v3/PORTS");
+    let ports = a.pins().join("v4/PORTS");
     std::fs::remove_file(&ports).expect("pins can be removed");
     HashMap::<_, u32, u32>::create(1, 0)
         .expect("a map")
@@ -249,7 +249,7 @@ fn maps_of_another_shape_under_our_version_are_replaced() {
         assert_eq!(a.programs(name), ["stub_from_endpo", "stub_to_endpoin"], "each once");
     }
     assert_eq!(a.programs("up0"), ["stub_from_under"]);
-    assert_eq!(a.folders(), ["hooks", "qdiscs", "state", "v3"]);
+    assert_eq!(a.folders(), ["hooks", "qdiscs", "state", "v4"]);
 }
 
 #[test]

@@ -21,9 +21,9 @@ struct connection {
 };
 
 struct flow {
-	fabric_u32 others[12];
+	fabric_u32 others[22];
 	fabric_u32 told;
-	fabric_u32 more[10];
+	fabric_u32 seal[2];
 };
 
 struct limit {

@@ -23,7 +23,7 @@ const CONTEXT_PRIORITY: usize = 32;
 // What `clock.c` takes them for.
 const _: () = assert!(size_of::<ConnectionKey>() == 44 && size_of::<FlowKey>() == 44 && size_of::<LimitKey>() == 8);
 const _: () = assert!(offset_of!(Connection, seen) == 0 && size_of::<Connection>() == 12);
-const _: () = assert!(offset_of!(Flow, told) == 48);
+const _: () = assert!(offset_of!(Flow, told) == 88 && size_of::<Flow>() == 100);
 const _: () = assert!(offset_of!(Bucket, filled) == 8 && size_of::<Bucket>() == 16);
 
 /// The clock of a bench's maps.

@@ -8,7 +8,7 @@ use crate::fate::{Fate, dropped, to_namespace};
 use crate::frames::{Tunnel, echo6, icmp_error, ip4, ip6, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
 
 /// IPv4 with a payload of a protocol, as a fragment: `more`, and where it belongs in bytes.
-fn fragment4(from: &Workload, to: &Workload, protocol: u8, more: bool, at: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn fragment4(from: &Workload, to: &Workload, protocol: u8, more: bool, at: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = ip4(from, to, protocol, 0, payload);
     let word = (u16::from(more) << 13) | (at / 8);
     frame[20..22].copy_from_slice(&word.to_be_bytes());

@@ -347,7 +347,7 @@ fn conditions(force: &Force, domain: &Label, name: &Label) -> String {
     let messages: Vec<&str> = found
         .into_iter()
         .flatten()
-        .map(|condition| condition.message.as_str())
+        .map(|condition| &*condition.message)
         .collect();
     if messages.is_empty() {
         "see `fabricctl status`".to_owned()

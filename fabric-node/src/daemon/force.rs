@@ -1,13 +1,12 @@
 //! What is in force on this node: per domain, which state of the replica the datapath obeys. Pure bookkeeping; the
 //! reconcile task writes it, everybody else waits on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use datapath::PortState;
 use membership::record::Digest;
-use overlay::forwarding::Condition;
+use overlay::condition::Conditions;
 use overlay::name::{DomainName, EndpointName};
-use overlay::object::Kind;
 
 /// One domain in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub(super) struct InForce {
     /// Ports on this host.
     pub(super) ports: BTreeMap<EndpointName, PortState>,
     /// What keeps objects from working.
-    pub(super) conditions: BTreeMap<(Kind, String), BTreeSet<Condition>>,
+    pub(super) conditions: Conditions,
 }
 
 /// Everything in force, and what failed to be.

@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
         let known = in_force.conditions.get(&(kind, name.to_string())).into_iter().flatten();
         let known = known.map(|it| Condition {
             reason: it.reason.to_owned(),
-            message: it.message.clone(),
+            message: it.message.clone().into_owned(),
         });
         let port = in_force.ports.get(name).filter(|_| kind == Kind::Endpoint);
         let waiting = port.and_then(|port| match port {
