@@ -15,6 +15,7 @@ mod roots;
 pub mod tls;
 mod user;
 
+pub(crate) use authority::BACKDATE;
 pub use authority::{Authority, LEAF_LIFE, USER_LIFE_MAX};
 pub use leaf::{Leaf, root_key, root_validity};
 pub(crate) use pinned::Pinned;

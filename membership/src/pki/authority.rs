@@ -19,7 +19,7 @@ pub const LEAF_LIFE: Duration = Duration::from_secs(90 * DAY);
 /// Longest life of a user's certificate.
 pub const USER_LIFE_MAX: Duration = Duration::from_secs(90 * DAY);
 /// How far a certificate reaches back, for hosts whose clock is behind.
-pub(super) const BACKDATE: Duration = Duration::from_secs(DAY);
+pub(crate) const BACKDATE: Duration = Duration::from_secs(DAY);
 const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * DAY);
 const DAY: u64 = 24 * 60 * 60;
 

@@ -18,12 +18,9 @@ use crate::identity::NodeKey;
 use crate::mesh::Mesh;
 use crate::pki::{self, Authority};
 use crate::record::Digest;
-use crate::wallclock;
 
 /// More than key and certificate ever take.
 const ANSWER_MAX: usize = 8 * 1024;
-/// How long a key is kept for a root that nobody trusts: it may be about to be, and nobody told this node yet.
-const UNTRUSTED_MAX: Duration = Duration::from_secs(600);
 
 /// The root that issues: the one that was trusted last.
 pub(super) fn wanted(state: &State) -> Option<Bytes> {
@@ -38,9 +35,8 @@ pub(super) fn issuing(state: &State) -> Option<Arc<Authority>> {
 
 /// The authority with this root, if it lies here.
 pub(super) fn held(state: &State, root: Digest) -> Option<Arc<Authority>> {
-    let held = state.authorities().into_iter().map(|(authority, _)| authority);
-    held.into_iter()
-        .find(|authority| root_digest(authority.certificate()) == root)
+    let mut held = state.authorities().into_iter();
+    held.find(|authority| root_digest(authority.certificate()) == root)
 }
 
 /// Gives the key to an anchor.
@@ -90,32 +86,45 @@ pub(super) async fn prepare(state: &State, mesh: &Mesh, from_whom: NodeId, root:
     keep(state, files)
 }
 
-/// Deletes the keys of roots that are not trusted any more, and of those that never came to be.
+/// The authority of a root that somebody was about to have trusted, here or on another anchor. It is kept for good: the
+/// anchors may have decided for it already, without this node having heard.
+pub(super) fn candidate(state: &State) -> Option<Arc<Authority>> {
+    let (trusted, dropped) = fates(state);
+    let made = |root: &Bytes| pki::root_validity(root).map_or(Duration::ZERO, |(from, _)| from);
+    let latest = trusted.iter().map(made).max().unwrap_or_default();
+    let open = |root: &Bytes| !trusted.contains(root) && !dropped.contains(&root_digest(root)) && made(root) >= latest;
+    state
+        .authorities()
+        .into_iter()
+        .find(|authority| open(authority.certificate()))
+}
+
+/// The roots that are trusted, and the names of those that were.
+fn fates(state: &State) -> (Vec<Bytes>, BTreeSet<Digest>) {
+    let roster = state.roster();
+    let dropped = roster
+        .decrees()
+        .steps()
+        .iter()
+        .filter_map(|step| match step.decree.act {
+            Act::DropRoot(root) => Some(root),
+            _ => None,
+        });
+    (roster.standing().roots().to_vec(), dropped.collect())
+}
+
+/// Deletes the keys of roots that are not trusted any more.
 pub(super) fn tidy(state: &State) -> Result<(), String> {
-    let now = wallclock::monotonic();
-    let (trusted, dropped) = {
-        let roster = state.roster();
-        let dropped = roster
-            .decrees()
-            .steps()
-            .iter()
-            .filter_map(|step| match step.decree.act {
-                Act::DropRoot(root) => Some(root),
-                _ => None,
-            });
-        let trusted = roster.standing().roots().iter().map(|root| root_digest(root));
-        (trusted.collect::<BTreeSet<_>>(), dropped.collect::<BTreeSet<_>>())
-    };
-    for (authority, since) in state.authorities() {
-        let root = root_digest(authority.certificate());
-        let over = dropped.contains(&root) || now.duration_since(since) > UNTRUSTED_MAX;
-        if trusted.contains(&root) || !over {
+    let ((trusted, _), candidate) = (fates(state), candidate(state));
+    let candidate = candidate.map(|authority| authority.certificate().clone());
+    for authority in state.authorities() {
+        let root = authority.certificate();
+        if trusted.contains(root) || candidate.as_ref() == Some(root) {
             continue;
         }
-        let gone = state.home.drop_authority(authority.certificate());
-        gone.map_err(|error| error.to_string())?;
-        state.keep_authorities(|other| other.certificate() != authority.certificate());
-        tracing::info!("the key of a root that is not trusted was deleted");
+        state.home.drop_authority(root).map_err(|error| error.to_string())?;
+        state.keep_authorities(|other| other.certificate() != root);
+        tracing::info!("the key of a root that is not trusted any more was deleted");
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::home::AuthorityFiles;
 use crate::id::NodeId;
 use crate::identity::NodeKey;
 use crate::mesh::Mesh;
-use crate::pki::{Authority, PkiError};
+use crate::pki::{self, Authority, BACKDATE, PkiError};
 use crate::wallclock;
 
 /// Why the CA was not replaced. What was trusted before still is.
@@ -82,16 +82,11 @@ pub(super) async fn begin(state: &Arc<State>, mesh: &Mesh) -> Result<(), RotateE
     if roots(state).len() > 1 {
         return Err(RotateError::UnderWay);
     }
-    let cluster = state.roster().cluster().id;
-    let made = Authority::create(cluster, NodeKey::generate(), wallclock::since_epoch())?;
-    let root = made.certificate().clone();
-    // What an earlier try left is of no use to anybody.
-    forget(state, |certificate| !roots(state).contains(certificate))?;
-    let files = AuthorityFiles {
-        certificate: root.clone(),
-        key: made.into_key(),
+    let root = match authority::candidate(state) {
+        // An earlier try, also another anchor's: it may be decided already.
+        Some(candidate) => candidate.certificate().clone(),
+        None => make(state)?,
     };
-    authority::keep(state, files).map_err(RotateError::Failed)?;
     let begun = match hand_out(state, mesh, &root).await {
         Ok(()) => decrees::decide(state, mesh, Act::AddRoot(root))
             .await
@@ -152,13 +147,20 @@ fn roots(state: &State) -> Vec<Bytes> {
     state.roster().standing().roots().to_vec()
 }
 
-fn forget(state: &State, goes: impl Fn(&Bytes) -> bool) -> Result<(), RotateError> {
-    for (authority, _) in state.authorities() {
-        if goes(authority.certificate()) {
-            let dropped = state.home.drop_authority(authority.certificate());
-            dropped.map_err(|error| RotateError::Failed(error.to_string()))?;
-        }
-    }
-    state.keep_authorities(|authority| !goes(authority.certificate()));
-    Ok(())
+/// Makes the authority that is to be trusted, and has its key on disk.
+fn make(state: &State) -> Result<Bytes, RotateError> {
+    let cluster = state.roster().cluster().id;
+    // Not before those that are trusted, whatever the clock says: by that it is known for one that is to come.
+    let before = roots(state)
+        .into_iter()
+        .filter_map(|root| pki::root_validity(&root).ok());
+    let latest = before.map(|(from, _)| from + BACKDATE).max().unwrap_or_default();
+    let made = Authority::create(cluster, NodeKey::generate(), wallclock::since_epoch().max(latest))?;
+    let certificate = made.certificate().clone();
+    let files = AuthorityFiles {
+        certificate: certificate.clone(),
+        key: made.into_key(),
+    };
+    authority::keep(state, files).map_err(RotateError::Failed)?;
+    Ok(certificate)
 }

@@ -77,8 +77,8 @@ pub(super) struct State {
     record: Mutex<Option<NodeRecord>>,
     /// Why the last try to renew the certificate came to nothing.
     unrenewed: Mutex<Option<String>>,
-    /// On anchors only, with when they came.
-    authorities: Mutex<Vec<(Arc<Authority>, Instant)>>,
+    /// On anchors only.
+    authorities: Mutex<Vec<Arc<Authority>>>,
     /// The version that gave this node the seat for which it holds the claims of those before it.
     seated: Mutex<Option<u64>>,
 }
@@ -140,7 +140,7 @@ impl State {
             identity: Mutex::new(Arc::new(identity)),
             record: Mutex::default(),
             unrenewed: Mutex::default(),
-            authorities: Mutex::new(authorities.into_iter().map(arrived).collect()),
+            authorities: Mutex::new(authorities.into_iter().map(Arc::new).collect()),
             seated: Mutex::new(seated),
             disk,
             handler,
@@ -214,21 +214,21 @@ impl State {
         lock(&self.events)
     }
 
-    /// The authorities that lie here, trusted or not, with when they came.
-    pub(super) fn authorities(&self) -> Vec<(Arc<Authority>, Instant)> {
+    /// The authorities that lie here, trusted or not.
+    pub(super) fn authorities(&self) -> Vec<Arc<Authority>> {
         lock(&self.authorities).clone()
     }
 
     /// Takes an authority.
     pub(super) fn add_authority(&self, authority: Authority) {
         let mut held = lock(&self.authorities);
-        held.retain(|(other, _)| other.certificate() != authority.certificate());
-        held.push(arrived(authority));
+        held.retain(|other| other.certificate() != authority.certificate());
+        held.push(Arc::new(authority));
     }
 
     /// Lets go of those authorities that are not to be kept.
     pub(super) fn keep_authorities(&self, keep: impl Fn(&Authority) -> bool) {
-        lock(&self.authorities).retain(|(authority, _)| keep(authority));
+        lock(&self.authorities).retain(|authority| keep(authority));
     }
 
     /// The seat for which this anchor has what it needs to witness claims.
@@ -295,10 +295,6 @@ impl State {
     pub(super) fn members_changed(&self) {
         self.members_changed.send_modify(|version| *version += 1);
     }
-}
-
-fn arrived(authority: Authority) -> (Arc<Authority>, Instant) {
-    (Arc::new(authority), wallclock::monotonic())
 }
 
 impl fmt::Debug for State {
