@@ -8,7 +8,7 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$repo/deploy/lab/say.sh"
 # shellcheck source=deploy/lab/toolchain.sh
 source "$repo/deploy/lab/toolchain.sh"
-for part in ways traffic offload kernel tools functions fleet scale report overview datapath; do
+for part in ways traffic offload kernel tools functions fleet scale report overview datapath state; do
     # shellcheck source=/dev/null
     source "$repo/tests/bench/$part.sh"
 done
@@ -19,6 +19,7 @@ usage() {
     cat <<'USAGE'
 usage: tests/bench.sh [--rounds 5] [--seconds 3] [--json FILE]
        tests/bench.sh datapath [OPTION…]     what the datapath is to cost, and whether it does; see datapath --help
+       tests/bench.sh state [OPTION…]        the same of replicated state and membership; see state --help
 Prints medians and ratios of a raw veth, the kernel's bridge and vxlan device, and the fabric: one TCP flow (iperf3), TCP
 and UDP request-response (sockperf), 64-byte UDP packets received (sockperf). All are rates: more is better.
 Environment: FABRIC_BIN=DIR uses built binaries.
@@ -48,6 +49,7 @@ keep_report() {
 main() {
     case ${1:-} in
         datapath) shift && datapath "$@" ;;
+        state) shift && state "$@" ;;
         *) overview "$@" ;;
     esac
 }

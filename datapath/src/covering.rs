@@ -80,7 +80,6 @@ mod tests {
         let owner = |last| Neighbour {
             mac: [2, 0, 0, 0, 0, last],
             flags: 0,
-            groups: [0; 4],
         };
         let tables = Tables {
             prefixes: [

@@ -4,7 +4,7 @@
 //!  1. permissions that go:   PORTS, VTEPS, SEGMENTS, STATIONS, NEIGHBOURS, PREFIXES, ROUTES into a segment that goes over
 //!                            to another domain; who gets the group frames of a segment whose domain turns
 //!  2. sets:                  RULES, HOPS, ROUTES, FLOODS, under numbers that nothing refers to
-//!  3. groups that change:    NEIGHBOURS, PREFIXES of stations that stay                          (see `groups`)
+//!  3. groups that change:    STATIONS that stay                                                  (see `groups`)
 //!  4. the turn:              DOMAINS, PEERS, SEGMENTS refer to the other sets
 //!  5. ways that come:        STATIONS, NEIGHBOURS, PREFIXES
 //!  6. permissions that come: VTEPS, PORTS
@@ -13,8 +13,6 @@
 //! ```
 //! A value that changes under its key is replaced in one step, except where it would hand a permission to another
 //! owner: that one is removed in 1 and comes in 5 or 6.
-//! One thing may for a moment be judged by groups and rules that do not belong together: an address that goes over from a
-//! station to the prefix of another one in the same change as the rules.
 
 mod bumps;
 mod groups;
@@ -189,15 +187,13 @@ impl<'a> Change<'a> {
         let (old, new) = (self.installed, self.wanted);
         let put = Operation::Put;
         let moved = |key: &StationKey, _: &Station, _: &Station| !self.stay.contains(&key.vni);
-        operations.extend(come(&old.stations, &new.stations, moved).map(|(k, v)| put(Entry::Station(k, v))));
+        let others =
+            come(&old.stations, &new.stations, moved).filter(|(key, value)| !groups::has_come(self, key, value));
+        operations.extend(others.map(|(k, v)| put(Entry::Station(k, v))));
         let moved = |key: &NeighbourKey, a: &Neighbour, b: &Neighbour| self.is_handed_on(key.vni, a, b);
-        let others = come(&old.neighbours, &new.neighbours, moved)
-            .filter(|(key, value)| !groups::has_come(self, key.vni, old.neighbours.get(key), value));
-        operations.extend(others.map(|(k, v)| put(Entry::Neighbour(k, v))));
+        operations.extend(come(&old.neighbours, &new.neighbours, moved).map(|(k, v)| put(Entry::Neighbour(k, v))));
         let moved = |key: &Prefix<PrefixKey>, a: &Neighbour, b: &Neighbour| self.is_handed_on(vni_of(key), a, b);
-        let others = come(&old.prefixes, &new.prefixes, moved)
-            .filter(|(key, value)| !groups::has_come(self, vni_of(key), old.prefixes.get(key), value));
-        operations.extend(others.map(|(k, v)| put(Entry::Prefix(k, v))));
+        operations.extend(come(&old.prefixes, &new.prefixes, moved).map(|(k, v)| put(Entry::Prefix(k, v))));
         operations.extend(come(&old.vteps, &new.vteps, never).map(|(k, v)| put(Entry::Vtep(k, v))));
         let handed_on = |_: &u32, a: &Port, b: &Port| (a.domain, a.endpoint, a.vni) != (b.domain, b.endpoint, b.vni);
         operations.extend(come(&old.ports, &new.ports, handed_on).map(|(k, v)| put(Entry::Port(k, v))));

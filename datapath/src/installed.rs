@@ -150,6 +150,8 @@ mod tests {
             endpoint: 0,
             flags: 0,
             slot: 0,
+            zero: 0,
+            groups: [0; 4],
         };
         (key, station)
     }
@@ -163,7 +165,6 @@ mod tests {
         let owner = |last| Neighbour {
             mac: [2, 0, 0, 0, 0, last],
             flags: 0,
-            groups: [0; 4],
         };
         let put = |address, mac| Operation::Put(Entry::Neighbour(key(address), owner(mac)));
         let mut installed = Installed::default();

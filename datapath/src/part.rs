@@ -268,6 +268,8 @@ mod tests {
             endpoint: 0,
             flags: 0,
             slot: 0,
+            zero: 0,
+            groups: [0; 4],
         };
         let key = StationKey {
             vni,
@@ -275,11 +277,7 @@ mod tests {
             zero: [0; 2],
         };
         tables.stations.insert(key, station);
-        let owner = Neighbour {
-            mac: MAC,
-            flags: 0,
-            groups: [0; 4],
-        };
+        let owner = Neighbour { mac: MAC, flags: 0 };
         let address = [3; 16];
         tables.neighbours.insert(NeighbourKey { vni, address }, owner);
         let data = PrefixKey {

@@ -129,6 +129,9 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("ca-rotate", "ca rotate".to_owned()),
         ("ca-rotate-finish", "ca rotate --finish --force".to_owned()),
         ("node-remove", "node remove h2".to_owned()),
+        ("cluster-upgrade", "cluster upgrade".to_owned()),
+        ("quarantine-list", "quarantine list".to_owned()),
+        ("quarantine-release", "quarantine release red".to_owned()),
         ("function-list", "function list".to_owned()),
         (
             "function-load",
@@ -279,6 +282,11 @@ async fn refusals_end_with_their_code_and_say_why() {
         ("anchor add h9".to_owned(), 1, "no member is called h9".to_owned()),
         ("anchor remove h2".to_owned(), 75, "2 are needed".to_owned()),
         ("ca rotate --finish".to_owned(), 1, "h3 have no certificate".to_owned()),
+        (
+            "cluster upgrade --finish".to_owned(),
+            1,
+            "h2 (bbbbbbbbbbbb) speaks 1".to_owned(),
+        ),
         (
             format!("apply -f {good} --wait"),
             75,

@@ -306,6 +306,7 @@ async fn purge_beside_a_running_daemon_is_refused() {
         listen: "127.0.0.1:0".parse().expect("an address"),
         advertise: Vec::new(),
         certificate_life: membership::pki::LEAF_LIFE,
+        wire: membership::wire::Versions::OWN,
     };
     let label = |text: &str| text.parse().expect("a name");
     let made = membership::service::init(&config, label("h1"), label("lab")).await;
@@ -336,6 +337,7 @@ async fn a_node_is_forgotten_only_on_purpose() {
         listen: "127.0.0.1:0".parse().expect("an address"),
         advertise: Vec::new(),
         certificate_life: membership::pki::LEAF_LIFE,
+        wire: membership::wire::Versions::OWN,
     };
     let label = |text: &str| text.parse().expect("a name");
     let made = membership::service::init(&config, label("h1"), label("lab")).await;

@@ -45,6 +45,8 @@ pub const SEEN_NAME: &str = "seen";
 pub const WRITERS_MAX: usize = 256;
 /// Most removed writers that one confirmation states.
 const ORPHANS_MAX: usize = 64;
+/// Most statements of one confirmation: of removed writers, and two of the sayer itself.
+const STATED_MAX: usize = ORPHANS_MAX + 2;
 /// Format of the body.
 const BODY_VERSION: u16 = 1;
 
@@ -55,7 +57,8 @@ pub struct Seen {
     pub epoch: u64,
     /// Digest of the member list that is meant.
     pub list: Digest,
-    /// What the sayer states of its own versions, and the first member of those of writers that are no members.
+    /// What the sayer states of its own versions, and the first member of those of writers that are no members. First of all
+    /// its own; while a conflict of its is open, again up to that.
     pub stated: Vec<Stated>,
     /// Per writer.
     pub columns: BTreeMap<NodeId, Column>,
@@ -290,33 +293,29 @@ impl Observer<'_> {
     /// Vouches for the writers of which this node holds what they state.
     fn vouch(&self, draft: &mut Seen, others: &BTreeMap<NodeId, Seen>, survey: &Survey) {
         let speaker = self.members.first().copied();
-        let mut stated: BTreeMap<NodeId, (Stated, VersionVector)> = BTreeMap::new();
+        let mut stated: BTreeMap<(NodeId, u64), (Stated, VersionVector)> = BTreeMap::new();
         for (&sayer, seen) in others {
             let may = |writer: NodeId| writer == sayer || (Some(sayer) == speaker && !self.members.contains(&writer));
-            for entry in seen.stated.iter().filter(|entry| may(entry.writer)) {
-                stated.insert(entry.writer, (*entry, seen.floor()));
+            for entry in seen.stated.iter().take(STATED_MAX).filter(|entry| may(entry.writer)) {
+                stated.insert((entry.writer, entry.upto), (*entry, seen.floor()));
             }
         }
-        stated.retain(|writer, (entry, _)| draft.columns.get(writer).is_some_and(|column| column.seen < entry.upto));
-        let held = self.replica.sums_of(
-            self.scope,
-            stated
-                .iter()
-                .map(|(writer, (entry, floor))| (*writer, (entry.upto, floor))),
-        );
-        for (writer, (entry, _)) in &stated {
-            let same = held.get(writer).copied().unwrap_or_default() == entry.sum;
-            if same && !survey.is_open(*writer, entry.upto) {
-                draft.columns.entry(*writer).or_default().seen = entry.upto;
+        stated.retain(|(writer, upto), _| draft.columns.get(writer).is_some_and(|column| column.seen < *upto));
+        let held = self
+            .replica
+            .sums_of(self.scope, stated.iter().map(|(&at, (_, floor))| (at, floor)));
+        // Ascending, so that the last one that fits counts.
+        for (&(writer, upto), (entry, _)) in &stated {
+            let same = held.get(&(writer, upto)).copied().unwrap_or_default() == entry.sum;
+            if same && !survey.is_open(writer, upto) {
+                draft.columns.entry(writer).or_default().seen = upto;
             }
         }
         let mine = draft.columns.keys().copied().filter(|writer| self.speaks_for(*writer));
         for writer in mine.collect::<Vec<_>>() {
-            let upto = self.last_of(writer);
-            if !survey.is_open(writer, upto) {
-                let column = draft.columns.entry(writer).or_default();
-                column.seen = column.seen.max(upto);
-            }
+            let upto = survey.settled(writer, self.last_of(writer));
+            let column = draft.columns.entry(writer).or_default();
+            column.seen = column.seen.max(upto);
         }
     }
 
@@ -357,29 +356,22 @@ impl Observer<'_> {
             .copied()
             .filter(|writer| self.speaks_for(*writer))
             .collect();
-        let writers: Vec<_> = std::iter::once(self.me)
-            .chain(
-                writers
-                    .into_iter()
-                    .filter(|writer| *writer != self.me)
-                    .take(ORPHANS_MAX),
-            )
-            .map(|writer| (writer, self.last_of(writer)))
-            .collect();
+        let orphans = writers.into_iter().filter(|writer| *writer != self.me);
+        let own = (self.me, self.last_of(self.me));
+        // What is contended is stated of this node only, as a promise: nobody can vouch for it, but for what is below.
+        let settled = std::iter::once(self.me)
+            .chain(orphans.take(ORPHANS_MAX))
+            .map(|writer| (writer, survey.settled(writer, self.last_of(writer))));
+        let settled = settled.filter(|at| *at != own && at.1 > 0);
+        let all: Vec<(NodeId, u64)> = std::iter::once(own).chain(settled).collect();
         let floor = draft.floor();
-        let sums = self.replica.sums_of(
-            self.scope,
-            writers.iter().map(|&(writer, upto)| (writer, (upto, &floor))),
-        );
-        let stated = writers.into_iter().map(|(writer, upto)| Stated {
+        let sums = self.replica.sums_of(self.scope, all.iter().map(|&at| (at, &floor)));
+        let stated = all.into_iter().map(|(writer, upto)| Stated {
             writer,
             upto,
-            sum: sums.get(&writer).copied().unwrap_or_default(),
+            sum: sums.get(&(writer, upto)).copied().unwrap_or_default(),
         });
-        // What is contended is not stated: nobody could vouch for it.
-        draft.stated = stated
-            .filter(|stated| !survey.is_open(stated.writer, stated.upto) || stated.writer == self.me)
-            .collect();
+        draft.stated = stated.collect();
     }
 
     fn speaks_for(&self, writer: NodeId) -> bool {

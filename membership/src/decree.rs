@@ -59,6 +59,8 @@ pub enum Act {
     AddRoot(Bytes),
     /// The root certificate with this digest is not trusted any more.
     DropRoot(Digest),
+    /// This wire version is spoken from here on, one above the one before.
+    RaiseWire(u16),
 }
 
 /// The end of a node.
@@ -153,6 +155,8 @@ fn encoded(value: &impl Serialize) -> Vec<u8> {
     postcard::to_stdvec(value).unwrap_or_default()
 }
 
+#[cfg(test)]
+mod raising;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

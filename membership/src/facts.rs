@@ -48,8 +48,8 @@ pub(crate) fn rank(head: &Signed<Head>) -> (u64, u64, Digest) {
     (head.value().epoch, head.value().seq, head.digest())
 }
 
-/// Whether origin says two different things about itself: two heads with one number, or a fact that does not follow
-/// the one that is held.
+/// Whether origin says two different things about itself: two heads with one number, a fact that does not follow the one
+/// that is held, or, beside a later head, one that was as current at the held head as what is held of its key.
 pub(crate) fn forked(held: Option<&OriginFacts>, batch: &FactBatch) -> bool {
     let Some(held) = held else { return false };
     let (known, head) = (held.head.value(), batch.head().value());
@@ -57,12 +57,15 @@ pub(crate) fn forked(held: Option<&OriginFacts>, batch: &FactBatch) -> bool {
         return false;
     }
     let twins = known.seq == head.seq && held.head.digest() != batch.head().digest();
-    let next = batch
-        .facts()
-        .iter()
-        .map(Signed::value)
-        .find(|fact| fact.seq == known.seq.saturating_add(1));
-    twins || next.is_some_and(|fact| fact.previous != known.chain)
+    let differs = |fact: &Signed<Fact>| {
+        let same = held.current.get(&fact.value().key);
+        same.is_none_or(|same| same.digest() != fact.digest())
+    };
+    let contradicts = |fact: &&Signed<Fact>| match fact.value().seq {
+        seq if seq == known.seq.saturating_add(1) => fact.value().previous != known.chain,
+        seq => seq <= known.seq && known.seq < head.seq && differs(fact),
+    };
+    twins || newest(batch.facts()).into_values().any(|fact| contradicts(&fact))
 }
 
 /// Judges a batch: as the continuation of what is held first, then as the whole set.

@@ -28,7 +28,8 @@ use crate::signed::{Content, Raw, Signed};
 use crate::store::Store;
 use crate::sync::{Event, Sync};
 use crate::token::{Token, Tokens};
-use crate::wire::{self, Message, RawBatch};
+use crate::wire::versions::Hello;
+use crate::wire::{self, Message, RawBatch, Versions};
 
 /// A function of any bytes.
 pub type Target = fn(&[u8]);
@@ -154,7 +155,7 @@ pub fn join(bytes: &[u8]) {
 
 /// The first frame of a connection, and the head of a call.
 pub fn mesh(bytes: &[u8]) {
-    let _hello = mesh::frame::Hello::read(bytes).map(mesh::frame::Hello::agrees);
+    let _common = Hello::read(bytes).map(|theirs| Versions::OWN.common(theirs, 1));
     let _call = mesh::read_call(&Bytes::copy_from_slice(bytes));
 }
 

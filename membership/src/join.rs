@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  joiner                                          anchor
-//!    bidi stream: Request                     ──►    token? proof? name free?
+//!    bidi stream: Request, wire versions      ──►    token? proof? name free? do we understand each other?
 //!                                                    issue, write to disk
 //!    Grant | Denied                           ◄──
 //!

@@ -23,7 +23,7 @@
 //! | [`claim`] | exclusive keys and their witnesses |
 //! | [`decree`] | how the cluster record changes |
 //! | [`store`] | the disk form |
-//! | `wire` | messages between replicas |
+//! | [`wire`] | messages between replicas, and which version of them two nodes speak |
 //! | [`sync`] | the replication protocol, without I/O |
 //! | [`identity`] | a node's key and its machine |
 //! | [`pki`] | the cluster's certificates |
@@ -76,4 +76,4 @@ pub mod sync;
 pub mod token;
 mod touched;
 mod wallclock;
-mod wire;
+pub mod wire;

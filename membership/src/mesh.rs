@@ -22,6 +22,7 @@ pub(crate) mod tls;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ use crate::join::JoinError;
 use crate::pki::{self, Roots};
 use crate::service::CallError;
 use crate::wallclock;
+use crate::wire::Versions;
 
 /// Gossip that waits to be read.
 const GOSSIP_WAITING: Bounds = Bounds {
@@ -66,9 +68,9 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// come after the start of the next: [`Mesh::has`] tells what holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A connection to the peer stands. Comes again when another connection takes over; frames sent on the one before
-    /// may be lost.
-    Up(NodeId),
+    /// A connection to the peer stands, on which this wire version is spoken. Comes again when another connection takes
+    /// over; frames sent on the one before may be lost.
+    Up(NodeId, u16),
     /// There is no connection to the peer any more.
     Down(NodeId),
     /// A frame of records from the peer.
@@ -108,6 +110,10 @@ pub(crate) struct Settings<'a> {
     pub(crate) listen: SocketAddr,
     /// Where it counts.
     pub(crate) counters: Arc<Counters>,
+    /// What it speaks.
+    pub(crate) wire: Versions,
+    /// What the cluster agreed on.
+    pub(crate) agreed: u16,
 }
 
 /// Why there is no mesh.
@@ -161,6 +167,8 @@ struct Shared {
     table: Mutex<Table>,
     /// Nodes that were removed from the cluster; a valid certificate does not help them.
     banished: Mutex<BTreeSet<NodeId>>,
+    wire: Versions,
+    agreed: AtomicU16,
     dialer: Mutex<Dialer>,
     events: mpsc::Sender<Event>,
     gossip: Arc<Queue<(NodeId, Bytes)>>,
@@ -183,6 +191,8 @@ impl Mesh {
             roots,
             listen,
             counters,
+            wire,
+            agreed,
         } = settings;
         let server = tls::server(key, certificate, &roots)?;
         let bind = |error| MeshError::Bind(listen, error);
@@ -197,6 +207,8 @@ impl Mesh {
             counters,
             table: Mutex::new(Table::new(key.id())),
             banished: Mutex::default(),
+            wire,
+            agreed: AtomicU16::new(agreed),
             dialer: Mutex::new(Dialer::new(key.id())),
             events,
             gossip: Arc::new(Queue::new(GOSSIP_WAITING)),
@@ -259,6 +271,15 @@ impl Mesh {
                 Close::Removed.close(&connection);
             });
         }
+    }
+
+    /// Takes the wire version that the cluster agreed on: who does not speak it is refused from here on, and disconnected.
+    pub(crate) fn agree(&self, version: u16) {
+        if self.0.agreed.swap(version, Ordering::Relaxed) == version {
+            return;
+        }
+        let older = self.0.table().older(version);
+        older.iter().for_each(|connection| Close::WireVersion.close(connection));
     }
 
     /// Queues a frame of records, at most [`frame::FRAME_MAX`] bytes, and returns at once. Where there is no
@@ -350,6 +371,11 @@ impl Shared {
         self.face.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What the cluster agreed on.
+    fn agreed(&self) -> u16 {
+        self.agreed.load(Ordering::Relaxed)
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -368,19 +394,19 @@ impl Shared {
 
     /// Gives a connection its place, unless the pair has one that counts more. The dialer learns it under the same
     /// lock, or it would take the end of one connection for that of the next.
-    async fn up(&self, peer: NodeId, dialled: Dialled, connection: Connection) -> Option<Seat> {
+    async fn up(&self, peer: NodeId, dialled: Dialled, connection: Connection, wire: u16) -> Option<Seat> {
         let seat = {
             let mut table = self.table();
             // Under this lock nobody is banished in between.
             if self.banished().contains(&peer) {
                 return None;
             }
-            let seat = table.take(peer, dialled, connection)?;
+            let seat = table.take(peer, dialled, connection, wire)?;
             self.dialer().connected(peer);
             seat
         };
         self.counters.add(Counter::LinksUp);
-        self.tell(Event::Up(peer)).await;
+        self.tell(Event::Up(peer, wire)).await;
         Some(seat)
     }
 

@@ -33,6 +33,7 @@ mod setup;
 mod start;
 mod state;
 mod trust;
+mod upgrade;
 mod users;
 mod warden;
 mod writing;
@@ -60,6 +61,7 @@ pub use self::rotation::RotateError;
 #[cfg(test)]
 pub(crate) use self::setup::init as set_up;
 use self::state::State;
+pub use self::upgrade::{Upgrade, UpgradeNode};
 pub use self::users::{UserCertificate, UserError};
 pub use self::writing::Saw;
 use crate::claim::{Claim, ClaimError};
@@ -72,6 +74,7 @@ use crate::pki::{PkiError, Roots};
 use crate::record::{Body, Dot, Key};
 use crate::replica::Replica;
 use crate::sync::Tombstones;
+use crate::wire::Versions;
 
 /// Where and as whom a node runs.
 #[derive(Debug, Clone)]
@@ -87,6 +90,8 @@ pub struct Config {
     ///
     /// [`pki::LEAF_LIFE`]: crate::pki::LEAF_LIFE
     pub certificate_life: Duration,
+    /// What it speaks with others: [`Versions::OWN`], or less while a cluster is being upgraded.
+    pub wire: Versions,
 }
 
 /// How a member looks from here.

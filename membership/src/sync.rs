@@ -7,6 +7,7 @@ mod fill;
 mod quota;
 mod receive;
 mod repair;
+mod speech;
 mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,10 +25,11 @@ use crate::record::{Body, Intent};
 use crate::replica::{Change, Removed, Replica};
 use crate::signed::Signed;
 use crate::wire::{self, Message};
-use confirm::Shadow;
+use confirm::{Doubt, Shadow};
 use fill::Fill;
 use quota::Credits;
 use repair::Peer;
+use speech::Speech;
 
 pub use confirm::Tombstones;
 pub use quota::{
@@ -109,6 +111,14 @@ pub enum Trouble {
         /// Which limit.
         why: &'static str,
     },
+    /// A peer does not take in what this node writes.
+    #[error("node {by} does not take in what this node writes: {why}")]
+    NotTaken {
+        /// Who says so.
+        by: NodeId,
+        /// In its words, short and plain.
+        why: String,
+    },
     /// A peer sends frames that are wrong.
     #[error("node {from} sent a frame that was refused: {reason}")]
     BadFrame {
@@ -126,6 +136,7 @@ impl Trouble {
         match self {
             Self::Forked { .. } => "origin-forked",
             Self::OverQuota { .. } => "origin-over-quota",
+            Self::NotTaken { .. } => "records-not-taken",
             Self::BadFrame { .. } => "bad-frame",
         }
     }
@@ -137,6 +148,7 @@ pub struct Sync {
     replica: Replica,
     certify: Box<dyn Certify + Send + std::marker::Sync>,
     peers: BTreeMap<NodeId, Peer>,
+    speech: Speech,
     /// Origins whose facts do not lead from what is held to their head: the next pull asks for all of them.
     whole: BTreeSet<(Scope, NodeId)>,
     /// Once all that a peer had to say was taken in.
@@ -150,6 +162,7 @@ pub struct Sync {
     /// Scopes in which this node's disk is older than what it said of them.
     void: BTreeSet<Scope>,
     shadows: BTreeMap<Scope, Shadow>,
+    doubts: BTreeMap<Scope, Doubt>,
     /// Scopes that several peers send at once.
     fills: BTreeMap<Scope, Fill>,
     credits: Credits,
@@ -188,6 +201,7 @@ impl Sync {
             replica,
             certify,
             peers: BTreeMap::new(),
+            speech: Speech::default(),
             whole: BTreeSet::new(),
             met: false,
             next_repair: Duration::ZERO,
@@ -196,6 +210,7 @@ impl Sync {
             unconfirmed: BTreeSet::new(),
             void: BTreeSet::new(),
             shadows: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             fills: BTreeMap::new(),
             credits: Credits::default(),
             sated: BTreeMap::new(),
@@ -247,13 +262,14 @@ impl Sync {
         if !self.peers.contains_key(&from) {
             return self.effects.push(Effect::Count("frames_from_strangers", 1));
         }
-        match wire::decode(&frame) {
+        match wire::decode_as(&frame, self.speech.own) {
             Ok(Message::Hello { root }) => self.hello(from, root),
             Ok(Message::Roots(roots)) => self.roots(from, roots, now),
             Ok(Message::Pull(pull)) => self.pull(from, &pull, now),
             Ok(Message::Detail { id, buckets }) => self.detail(from, id, &buckets, now),
             Ok(Message::Part(part)) => self.part(from, part, now),
             Ok(Message::Push(batch)) => self.pushed(from, batch, &frame, now, rng),
+            Ok(Message::NotTaken { why }) => self.hear_not_taken(from, &why),
             Err(error) => self.bad_frame(from, error.to_string()),
         }
     }
@@ -264,7 +280,7 @@ impl Sync {
     }
 
     fn send(&mut self, to: NodeId, message: &Message) {
-        match wire::encode(message) {
+        match wire::encode_as(message, self.speech.with(to)) {
             Ok(frame) => self.effects.push(Effect::Send { to, frame }),
             Err(_) => self.effects.push(Effect::Count("frames_not_sent", 1)),
         }
@@ -283,3 +299,5 @@ mod hostile;
 mod simulation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod versions;

@@ -173,7 +173,7 @@ pub enum Direction {
 pub enum Peer {
     /// Anybody.
     Any,
-    /// Stations of the group, by their addresses (extra allowed prefixes included).
+    /// Stations of the group: the one that sends the frame, or that gets it, whatever addresses are in it.
     Group(Group),
     /// Whoever has an address of the prefix.
     Prefix(IpNet),

@@ -22,3 +22,16 @@ build_tools() {
         [[ -x $(tool "$each") ]] || die "$(tool "$each") is missing; build it with: cargo build -p fabric-tests -p datapath --bins --examples"
     done
 }
+
+# Only what writes to APIs.
+build_load() {
+    if [[ -z ${FABRIC_BIN:-} ]]; then
+        use_toolchain
+        say "building what measures (the first time some ten minutes on two cores)"
+        quietly "$samples.log" cargo build --manifest-path "$repo/Cargo.toml" --release --locked \
+            -p fabric-tests --bin fabric-load -p fabric-node --bins || die "the build failed"
+        rm -f "$samples.log"
+    fi
+    load_tool=$(tool fabric-load)
+    [[ -x $load_tool ]] || die "$load_tool is missing; build it with: cargo build -p fabric-tests --bins"
+}

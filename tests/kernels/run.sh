@@ -12,14 +12,14 @@ set -euo pipefail
 
 readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-1800}
 # In this order: none may need one that follows.
-readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan
+readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan geneve
     libcrc32c sctp garp mrp 8021q)
 # Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.
 readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_shape stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_are_swapped functions_do_not functions_that)
-# Tests of `wire`: what carries packets on each kernel, other programs on our hooks, SCTP and VLAN tags, which only these
-# kernels have. Loading the programs takes most of the time of each here.
+# Tests of `wire`: what carries packets on each kernel, other programs on our hooks; SCTP, VLAN tags and Geneve's device,
+# which only these kernels have. Loading the programs takes most of the time of each here.
 readonly WIRE=(across_hosts_over_ipv4_where across_hosts_over_ipv6_where on_one_host frames_of_a_tap_in_pieces
-    program_does_not_take on_the_underlay on_a_workloads_interface sctp_through tagged_frames)
+    program_does_not_take on_the_underlay on_a_workloads_interface sctp_through tagged_frames geneves_device)
 readonly SUCCESS=FABRIC-KERNEL-OK
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

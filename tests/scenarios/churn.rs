@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use fabric_tests::chatter::{Chatter, Heard, Talker};
 use fabric_tests::deadline::{eventually, repeatedly};
+use fabric_tests::dice::Dice;
 use fabric_tests::lab::{Lab, Underlay};
 use fabric_tests::netns::Netns;
 use fabric_tests::scenario::{on_lab, say, step};
@@ -43,7 +44,7 @@ fn churn(lab: &Lab) -> Result<()> {
 }
 
 fn run(lab: &Lab, seed: u64) -> Result<()> {
-    let mut dice = Dice(seed | 1);
+    let mut dice = Dice::new(seed);
     let mut domains = ["red", "blue"]
         .map(|name| Domain::new(lab, name))
         .into_iter()
@@ -247,22 +248,5 @@ impl Domain {
         ensure!(attach.status.code() == Some(75), "{why}");
         say(why.trim());
         Ok(())
-    }
-}
-
-/// Numbers that look random (xorshift, Marsaglia 2003).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) % sides
-    }
-
-    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        let index = self.roll(of.len() as u64);
-        of[index as usize].clone()
     }
 }

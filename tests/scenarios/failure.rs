@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fabric_tests::deadline::eventually;
+use fabric_tests::fault::{Stopped, strip};
 use fabric_tests::flow::{End, everything, tcp};
 use fabric_tests::lab::{Lab, Underlay, Workload};
-use fabric_tests::netns::{inside, run};
+use fabric_tests::netns::inside;
 use fabric_tests::scenario::{on_lab, say, step};
-use fabric_tests::stage::links;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 const HOSTS: [&str; 3] = ["fab1", "fab2", "fab3"];
 
@@ -135,26 +133,6 @@ impl Numbered {
         let panicked = |_| anyhow::anyhow!("a thread panicked");
         let sent = self.sender.join().map_err(panicked)??;
         Ok((sent, self.receiver.join().map_err(panicked)?))
-    }
-}
-
-/// A daemon that is stopped, and goes on when this is dropped.
-struct Stopped(Pid);
-
-impl Stopped {
-    fn daemon(lab: &Lab, host: &str) -> Result<Self> {
-        let file = lab.host_folder(host).join("pid");
-        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let pid = text.split(' ').next().context("no pid")?.trim().parse()?;
-        kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
-        Ok(Self(Pid::from_raw(pid)))
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        // It fails only if somebody killed the daemon meanwhile.
-        let _gone = kill(self.0, Signal::SIGCONT);
     }
 }
 
@@ -361,17 +339,4 @@ fn from_disk(lab: &Lab) -> Result<()> {
         ensure!(before == after, "objects differ on {host}: {before} {after}");
     }
     eventually_all_flows(lab)
-}
-
-/// Removes a host's pins, and every link but its cable.
-fn strip(lab: &Lab, host: &str) -> Result<()> {
-    let pins = lab.host_folder(host).join("bpf/fabric");
-    std::fs::remove_dir_all(&pins).with_context(|| pins.display().to_string())?;
-    for link in links(&lab.netns(host))? {
-        let name = link["ifname"].as_str().context("no name")?;
-        if !["lo", "eth0"].contains(&name) {
-            run(Command::new("ip").args(["-n", &lab.netns(host), "link", "delete", name]))?;
-        }
-    }
-    Ok(())
 }

@@ -9,6 +9,9 @@
 //! | [`deadline`] | waiting for a condition, with an end |
 //! | [`flow`] | TCP and UDP between two workloads |
 //! | [`chatter`] | workloads that all talk to each other, and what they hear |
+//! | [`clients`] | clients that write through the API all the time, and what was acknowledged |
+//! | [`fault`] | a daemon that stands still, a host without its pins and links |
+//! | [`dice`] | numbers from a seed |
 //! | [`capture`] | what an interface saw |
 //! | [`frame`], [`wire`] | making frames, sending them |
 //! | [`stage`] | a lab as the address book of crafted frames |
@@ -17,7 +20,10 @@
 
 pub mod capture;
 pub mod chatter;
+pub mod clients;
 pub mod deadline;
+pub mod dice;
+pub mod fault;
 pub mod flow;
 pub mod frame;
 pub mod guest;

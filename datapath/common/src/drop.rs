@@ -122,6 +122,8 @@ reasons! {
     Unsegmentable = 46, "unsegmentable";
     /// A tunnel packet to an address of this host that is not its tunnel address.
     OtherAddress = 47, "other_address";
+    /// The destination address is exactly another station's than the destination MAC leads to.
+    DestinationAddress = 48, "destination_address";
     /// A path probe that is none: length, magic, version or kind.
     ProbeMalformed = 60, "probe_malformed";
     /// More path probes from one host than are answered.

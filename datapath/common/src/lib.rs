@@ -1,6 +1,7 @@
 //! What the eBPF programs and user space share: the layouts of the maps' keys and values, drop reasons, flags; and what
 //! needs no kernel, kept here so that its tests run on the host: the arithmetic of headers ([`checksum`], [`ecn`],
-//! [`entropy`]), the states of connections ([`connection`]), the places of generations ([`slot`]), quotas ([`limit`]).
+//! [`entropy`]), the states of connections ([`connection`]), the places of generations ([`slot`]), quotas ([`limit`]), what a
+//! decision is sealed with ([`seal`]).
 //! Layouts are `repr(C)` without padding; numbers are in host byte order, addresses in network order.
 //! An IPv4 address stands as its IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
 //!
@@ -37,10 +38,12 @@ pub mod limit;
 pub mod probe;
 pub mod program;
 pub mod punt;
+pub mod seal;
 pub mod slot;
 pub mod table;
 
 pub use drop::Reason;
 pub use limit::*;
 pub use program::*;
+pub use seal::*;
 pub use table::*;

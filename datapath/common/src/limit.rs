@@ -13,6 +13,8 @@ pub const LIMIT_SLOW: u32 = 3;
 pub const LIMIT_PUNT: u32 = 4;
 /// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`.
 pub const LIMIT_CONNECTIONS: u32 = 5;
+/// `LimitKey::kind`: ICMP errors that a station sends to others.
+pub const LIMIT_RELATED: u32 = 6;
 /// `LimitKey::kind`: first fragments; what those beyond it said is kept apart, in `CROWDED_FRAGMENTS`.
 pub const LIMIT_FRAGMENTS: u32 = 7;
 
@@ -35,6 +37,8 @@ pub const RATE_SLOW: Rate = rate(100_000, 200_000);
 pub const RATE_PUNT: Rate = rate(100, 200);
 /// Of `LIMIT_CONNECTIONS`.
 pub const RATE_CONNECTIONS: Rate = rate(2000, 8192);
+/// Of `LIMIT_RELATED`: what Linux sends by default (`net.ipv4.icmp_msgs_per_sec`).
+pub const RATE_RELATED: Rate = rate(1000, 1000);
 /// Of `LIMIT_FRAGMENTS`.
 pub const RATE_FRAGMENTS: Rate = rate(200, 1000);
 

@@ -50,6 +50,10 @@ layouts! {
         flags: u32,
         /// Its slot of `GENERATIONS`.
         slot: u32,
+        /// Zero.
+        zero: u32,
+        /// The selectors of the domain's rules that its endpoint matches, bit by bit.
+        groups: Groups,
     }
 
     /// Key of `NEIGHBOURS`.
@@ -66,8 +70,6 @@ layouts! {
         mac: [u8; 6],
         /// `NEIGHBOUR_*`.
         flags: u16,
-        /// The selectors of the domain's rules that its endpoint matches, bit by bit.
-        groups: Groups,
     }
 
     /// Key of `PREFIXES`, a trie: extra addresses and prefixes that a station may use as a source.
@@ -461,13 +463,6 @@ pub const ACTION_ALLOW: u16 = 1;
 pub const ACTION_DENY: u16 = 2;
 /// `Rule::action`.
 pub const ACTION_AUDIT: u16 = 3;
-
-/// Words of eight bytes of a `Flow`'s key with its interface, and of what it says.
-pub const FLOW_NAME: usize = (size_of::<FlowKey>() + size_of::<u32>()) / size_of::<u64>();
-/// See `FLOW_NAME`.
-pub const FLOW_SAID: usize = core::mem::offset_of!(Flow, told) / size_of::<u64>();
-/// The value of `SECRETS`: a factor for each of them.
-pub type Factors = [u64; FLOW_NAME + FLOW_SAID];
 
 /// Of `FlowKey::ingress`: it came through a tunnel.
 pub const FLOW_TUNNEL: u32 = 1 << 31;

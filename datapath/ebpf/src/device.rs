@@ -26,7 +26,7 @@ const EPROTO: i64 = -71;
 const ENOENT: i64 = -2;
 /// `BPF_F_TUNINFO_FLAGS` (Linux 6.2), and the O bit in what it gives, in network order.
 const TUNINFO_FLAGS: u64 = 1 << 4;
-const OAM: u16 = 0x0400_u16.to_be();
+const OAM: u16 = 0x0200_u16.to_be();
 const UDP: u32 = protocol::UDP as u32;
 /// `BPF_MTU_CHK_SEGS`: segments of a super-packet count.
 const CHECK_SEGMENTS: u64 = 1;

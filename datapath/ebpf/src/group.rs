@@ -7,13 +7,13 @@ use datapath_common::{DOMAIN_ALLOW, LIMIT_BROADCAST, Port, ROUTER, Reason, SEGME
 use crate::headers::{ETHERNET, Ethernet, MacWords, ether};
 use crate::icmp::{self, Kind};
 use crate::outer::Outer;
-use crate::owner::{group, same, station};
+use crate::owner::{group, meant_for_all, same, station};
 use crate::packet::Packet;
 use crate::policy::{self, Ends, Opinion};
-use crate::slow_endpoint::{load, owned_by, target};
+use crate::slow_endpoint::{load, target};
 use crate::transport::is_icmp;
 use crate::walk::Walk;
-use crate::{Verdict, connection, encap, entry, fragment, limit};
+use crate::{Verdict, connection, encap, entry, fragment, limit, words};
 
 /// 01:80:c2:00:00:00 to :0f, which no bridge passes on (IEEE 802.1Q section 8.6.3).
 #[inline(always)]
@@ -54,9 +54,9 @@ pub fn packet(packet: &mut Packet, walk: &mut Walk, port: &Port, segment: &Segme
     if icmp::kind(&walk.ip) == Kind::Error {
         return Err(Reason::Unrelated);
     }
+    meant_for_all(walk, port.vni)?;
     limited(packet, walk, port)?;
-    let [a, b, c, d, e, f, ..] = walk.flow.frame;
-    owned_by(walk, port.vni, crate::owner::mac_words(&[a, b, c, d, e, f]));
+    words::zero(&mut walk.destination_groups);
     connection::name(walk);
     let asked = Ends {
         initiator: true,

@@ -1,8 +1,8 @@
 //! How much of a thing an endpoint may cause: token buckets.
 
 use datapath_common::{
-    Bucket, LIMIT_BROADCAST, LIMIT_CONNECTIONS, LIMIT_FRAGMENTS, LIMIT_PUNT, LIMIT_SLOW, LimitKey, RATE_BROADCAST,
-    RATE_CONNECTIONS, RATE_FRAGMENTS, RATE_ICMP, RATE_PUNT, RATE_SLOW, Rate,
+    Bucket, LIMIT_BROADCAST, LIMIT_CONNECTIONS, LIMIT_FRAGMENTS, LIMIT_PUNT, LIMIT_RELATED, LIMIT_SLOW, LimitKey,
+    RATE_BROADCAST, RATE_CONNECTIONS, RATE_FRAGMENTS, RATE_ICMP, RATE_PUNT, RATE_RELATED, RATE_SLOW, Rate,
 };
 
 use crate::maps::LIMITS;
@@ -72,6 +72,7 @@ fn rate(kind: u32) -> (u64, u64) {
         LIMIT_SLOW => bucket(RATE_SLOW),
         LIMIT_PUNT => bucket(RATE_PUNT),
         LIMIT_CONNECTIONS => bucket(RATE_CONNECTIONS),
+        LIMIT_RELATED => bucket(RATE_RELATED),
         LIMIT_FRAGMENTS => bucket(RATE_FRAGMENTS),
         _ => bucket(RATE_ICMP),
     }

@@ -6,16 +6,16 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_loop;
 use datapath_common::{HERE, NEIGHBOUR_ROUTER, ROUTE_CONNECTED, ROUTE_VIA, Route, slot};
 
-use crate::ip;
 use crate::owner::{mac_words, neighbour, prefix, same, station};
 use crate::route::{hop, lookup};
 use crate::walk::{On, Walk};
+use crate::{ip, words};
 
 /// Next hops that are asked at most.
 const HOPS: u32 = 8;
 
-/// Whether the source address belongs to a station of this host. Leaves that station's segment, generation and groups
-/// in the walk.
+/// Whether the source address belongs to a station of this host. Leaves that station's segment, MAC address, generation
+/// and groups in the walk.
 #[inline(always)]
 pub fn lives_at(walk: &mut Walk, router: u32, host: u32) -> bool {
     let v4 = walk.ip.v4();
@@ -46,17 +46,23 @@ fn connected(walk: &mut Walk, vni: u32, host: u32) -> bool {
     if owner.flags & NEIGHBOUR_ROUTER != 0 {
         return false;
     }
-    let (mac, groups) = (owner.mac, owner.groups);
-    found(walk, vni, mac, groups, host)
+    let mac = owner.mac;
+    found(walk, vni, mac, host)
 }
 
 /// The station, whose generation is read before it is looked up.
 #[inline(always)]
-fn found(walk: &mut Walk, vni: u32, mac: [u8; 6], groups: datapath_common::Groups, host: u32) -> bool {
+fn found(walk: &mut Walk, vni: u32, mac: [u8; 6], host: u32) -> bool {
     walk.depends(On::Source, slot::station(vni, mac));
     walk.source_vni = vni;
-    walk.source_groups = groups;
-    station(vni, mac_words(&mac)).is_some_and(|station| station.peer == host)
+    walk.source_mac = mac_words(&mac);
+    match station(vni, mac_words(&mac)) {
+        Some(station) => {
+            walk.source_groups = words::copied(&station.groups);
+            station.peer == host
+        }
+        None => false,
+    }
 }
 
 /// What the hops of a route are asked for, and the answer.
@@ -101,8 +107,8 @@ unsafe extern "C" fn ask_hop(index: u32, search: *mut Search) -> i64 {
     if !same(mac_words(&owner.mac), mac_words(&station.mac)) {
         return 0;
     }
-    let (mac, groups) = (owner.mac, owner.groups);
-    if !found(walk, hop.vni, mac, groups, search.host) {
+    let mac = owner.mac;
+    if !found(walk, hop.vni, mac, search.host) {
         return 0;
     }
     search.found = 1;

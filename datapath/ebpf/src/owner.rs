@@ -1,7 +1,7 @@
 //! Whose a MAC or an IP address is, and who sends from where: the lookups behind every check.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use datapath_common::{Address, HERE, Neighbour, NeighbourKey, PrefixKey, ROUTER, Station, StationKey};
+use datapath_common::{Address, HERE, Neighbour, NeighbourKey, PrefixKey, ROUTER, Reason, Station, StationKey};
 
 use crate::headers::MacWords;
 use crate::maps::PREFIXES;
@@ -83,15 +83,6 @@ pub fn family(v4: bool) -> [u8; 4] {
     u32::to_be_bytes(if v4 { 4 } else { 6 })
 }
 
-/// Whose an IP address of a segment is.
-#[inline(always)]
-pub fn of(vni: u32, address: &Address, v4: bool) -> Option<&'static Neighbour> {
-    match neighbour(vni, address) {
-        None => prefix(vni, address, v4),
-        owner => owner,
-    }
-}
-
 /// Whether an address is one of this MAC address's, as [`owns`] decides it.
 #[inline(never)]
 pub fn has(vni: u32, address: &Address, v4: bool, mac: MacWords) -> bool {
@@ -113,11 +104,51 @@ pub fn link_local(address: &Address) -> bool {
     [words[0], words[1]] == LINK_LOCAL
 }
 
-/// Whether the packet's source address is one of this MAC address's: table S of the reference model. Leaves the
-/// address's groups in the walk.
+/// Notes the groups of the station that has this MAC address; nobody, and who is for everybody, has none.
+#[inline(always)]
+pub fn receives(walk: &mut Walk, vni: u32, mac: MacWords) {
+    words::zero(&mut walk.destination_groups);
+    if let Some(station) = station(vni, mac) {
+        walk.destination_groups = words::copied(&station.groups);
+    }
+}
+
+/// Refuses a packet whose destination address is exactly another one's than this MAC address's: table D of the reference
+/// model.
+#[inline(always)]
+pub fn meant(walk: &mut Walk, vni: u32, mac: MacWords) -> Result<(), Reason> {
+    match neighbour(vni, &walk.key.destination) {
+        Some(owner) if same(mac_words(&owner.mac), mac) => Ok(()),
+        Some(_) => Err(Reason::DestinationAddress),
+        None => {
+            // Who comes to have the address may do so without a change of what the decision depends on, unless it is
+            // taken from this station's prefixes.
+            let owner = prefix(vni, &walk.key.destination, walk.ip.v4());
+            walk.cache &= owner.is_some_and(|owner| same(mac_words(&owner.mac), mac));
+            Ok(())
+        }
+    }
+}
+
+/// Refuses a packet for everybody whose destination address is somebody's.
+#[inline(always)]
+pub fn meant_for_all(walk: &Walk, vni: u32) -> Result<(), Reason> {
+    match neighbour(vni, &walk.key.destination) {
+        Some(_) => Err(Reason::DestinationAddress),
+        None => Ok(()),
+    }
+}
+
+/// Whether the packet's source address is one of this MAC address's: table S of the reference model. Leaves the MAC
+/// address and the groups of its station in the walk.
 #[inline(always)]
 pub fn owns(walk: &mut Walk, vni: u32, mac: MacWords) -> bool {
+    walk.source_mac = mac;
     words::zero(&mut walk.source_groups);
+    match station(vni, mac) {
+        Some(station) => walk.source_groups = words::copied(&station.groups),
+        None => return false,
+    }
     let (address, v4) = (&walk.key.source, walk.ip.v4());
     if !v4 && ip::pretends(address) {
         return false;
@@ -127,11 +158,8 @@ pub fn owns(walk: &mut Walk, vni: u32, mac: MacWords) -> bool {
         None => prefix(vni, address, v4),
         owner => owner,
     };
-    if let Some(owner) = owner {
-        walk.source_groups = words::copied(&owner.groups);
-        if same(mac_words(&owner.mac), mac) {
-            return true;
-        }
+    if owner.is_some_and(|owner| same(mac_words(&owner.mac), mac)) {
+        return true;
     }
     // A link-local address that nobody else has (RFC 4291 section 2.5.6, RFC 7217). Who gets it, gets it without a
     // change of what the decision depends on.

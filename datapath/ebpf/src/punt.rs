@@ -10,9 +10,9 @@ use datapath_common::{FLOW_TUNNEL, HERE, LIMIT_PUNT, Port, Reason, Segment, slot
 use crate::headers::{ETHERNET, Ethernet, Header};
 use crate::icmp::{self, Kind};
 use crate::maps::{PUNT, PUNTS};
-use crate::owner::{mac_bytes, owns, station};
+use crate::owner::{mac_bytes, owns, receives, station};
 use crate::packet::Packet;
-use crate::slow_endpoint::{deliver_to, owned_by};
+use crate::slow_endpoint::deliver_to;
 use crate::transport::is_icmp;
 use crate::walk::{IP_FRAGMENT, On, Walk};
 use crate::{TC_ACT_SHOT, Verdict, connection, entry, finish, ip, limit, transport};
@@ -49,7 +49,7 @@ pub fn ask(packet: &Packet, walk: &mut Walk, port: &Port, frame: &Ethernet) -> R
     }
     if take && !nameless {
         walk.flow.endpoint = 0;
-        owned_by(walk, port.vni, frame.destination);
+        receives(walk, port.vni, frame.destination);
         connection::permit(walk, false, false)?;
     }
     let written = write(packet, port, rule);
@@ -139,7 +139,7 @@ fn deliver(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Reason> {
     deliver_to(walk, station);
     // Who speaks for the router has no groups, and who speaks for another has his.
     owns(walk, header.vni, frame.source);
-    owned_by(walk, header.vni, frame.destination);
+    receives(walk, header.vni, frame.destination);
     connection::permit(walk, true, true)?;
     if walk.ip.end - walk.ip.start > segment.mtu {
         return Err(Reason::Mtu);

@@ -1,22 +1,26 @@
-//! ICMP errors: let through if the packet they quote is of a live connection of the domain. Rules are not asked, nothing
-//! is remembered.
+//! ICMP errors: table E of the reference model (`overlay::model`). Let through if the packet they quote is of a live
+//! connection of the domain, and they come from one of its ends or from a router on the way to one. Rules are not asked,
+//! nothing is remembered; a station that sends more than its share is cut.
 
-use datapath_common::{ConnectionKey, Reason};
+use datapath_common::{ConnectionKey, LIMIT_RELATED, LIMIT_REMOTE, Reason};
 
 use crate::connection::{echo, quoted};
 use crate::headers::{Icmp, Ipv4, Ipv6, Udp};
 use crate::icmp::{ECHO_REPLY, ECHO_REPLY6, ECHO_REQUEST, ECHO_REQUEST6};
 use crate::ip::{self, FARTHEST, OFFSET4};
+use crate::limit;
+use crate::owner::has;
 use crate::packet::Packet;
 use crate::transport::{has_ports, is_icmp};
-use crate::walk::Walk;
+use crate::walk::{On, Walk};
 
 /// What an error quotes of the upper layer at least.
 const UPPER: u32 = 8;
 
-/// Refuses an error that quotes no connection, or that goes to somebody else than who sent what it quotes.
+/// Refuses an error that quotes no connection, that goes to somebody else than who sent what it quotes, or whose sender has
+/// no business with it; and what is too much. `tunnel`: it comes from another host.
 #[inline(always)]
-pub fn check(packet: &mut Packet, walk: &mut Walk) -> Result<(), Reason> {
+pub fn check(packet: &mut Packet, walk: &mut Walk, tunnel: bool) -> Result<(), Reason> {
     let quote = (walk.ip.upper & FARTHEST) + size_of::<Icmp>() as u32;
     let header = if walk.ip.v4() {
         size_of::<Ipv4>()
@@ -33,12 +37,31 @@ pub fn check(packet: &mut Packet, walk: &mut Walk) -> Result<(), Reason> {
         read6(packet, walk, quote as usize)?
     };
     let sender = ip::same(&walk.tuple.source, &walk.key.destination);
-    if !read || !sender {
+    if !read || !sender || !concerned(walk) {
         return Err(Reason::Unrelated);
     }
     walk.tuple.domain = walk.owner.domain;
     walk.tuple.ports = ports(packet, walk, (quote + header) as usize)?;
-    if quoted(walk) { Ok(()) } else { Err(Reason::Unrelated) }
+    if !quoted(walk) {
+        return Err(Reason::Unrelated);
+    }
+    let sender = if tunnel {
+        walk.flow.slots[On::Source as usize] | LIMIT_REMOTE
+    } else {
+        walk.owner.endpoint
+    };
+    if limit::take(sender, LIMIT_RELATED, walk.nanoseconds) {
+        Ok(())
+    } else {
+        Err(Reason::RateLimit)
+    }
+}
+
+/// Whether the station that sends the error may send from an end of what it quotes.
+#[inline(always)]
+fn concerned(walk: &Walk) -> bool {
+    let (vni, mac, v4) = (walk.source_vni, walk.source_mac, walk.ip.v4());
+    has(vni, &walk.tuple.destination, v4, mac) || has(vni, &walk.tuple.source, v4, mac)
 }
 
 /// The quoted IPv4 header; whether it is whole, without options, and no later fragment's.

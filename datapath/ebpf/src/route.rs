@@ -11,7 +11,7 @@ use crate::maps::ROUTES;
 use crate::owner::{family, mac_words, neighbour, prefix, same, station};
 use crate::slow_endpoint::segment_of;
 use crate::walk::{ANSWER_ECHO, IP_EXTENDED, IP_FRAGMENT, On, Walk};
-use crate::{answer, entry, transport, words};
+use crate::{answer, entry, transport};
 
 /// Bits of a whole key of `ROUTES`.
 const WHOLE: u32 = 32 + 32 + 128;
@@ -136,7 +136,6 @@ fn connected(walk: &mut Walk, vni: u32) -> Result<(), Reason> {
     let Some(again) = owner(vni, &walk.key.destination, v4) else {
         return Err(no_host(walk));
     };
-    walk.destination_groups = words::copied(&again.groups);
     walk.cache &= same(mac_words(&again.mac), mac_words(&mac));
     Ok(())
 }
@@ -166,17 +165,7 @@ fn via(walk: &mut Walk, route: &Route) -> Result<(), Reason> {
         return Err(no_host(walk));
     };
     next(walk, hop.vni, mac);
-    let again = station_mac(hop).is_some_and(|again| same(mac_words(&again), mac_words(&mac)));
-    words::zero(&mut walk.destination_groups);
-    let behind = match prefix(hop.vni, &walk.key.destination, walk.ip.v4()) {
-        Some(owner) => {
-            walk.destination_groups = words::copied(&owner.groups);
-            same(mac_words(&owner.mac), mac_words(&mac))
-        }
-        None => false,
-    };
-    // A change of somebody else's groups would not be seen.
-    walk.cache &= again && behind;
+    walk.cache &= station_mac(hop).is_some_and(|again| same(mac_words(&again), mac_words(&mac)));
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use crate::{TC_ACT_SHOT, Verdict, device, entry, finish, ip, probe, slow_underla
 
 /// Called by `from_device`.
 #[classifier]
+#[inline(always)]
 pub fn slow_device(ctx: TcContext) -> i32 {
     let mut packet = Packet::new(&ctx);
     let length = packet.len();

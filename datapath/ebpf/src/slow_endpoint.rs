@@ -10,10 +10,10 @@ use datapath_common::{
 
 use crate::drop::Owner;
 use crate::group::{reserved, tagged};
-use crate::headers::{ETHERNET, Ethernet, MacWords, ether};
+use crate::headers::{ETHERNET, Ethernet, ether};
 use crate::icmp::{self, Kind};
 use crate::maps::SETTINGS;
-use crate::owner::{group as is_group, mac_bytes, mac_words, owns, same, station};
+use crate::owner::{group as is_group, mac_bytes, mac_words, meant, owns, same, station};
 use crate::packet::Packet;
 use crate::send::{self, Load};
 use crate::walk::{IP_FRAGMENT, On, Walk};
@@ -175,13 +175,14 @@ fn forward(
             None => return Ok(Verdict::Router),
         }
     } else {
-        switch(walk, port.vni, frame, segment);
+        switch(walk, port.vni, frame, segment)?;
         station
     };
+    walk.destination_groups = words::copied(&station.groups);
     target(walk, station);
     if icmp::kind(&walk.ip) == Kind::Error {
         walk.cache = false;
-        related::check(packet, walk)?;
+        related::check(packet, walk, false)?;
     } else {
         connection::permit(walk, false, station.peer == HERE)?;
         fragment::remember(walk);
@@ -226,24 +227,10 @@ fn speaker(walk: &mut Walk, segment: &Segment) {
 
 /// It stays in its segment.
 #[inline(always)]
-fn switch(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) {
+fn switch(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) -> Result<(), Reason> {
     walk.flow.vni = vni;
     segment_of(walk, segment);
-    owned_by(walk, vni, frame.destination);
-}
-
-/// The destination address's groups. It may be anybody's who is reached by this MAC address, but a change of somebody
-/// else's groups would not be seen.
-#[inline(always)]
-pub fn owned_by(walk: &mut Walk, vni: u32, mac: MacWords) {
-    words::zero(&mut walk.destination_groups);
-    match crate::owner::of(vni, &walk.key.destination, walk.ip.v4()) {
-        Some(owner) => {
-            walk.destination_groups = words::copied(&owner.groups);
-            walk.cache &= same(mac_words(&owner.mac), mac);
-        }
-        None => walk.cache = false,
-    }
+    meant(walk, vni, frame.destination)
 }
 
 /// The segment it leaves in.

@@ -4,7 +4,9 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::probe::PROBE_VNI;
-use datapath_common::{FLOW_GENEVE, FLOW_TUNNEL, HERE, Reason, SEGMENT_FLOOD, SEGMENT_GENEVE, Segment, Settings, slot};
+use datapath_common::{
+    FLOW_GENEVE, FLOW_TUNNEL, HERE, ROUTE_VIA, Reason, SEGMENT_FLOOD, SEGMENT_GENEVE, Segment, Settings, slot,
+};
 
 use crate::decap::{self, Inner};
 use crate::group::{reserved, tagged};
@@ -12,13 +14,13 @@ use crate::headers::{ETHERNET, Ethernet, ether};
 use crate::icmp::{self, Kind, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
 use crate::maps::SETTINGS;
 use crate::outer::{Outer, ours};
-use crate::owner::{group as is_group, mac_bytes, mac_words, owns, same, station};
+use crate::owner::{group as is_group, mac_bytes, mac_words, meant, meant_for_all, owns, same, station};
 use crate::packet::Packet;
-use crate::slow_endpoint::{deliver_to, nameless, owned_by};
+use crate::slow_endpoint::{deliver_to, nameless};
 use crate::walk::{On, Walk};
 use crate::{
     TC_ACT_SHOT, Verdict, arp, chain, connection, device, entry, finish, flow, fragment, group, ip, martian, nd,
-    origin, probe, related, server, transport, tunnel,
+    origin, probe, related, route, server, transport, tunnel, words,
 };
 
 /// Called by `from_underlay`.
@@ -91,14 +93,16 @@ pub fn inside(
         if icmp::kind(&walk.ip) == Kind::Error {
             return Err(Reason::Unrelated);
         }
+        meant_for_all(walk, vni)?;
         connection::name(walk);
         fragment::remember(walk);
         group::inside(walk, outer, start, true);
         return group::here(walk, segment, true);
     }
+    meant_for(walk, vni, &frame, segment)?;
     if icmp::kind(&walk.ip) == Kind::Error {
         walk.cache = false;
-        related::check(packet, walk)?;
+        related::check(packet, walk, true)?;
     } else {
         connection::permit(walk, true, true)?;
         fragment::remember(walk);
@@ -179,7 +183,7 @@ fn source(
     host: u32,
 ) -> Result<Payload, Reason> {
     let vni = walk.flow.vni;
-    let routed = segment.router != 0 && same(frame.source, mac_words(&segment.router_mac));
+    let routed = routed(segment, frame);
     walk.depends(On::Source, slot::station(vni, mac_bytes(frame.source)));
     if !routed {
         match station(vni, frame.source) {
@@ -246,7 +250,28 @@ fn destination(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) -
         return Err(Reason::NotHere);
     }
     walk.owner.endpoint = station.endpoint;
+    walk.destination_groups = words::copied(&station.groups);
     deliver_to(walk, station);
-    owned_by(walk, vni, frame.destination);
     Ok(true)
+}
+
+/// Whether a frame comes from the segment's router.
+#[inline(always)]
+fn routed(segment: &Segment, frame: &Ethernet) -> bool {
+    segment.router != 0 && same(frame.source, mac_words(&segment.router_mac))
+}
+
+/// Table D: the sender's host may lie. What the router sends on to a next hop is somebody else's.
+#[inline(always)]
+fn meant_for(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) -> Result<(), Reason> {
+    let Err(reason) = meant(walk, vni, frame.destination) else {
+        return Ok(());
+    };
+    if !routed(segment, frame) {
+        return Err(reason);
+    }
+    match route::lookup(segment.router, &walk.key.destination, walk.ip.v4()) {
+        Some(route) if route.kind == ROUTE_VIA => Ok(()),
+        _ => Err(reason),
+    }
 }

@@ -10,7 +10,7 @@ use datapath_common::{Address, ConnectionKey, Flow, FlowKey, FragmentKey, Groups
 
 use crate::chain::Pending;
 use crate::drop::Owner;
-use crate::headers::protocol;
+use crate::headers::{MacWords, protocol};
 use crate::maps::{GENERATIONS, SCRATCH};
 use crate::policy::Evaluation;
 use crate::{flow, words};
@@ -34,7 +34,9 @@ pub struct Walk {
     pub fragment: FragmentKey,
     /// Segment of the source address.
     pub source_vni: u32,
-    /// Groups of the source and the destination address.
+    /// MAC address, in that segment, of the station that sends it.
+    pub source_mac: MacWords,
+    /// Groups of the station that sends it, and of the one that gets it.
     pub source_groups: Groups,
     pub destination_groups: Groups,
     /// What is known of the IP packet.

@@ -5,13 +5,13 @@
 //! neither is done with the domain closed: nothing is allowed and connections that are looked at meanwhile are lost, so
 //! `lower` chooses bits for which that is not needed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use datapath_common::{Domain, Groups, Neighbour};
+use datapath_common::{Domain, Groups, Station, StationKey};
 
 use super::{Change, Entry, Operation};
 use crate::lower::{and, looked_at, or, without};
-use crate::tables::{Tables, vni_of};
+use crate::tables::Tables;
 
 /// How the groups of a domain's entries change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +30,14 @@ pub(super) fn ways(change: &Change<'_>) -> BTreeMap<u32, Way> {
     numbers.map(|number| (*number, way(change, *number))).collect()
 }
 
-/// Whether an entry that stays in a segment has what it comes to have, before others come.
-pub(super) fn has_come(change: &Change<'_>, vni: u32, old: Option<&Neighbour>, new: &Neighbour) -> bool {
-    let stays = old.is_some_and(|old| !change.is_handed_on(vni, old, new));
-    let segment = change.installed.segments.get(&vni).filter(|_| stays);
+/// Whether a station has all that it comes to have, before others come: of one that stays, only the groups change.
+pub(super) fn has_come(change: &Change<'_>, key: &StationKey, new: &Station) -> bool {
+    let old = change.installed.stations.get(key);
+    let same = old.is_some_and(|old| {
+        let groups = new.groups;
+        change.stay.contains(&key.vni) && Station { groups, ..*old } == *new
+    });
+    let segment = change.installed.segments.get(&key.vni).filter(|_| same);
     segment.is_some_and(|segment| change.ways.get(&segment.domain) != Some(&Way::Both))
 }
 
@@ -53,13 +57,17 @@ pub(super) fn come(change: &Change<'_>, operations: &mut Vec<Operation>) {
         }
     }
     for changing in changing(change) {
-        let (old, new) = changing.groups;
+        let (old, new) = (changing.before.groups, changing.groups);
         let groups = match change.ways.get(&changing.domain) {
             Some(Way::Both) => or(old, new),
             Some(Way::InPlace | Way::Closed) | None => new,
         };
         if groups != old {
-            operations.push(Operation::Put(changing.with(groups)));
+            let before = changing.before;
+            operations.push(Operation::Put(Entry::Station(
+                changing.key,
+                Station { groups, ..before },
+            )));
         }
     }
 }
@@ -69,14 +77,13 @@ fn way(change: &Change<'_>, number: u32) -> Way {
     let looked_at_ever = or(old.looked_at, new.looked_at);
     let changing: Vec<_> = changing(change)
         .filter(|changing| changing.domain == number)
-        .map(|changing| (changing.station, changing.groups))
-        .filter(|(_, (had, has))| and(or(without(*had, *has), without(*has, *had)), looked_at_ever) != [0; 4])
+        .map(|changing| (changing.before.groups, changing.groups))
+        .filter(|(had, has)| and(or(without(*had, *has), without(*has, *had)), looked_at_ever) != [0; 4])
         .collect();
-    let stations: BTreeSet<_> = changing.iter().map(|(station, _)| *station).collect();
-    let unseen = changing.iter().all(|(_, (had, has))| {
+    let unseen = changing.iter().all(|(had, has)| {
         and(without(*has, *had), old.looked_at) == [0; 4] && and(without(*had, *has), new.looked_at) == [0; 4]
     });
-    match (stations.len(), old.domain == new.domain) {
+    match (changing.len(), old.domain == new.domain) {
         (0, _) | (1, true) => Way::InPlace,
         (_, false) if unseen => Way::Both,
         _ => Way::Closed,
@@ -104,44 +111,25 @@ impl Policy {
     }
 }
 
-/// An entry that stays, of which the groups change.
+/// A station that stays, of which the groups change.
 struct Changing {
     domain: u32,
-    /// VNI and MAC address.
-    station: (u32, [u8; 6]),
-    /// As they were and as they come to be.
-    groups: (Groups, Groups),
-    entry: Entry,
-}
-
-impl Changing {
-    fn with(&self, groups: Groups) -> Entry {
-        match self.entry {
-            Entry::Neighbour(key, value) => Entry::Neighbour(key, Neighbour { groups, ..value }),
-            Entry::Prefix(key, value) => Entry::Prefix(key, Neighbour { groups, ..value }),
-            other => other,
-        }
-    }
+    key: StationKey,
+    before: Station,
+    /// As they come to be.
+    groups: Groups,
 }
 
 fn changing(change: &Change<'_>) -> impl Iterator<Item = Changing> {
-    let (installed, wanted) = (change.installed, change.wanted);
-    let neighbours = installed.neighbours.iter().filter_map(|(key, old)| {
-        let new = wanted.neighbours.get(key)?;
-        Some((key.vni, old, new, Entry::Neighbour(*key, *old)))
-    });
-    let prefixes = installed.prefixes.iter().filter_map(|(key, old)| {
-        let new = wanted.prefixes.get(key)?;
-        Some((vni_of(key), old, new, Entry::Prefix(*key, *old)))
-    });
-    neighbours.chain(prefixes).filter_map(|(vni, old, new, entry)| {
-        let stays = old.groups != new.groups && !change.is_handed_on(vni, old, new);
-        let segment = installed.segments.get(&vni).filter(|_| stays)?;
+    change.installed.stations.iter().filter_map(|(key, old)| {
+        let new = change.wanted.stations.get(key)?;
+        let stays = old.groups != new.groups && change.stay.contains(&key.vni);
+        let segment = change.installed.segments.get(&key.vni).filter(|_| stays)?;
         Some(Changing {
             domain: segment.domain,
-            station: (vni, old.mac),
-            groups: (old.groups, new.groups),
-            entry,
+            key: *key,
+            before: *old,
+            groups: new.groups,
         })
     })
 }

@@ -194,7 +194,7 @@ fn ends(tables: &Tables) -> Vec<(End, Groups)> {
                     mac: owner.mac,
                     address,
                 };
-                ends.push((end, owner.groups));
+                ends.push((end, station.groups));
             }
         }
     }

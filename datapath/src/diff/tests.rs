@@ -15,11 +15,7 @@ const NEIGHBOUR: NeighbourKey = NeighbourKey {
     vni: 10,
     address: [9; 16],
 };
-const OWNER: Neighbour = Neighbour {
-    mac: MAC,
-    flags: 0,
-    groups: [0; 4],
-};
+const OWNER: Neighbour = Neighbour { mac: MAC, flags: 0 };
 const VTEP: Address = [4; 16];
 const RULE: Rule = Rule {
     policy: 0,
@@ -110,6 +106,8 @@ fn full() -> Tables {
         endpoint: 0,
         flags: 0,
         slot: slot::station(10, MAC),
+        zero: 0,
+        groups: [0; 4],
     };
     let domain = Domain {
         flags: 0,
@@ -362,18 +360,14 @@ fn a_domain_is_closed_only_where_nothing_else_helps() {
     let with = |subject, set, groups: [u64; 2]| {
         let mut tables = full();
         let entry = |groups, last| {
-            let key = NeighbourKey {
-                vni: 10,
-                address: [last; 16],
-            };
-            let value = Neighbour {
-                mac: [2, 0, 0, 0, 0, last],
-                flags: 0,
+            let mac = [2, 0, 0, 0, 0, last];
+            let value = Station {
                 groups: [groups, 0, 0, 0],
+                ..tables.stations[&STATION]
             };
-            (key, value)
+            (StationKey { mac, ..STATION }, value)
         };
-        tables.neighbours = [entry(groups[0], 1), entry(groups[1], 2)].into();
+        tables.stations = [entry(groups[0], 1), entry(groups[1], 2)].into();
         tables.rules = [(MemberKey { set, index: 0 }, Rule { subject, ..RULE })].into();
         let domain = Domain {
             egress: set,

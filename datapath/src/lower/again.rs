@@ -3,7 +3,9 @@
 use overlay::forwarding::{Direction, Peer, Place, Route};
 use overlay::object::domain::DefaultPolicy;
 
-use super::fixture::{HERE_MAC, group, ip, label, mac, neighbour, on, routed, rule, there, vni};
+use super::fixture::{
+    HERE_MAC, group, grouped, ip, label, mac, neighbour, on, routed, rule, station, station_key, there, vni,
+};
 use super::*;
 
 #[test]
@@ -18,8 +20,8 @@ fn what_is_as_it_was_keeps_its_numbers() {
     assert_eq!(second.domains[&11].ingress, first.domains[&11].ingress);
     assert_ne!(second.domains[&11].egress, first.domains[&11].egress);
     assert_eq!(
-        (&second.routes, &second.hops, &second.neighbours),
-        (&first.routes, &first.hops, &first.neighbours)
+        (&second.routes, &second.hops, &second.stations),
+        (&first.routes, &first.hops, &first.stations)
     );
 
     let router = other.routers.get_mut(&label("gw")).expect("it is there");
@@ -57,9 +59,11 @@ fn an_endpoint_that_comes_changes_only_its_own_entries() {
     more.stations.insert((vni(100), mac([2, 0, 0, 0, 0, 3])), app);
     let second = on(&first, &more);
     assert_eq!((&second.rules, &second.domains), (&first.rules, &first.domains));
-    let mut neighbours = first.neighbours.clone();
-    neighbours.extend([neighbour(100, "10.0.0.3", [2, 0, 0, 0, 0, 3], 0, 1 << 1 | 1 << 3)]);
-    assert_eq!(second.neighbours, neighbours);
+    let (mut neighbours, mut stations) = (first.neighbours.clone(), first.stations.clone());
+    let app = [2, 0, 0, 0, 0, 3];
+    neighbours.extend([neighbour(100, "10.0.0.3", app, 0)]);
+    stations.extend([grouped(station(100, app, 5), 1 << 1 | 1 << 3)]);
+    assert_eq!((second.neighbours, second.stations), (neighbours, stations));
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn a_group_whose_members_change_gets_a_bit_that_no_rule_looks_at() {
         ..wanted.clone()
     };
     let denying = on(&first, &denies);
-    let bits = |tables: &Tables| tables.neighbours[&neighbour(100, "10.0.0.1", HERE_MAC, 0, 0).0].groups;
+    let bits = |tables: &Tables| tables.stations[&station_key(100, HERE_MAC)].groups;
     assert_eq!(
         and(bits(&denying), looked_at(&first)),
         [0; 4],
@@ -85,7 +89,7 @@ fn a_group_whose_members_change_gets_a_bit_that_no_rule_looks_at() {
     group(&mut wanted, "db", [1]);
     let swapped = on(&first, &wanted);
     assert_eq!(
-        swapped.neighbours, first.neighbours,
+        swapped.stations, first.stations,
         "rules change for groups that change places"
     );
     assert_ne!(swapped.rules, first.rules);

@@ -208,19 +208,12 @@ pub(super) fn station_key(vni: u32, mac: [u8; 6]) -> map::StationKey {
     map::StationKey { vni, mac, zero: [0; 2] }
 }
 
-pub(super) fn neighbour(
-    vni: u32,
-    text: &str,
-    mac: [u8; 6],
-    flags: u16,
-    groups: u64,
-) -> (map::NeighbourKey, map::Neighbour) {
+pub(super) fn neighbour(vni: u32, text: &str, mac: [u8; 6], flags: u16) -> (map::NeighbourKey, map::Neighbour) {
     let key = map::NeighbourKey {
         vni,
         address: address(ip(text)),
     };
-    let groups = [groups, 0, 0, 0];
-    (key, map::Neighbour { mac, flags, groups })
+    (key, map::Neighbour { mac, flags })
 }
 
 pub(super) fn station(vni: u32, mac: [u8; 6], peer: u32) -> (map::StationKey, map::Station) {
@@ -230,8 +223,16 @@ pub(super) fn station(vni: u32, mac: [u8; 6], peer: u32) -> (map::StationKey, ma
         endpoint: 0,
         flags: 0,
         slot: map::slot::station(vni, mac),
+        zero: 0,
+        groups: [0; 4],
     };
     (station_key(vni, mac), value)
+}
+
+/// The station in groups.
+pub(super) fn grouped((key, value): (map::StationKey, map::Station), groups: u64) -> (map::StationKey, map::Station) {
+    let groups = [groups, 0, 0, 0];
+    (key, map::Station { groups, ..value })
 }
 
 pub(super) fn here() -> (map::StationKey, map::Station) {

@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datapath_common::{Groups, NEIGHBOUR_ROUTER};
+use datapath_common::{Groups, ROUTER};
 use overlay::forwarding::{Direction, Forwarding, Group, Peer};
 
 use super::Ground;
 use super::rules;
-use crate::tables::{Tables, vni_of};
+use crate::tables::Tables;
 
 /// How many bits there are.
 const BITS: u16 = 256;
@@ -100,8 +100,6 @@ fn entries_that_stay(wanted: &Forwarding, ground: &Ground<'_>, groups: &BTreeSet
         .map(|((vni, mac), station)| ((vni.get(), mac.octets()), same.all(&station.groups)))
         .collect();
     let installed = ground.installed;
-    let neighbours = installed.neighbours.iter().map(|(key, value)| (key.vni, value));
-    let prefixes = installed.prefixes.iter().map(|(key, value)| (vni_of(key), value));
     let is_mine = |vni: u32| {
         installed
             .segments
@@ -109,11 +107,11 @@ fn entries_that_stay(wanted: &Forwarding, ground: &Ground<'_>, groups: &BTreeSet
             .is_some_and(|s| s.domain == ground.numbers.domain)
     };
     let mut stay = Stay::new();
-    for (vni, value) in neighbours.chain(prefixes) {
-        let station = (vni, value.mac);
+    for (key, value) in &installed.stations {
+        let station = (key.vni, key.mac);
         if let Some(comes) = comes.get(&station)
-            && value.flags & NEIGHBOUR_ROUTER == 0
-            && is_mine(vni)
+            && value.peer != ROUTER
+            && is_mine(key.vni)
         {
             let (first, are_more) = stay.entry((value.groups, *comes)).or_insert((station, false));
             *are_more |= *first != station;

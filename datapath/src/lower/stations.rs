@@ -14,13 +14,12 @@ pub(super) fn lower(wanted: &Forwarding, ground: &Ground<'_>, bits: &Bits, table
     for ((vni, mac), station) in &wanted.stations {
         let (vni, mac) = (vni.get(), mac.octets());
         if let Some(value) = place(station, map::slot::station(vni, mac), ground) {
-            tables.stations.insert(station_key(vni, mac), value);
+            let groups = bits.all(&station.groups);
+            tables
+                .stations
+                .insert(station_key(vni, mac), map::Station { groups, ..value });
         }
-        let neighbour = map::Neighbour {
-            mac,
-            flags: 0,
-            groups: bits.all(&station.groups),
-        };
+        let neighbour = map::Neighbour { mac, flags: 0 };
         for ip in &station.addresses {
             let address = address(*ip);
             tables
@@ -49,12 +48,13 @@ fn routers(wanted: &Forwarding, tables: &mut Tables) {
             endpoint: 0,
             flags: 0,
             slot: map::slot::station(vni, mac),
+            zero: 0,
+            groups: [0; 4],
         };
         tables.stations.insert(station_key(vni, mac), station);
         let neighbour = map::Neighbour {
             mac,
             flags: map::NEIGHBOUR_ROUTER,
-            groups: [0; 4],
         };
         for ip in router
             .addresses
@@ -68,6 +68,7 @@ fn routers(wanted: &Forwarding, tables: &mut Tables) {
     }
 }
 
+/// Without groups.
 fn place(station: &Station, slot: u32, ground: &Ground<'_>) -> Option<map::Station> {
     match station.place {
         Place::Here => ground.interfaces.get(&station.endpoint).map(|interface| map::Station {
@@ -81,6 +82,8 @@ fn place(station: &Station, slot: u32, ground: &Ground<'_>) -> Option<map::Stati
                 .unwrap_or_default(),
             flags: port_flags(*interface),
             slot,
+            zero: 0,
+            groups: [0; 4],
         }),
         Place::Host(host) => Some(map::Station {
             peer: ground.tunnels.hosts.get(&host).copied().unwrap_or(NOWHERE),
@@ -88,6 +91,8 @@ fn place(station: &Station, slot: u32, ground: &Ground<'_>) -> Option<map::Stati
             endpoint: 0,
             flags: 0,
             slot,
+            zero: 0,
+            groups: [0; 4],
         }),
     }
 }

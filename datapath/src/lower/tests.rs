@@ -6,8 +6,8 @@ use overlay::forwarding::{Direction, Peer};
 use overlay::object::domain::DefaultPolicy;
 
 use super::fixture::{
-    HERE_MAC, ROUTER_MAC, SEGMENT, THERE_MAC, flooding, forwarding, here, interfaces, ip, lowered, mac, neighbour, on,
-    peer, routed, rule, station, station_key, to_port, tunnels, vni,
+    HERE_MAC, ROUTER_MAC, SEGMENT, THERE_MAC, flooding, forwarding, grouped, here, interfaces, ip, lowered, mac,
+    neighbour, on, peer, routed, rule, station, station_key, to_port, tunnels, vni,
 };
 use super::*;
 use crate::tables::{Prefix, family, trie_length};
@@ -37,9 +37,9 @@ fn a_domain_becomes_these_tables() {
         ports: [(33, port)].into(),
         stations: [here(), station(100, THERE_MAC, 5)].into(),
         neighbours: [
-            neighbour(100, "10.0.0.1", HERE_MAC, 0, 0),
-            neighbour(100, "10.0.0.2", THERE_MAC, 0, 0),
-            neighbour(100, "fe80::2", THERE_MAC, 0, 0),
+            neighbour(100, "10.0.0.1", HERE_MAC, 0),
+            neighbour(100, "10.0.0.2", THERE_MAC, 0),
+            neighbour(100, "fe80::2", THERE_MAC, 0),
         ]
         .into(),
         segments: [(100, flooding(71, 1))].into(),
@@ -59,8 +59,8 @@ fn a_router_is_a_station_of_its_segments() {
     assert_eq!(
         tables.stations,
         [
-            here(),
-            station(100, THERE_MAC, 5),
+            grouped(here(), 1 << 1),
+            grouped(station(100, THERE_MAC, 5), 1 << 3),
             station(100, ROUTER_MAC, map::ROUTER),
             station(200, ROUTER_MAC, map::ROUTER),
         ]
@@ -69,13 +69,13 @@ fn a_router_is_a_station_of_its_segments() {
     assert_eq!(
         tables.neighbours,
         [
-            neighbour(100, "10.0.0.1", HERE_MAC, 0, 1 << 1),
-            neighbour(100, "10.0.0.2", THERE_MAC, 0, 1 << 3),
-            neighbour(100, "fe80::2", THERE_MAC, 0, 1 << 3),
-            neighbour(100, "10.0.0.254", ROUTER_MAC, router, 0),
-            neighbour(100, "fe80::fe", ROUTER_MAC, router, 0),
-            neighbour(100, "fd00::1", ROUTER_MAC, router, 0),
-            neighbour(200, "10.1.0.254", ROUTER_MAC, router, 0),
+            neighbour(100, "10.0.0.1", HERE_MAC, 0),
+            neighbour(100, "10.0.0.2", THERE_MAC, 0),
+            neighbour(100, "fe80::2", THERE_MAC, 0),
+            neighbour(100, "10.0.0.254", ROUTER_MAC, router),
+            neighbour(100, "fe80::fe", ROUTER_MAC, router),
+            neighbour(100, "fd00::1", ROUTER_MAC, router),
+            neighbour(200, "10.1.0.254", ROUTER_MAC, router),
         ]
         .into(),
         "group 9, of which no rule speaks, has no bit"
@@ -174,7 +174,7 @@ fn extra_prefixes_are_sources() {
         .map(|text| text.parse().expect("a prefix"))
         .into();
     let tables = on(&Tables::default(), &wanted);
-    let owner = neighbour(100, "10.0.0.1", HERE_MAC, 0, 1 << 1).1;
+    let owner = neighbour(100, "10.0.0.1", HERE_MAC, 0).1;
     let key = |text: &str, length| Prefix {
         data: map::PrefixKey {
             vni: 100_u32.to_be_bytes(),

@@ -81,15 +81,17 @@ fn both_ends_rules_are_asked() {
         &inside,
     );
     assert_eq!(outcome, Outcome::Copies(0b111));
-    // Its address's owner counts, whatever MAC address the frame is for.
-    rules(&mut bench, &[Rule { peer: 65, ..DENY }, ALLOW], &[ALLOW]);
-    let hidden = udp4(&WEB, &to(BROADCAST, API.v4, ALL_NODES));
-    expect(
-        &bench,
-        "to whom it may not, in a group frame",
-        &hidden,
-        Outcome::Dropped(Reason::Policy),
-    );
+    // Nobody else gets what is for one.
+    rules(&mut bench, &[ALLOW], &[ALLOW]);
+    for (what, somebody) in [("a namespace", API), ("a virtual machine", VM)] {
+        let all = to(BROADCAST, somebody.v4, somebody.v6);
+        for frame in [udp4(&WEB, &all), udp6(&WEB, &all)] {
+            expect(&bench, what, &frame, Outcome::Dropped(Reason::DestinationAddress));
+        }
+        for frame in [udp4(&DB, &all), udp6(&DB, &all)] {
+            expect_inside(&bench, what, &frame, Outcome::Dropped(Reason::DestinationAddress));
+        }
+    }
     rules(&mut bench, &[], &[]);
     expect(
         &bench,

@@ -211,7 +211,7 @@ fn a_packet_that_only_looks_alike_is_decided_anew() {
             (
                 "to another MAC",
                 udp4(&WEB, &other(VM)),
-                to_host_side(&udp4(&WEB, &other(VM))),
+                dropped(Reason::DestinationAddress),
             ),
             (
                 "to nobody's MAC",
@@ -353,6 +353,8 @@ fn a_station_that_moved_is_followed_after_the_change() {
         endpoint: 0,
         flags: 0,
         slot,
+        zero: 0,
+        groups: [0; 4],
     };
     bench.put("STATIONS", key, there);
     bench.bump(slot);

@@ -33,6 +33,7 @@ mod chain;
 mod connections;
 mod documents;
 mod encapsulation;
+mod errors;
 mod flood_bounds;
 mod floods;
 mod flows;

@@ -92,7 +92,6 @@ fn any_source(bench: &mut Bench, owner: &Workload) {
     let owner = Neighbour {
         mac: owner.mac,
         flags: 0,
-        groups: [0; 4],
     };
     bench.prefix(RED, 4, mapped([0; 4]), 96, owner);
     bench.prefix(RED, 6, [0; 16], 0, owner);

@@ -104,12 +104,11 @@ fn a_route_by_stations_spreads_flows_over_them() {
     }
     assert_eq!(hops.len(), 2, "{hops:?}");
     assert!(hops.values().all(|flows| *flows > 60), "{hops:?}");
-    assert_eq!(bench.flows(), 0, "whose groups nobody's station has are not remembered");
+    assert_eq!(bench.flows(), 200, "whatever the address, it is known who gets it");
 
     let owner = Neighbour {
         mac: STORE.mac,
         flags: 0,
-        groups: [0; 4],
     };
     bench.prefix(GREEN, 4, [0; 16], 0, owner);
     bench.put(
@@ -172,11 +171,7 @@ fn a_route_by_stations_spreads_flows_over_them() {
 fn a_prefix_inside_a_subnet_is_reached_at_its_station() {
     let Some(mut bench) = bench() else { return };
     let inside = APP.with([10, 0, 1, 130], VACANT.v6);
-    let owner = Neighbour {
-        mac: APP.mac,
-        flags: 0,
-        groups: [0; 4],
-    };
+    let owner = Neighbour { mac: APP.mac, flags: 0 };
     bench.prefix(GREEN, 4, mapped([10, 0, 1, 128]), 96 + 25, owner);
     let frame = udp4(&WEB, &inside.routed());
     bench.remembered(

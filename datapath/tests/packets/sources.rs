@@ -24,7 +24,6 @@ fn extra_prefixes_are_sources_of_their_station_only() {
     let owner = |workload: Workload| Neighbour {
         mac: workload.mac,
         flags: 0,
-        groups: [0; 4],
     };
     bench.prefix(RED, 4, mapped([172, 16, 0, 0]), 96 + 16, owner(WEB));
     bench.prefix(RED, 4, mapped([172, 16, 9, 0]), 96 + 24, owner(API));
@@ -147,7 +146,6 @@ fn routed_frames_from_a_tunnel_belong_to_where_their_source_lives() {
     let owner = Neighbour {
         mac: SHOP.mac,
         flags: 0,
-        groups: [0; 4],
     };
     bench.prefix(GREEN, 4, [0; 16], 0, owner);
     bench.remembered(
@@ -157,6 +155,63 @@ fn routed_frames_from_a_tunnel_belong_to_where_their_source_lives() {
     bench.table(
         "from_underlay",
         vec![("not by another host", tunnel.over4(HOST_C_V4, HERE_V4, &beyond), wrong)],
+    );
+}
+
+#[test]
+fn a_frame_for_one_is_not_for_another() {
+    let Some(mut bench) = bench() else { return };
+    let astray = Fate::Dropped(Reason::DestinationAddress, RED_DOMAIN, WEB.endpoint);
+    let tunnel = Tunnel::inbound(RED);
+    let for_web = |of: &Workload| WEB.with(of.v4, of.v6);
+    let nobody = udp4(&DB, &for_web(&NOBODY));
+    let mut table = vec![("nobody's address", tunnel.by_b(&nobody), to_namespace(&nobody))];
+    for (what, of) in [
+        ("a namespace's", API),
+        ("one's elsewhere", LOST),
+        ("the router's", book::GATEWAY),
+    ] {
+        let to = for_web(&of);
+        for frame in [
+            udp4(&DB, &to),
+            udp6(&DB, &to),
+            from_b(&STORE, |from, _| udp4(from, &to)),
+        ] {
+            table.push((what, tunnel.by_b(&frame), astray.clone()));
+        }
+    }
+    bench.table("from_underlay", table);
+    // A route says that it goes by this one first.
+    let hop = Hop {
+        vni: RED,
+        address: mapped(WEB.v4),
+    };
+    bench.put("HOPS", MemberKey { set: 72, index: 0 }, hop);
+    let via = Route {
+        kind: ROUTE_VIA,
+        vni: 0,
+        set: 72,
+        hops: 1,
+    };
+    bench.route(4, mapped(API.v4), 96 + 32, via);
+    let by_web = from_b(&STORE, |from, _| udp4(from, &for_web(&API)));
+    bench.remembered(
+        "from_underlay",
+        vec![("which the router sends on", tunnel.by_b(&by_web), to_namespace(&by_web))],
+    );
+    let lie = udp4(&DB, &for_web(&API));
+    bench.table(
+        "from_underlay",
+        vec![("which a workload sends itself", tunnel.by_b(&lie), astray)],
+    );
+    let to_api = dropped(Reason::DestinationAddress);
+    bench.table(
+        "from_endpoint",
+        vec![
+            ("to a namespace", udp4(&WEB, &VM.with(API.v4, API.v6)), to_api.clone()),
+            ("to another host", udp6(&WEB, &DB.with(API.v4, API.v6)), to_api.clone()),
+            ("for the router", udp4(&WEB, &VM.with(book::GATEWAY.v4, VM.v6)), to_api),
+        ],
     );
 }
 

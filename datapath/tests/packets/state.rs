@@ -8,8 +8,8 @@ use aya::maps::{Array, HashMap, MapData, PerCpuHashMap};
 use datapath_common::connection::State;
 use datapath_common::{
     Address, Bucket, Connection, ConnectionKey, Count, Domain, FloodTarget, Flow, FlowKey, FragmentKey, FragmentState,
-    HERE, LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey, ROUTE_CONNECTED,
-    Route, RouteKey, Segment, Settings, Station, StationKey, mapped, slot,
+    Groups, HERE, LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
+    ROUTE_CONNECTED, Route, RouteKey, Segment, Settings, Station, StationKey, mapped, slot,
 };
 
 use crate::bench::{Bench, PEERS_USED};
@@ -171,6 +171,17 @@ impl Bench {
 
     /// Puts a workload into a segment, with all its addresses.
     pub(crate) fn station(&mut self, vni: u32, workload: Workload) {
+        self.station_of(vni, workload, [0; 4]);
+        for address in workload.addresses() {
+            let neighbour = Neighbour {
+                mac: workload.mac,
+                flags: 0,
+            };
+            self.put("NEIGHBOURS", NeighbourKey { vni, address }, neighbour);
+        }
+    }
+
+    fn station_of(&mut self, vni: u32, workload: Workload, groups: Groups) {
         let Workload {
             mac,
             host: peer,
@@ -188,19 +199,10 @@ impl Bench {
                 endpoint,
                 flags,
                 slot: slot::station(vni, mac),
+                zero: 0,
+                groups,
             },
         );
-        for address in workload.addresses() {
-            self.put(
-                "NEIGHBOURS",
-                NeighbourKey { vni, address },
-                Neighbour {
-                    mac,
-                    flags: 0,
-                    groups: [0; 4],
-                },
-            );
-        }
     }
 
     /// Joins red's segments by a router, with routes of each kind.
@@ -211,7 +213,6 @@ impl Bench {
                 let router = Neighbour {
                     mac: gateway.mac,
                     flags: NEIGHBOUR_ROUTER,
-                    groups: [0; 4],
                 };
                 self.put("NEIGHBOURS", NeighbourKey { vni, address }, router);
             }
@@ -274,14 +275,7 @@ impl Bench {
         for group in groups {
             bits[usize::from(group / 64)] |= 1 << (group % 64);
         }
-        for address in workload.addresses() {
-            let neighbour = Neighbour {
-                mac: workload.mac,
-                flags: 0,
-                groups: bits,
-            };
-            self.put("NEIGHBOURS", NeighbourKey { vni, address }, neighbour);
-        }
+        self.station_of(vni, workload, bits);
         self.bump(slot::station(vni, workload.mac));
     }
 

@@ -80,7 +80,6 @@ fn extra(bench: &mut Bench, owner: &Workload) {
     let owner = datapath_common::Neighbour {
         mac: owner.mac,
         flags: 0,
-        groups: [0; 4],
     };
     bench.prefix(RED, 4, mapped(EXTRA), 96 + 32, owner);
 }

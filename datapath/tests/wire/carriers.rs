@@ -1,4 +1,5 @@
-//! What travels by which carrier: the rows of `CARRIERS.md`, with real stacks.
+//! What travels by which carrier: the rows of `CARRIERS.md`, with real stacks. Kernels of development machines may lack
+//! Geneve; `tests/kernels/run.sh` runs the tests of `by_geneves_device` in Debian's.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -6,7 +7,7 @@ use std::os::fd::AsFd as _;
 
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
-use crate::device::DEVICE;
+use crate::device::device;
 use crate::host::Host;
 use crate::identity::{Identity, VNI};
 use crate::namespace::{DEADLINE, Namespace, privileged};
@@ -15,6 +16,7 @@ use crate::traffic::{echoes, exchange, streams};
 use crate::underlay::{UNDERLAY, Way};
 
 const WAYS: [Way; 2] = [Way::over(false), Way::over(true)];
+const GENEVE_WAYS: [Way; 2] = [WAYS[0].geneve(), WAYS[1].geneve()];
 /// The workload's end of a tunnel of its own at `ONE` and `FAR`.
 const INSIDE: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 16, 0, 1), Ipv4Addr::new(172, 16, 0, 9)];
 
@@ -39,19 +41,19 @@ fn nest(one: &Namespace, far: &Namespace) {
     }
 }
 
-#[test]
-fn super_packets_of_a_workloads_own_tunnel_go_through_the_device() {
+fn nested_super_packets(ways: [Way; 2]) {
     if !privileged() {
         return;
     }
-    for way in WAYS {
+    for way in ways {
+        let device = device(way.geneve);
         let mut wire = Wire::new(way);
         wire.a.device();
         wire.b.device();
         let (one, far) = (wire.a.workload(ONE), wire.b.workload(FAR));
         nest(&one, &far);
         streams(&one, &far, INSIDE[1].into());
-        let sent = counted(&wire.a.namespace, DEVICE, "tx");
+        let sent = counted(&wire.a.namespace, device, "tx");
         assert!(sent > 0, "{way:?}: none went through the device");
         let drops = wire.a.drops();
         assert!(
@@ -59,10 +61,21 @@ fn super_packets_of_a_workloads_own_tunnel_go_through_the_device() {
             "{way:?}: {drops:?}"
         );
         // What is no super-packet does without.
-        let before = counted(&wire.a.namespace, DEVICE, "tx");
+        let before = counted(&wire.a.namespace, device, "tx");
         echoes(&one, &far, INSIDE[1].into(), 1000);
-        assert_eq!(counted(&wire.a.namespace, DEVICE, "tx"), before, "{way:?}");
+        assert_eq!(counted(&wire.a.namespace, device, "tx"), before, "{way:?}");
     }
+}
+
+#[test]
+fn super_packets_of_a_workloads_own_tunnel_go_through_the_device() {
+    nested_super_packets(WAYS);
+}
+
+#[test]
+#[ignore = "needs a kernel with Geneve: tests/kernels/run.sh runs it"]
+fn super_packets_of_a_workloads_own_tunnel_go_by_geneves_device() {
+    nested_super_packets(GENEVE_WAYS);
 }
 
 #[test]
@@ -85,12 +98,11 @@ fn without_the_device_they_are_dropped_and_counted() {
 
 /// What no program of the underlay takes, as on an interface that nobody knew to be one, comes out of the device, and is
 /// the same.
-#[test]
-fn what_the_underlays_program_does_not_take_comes_by_the_device() {
+fn deaf_underlay(ways: [Way; 2]) {
     if !privileged() {
         return;
     }
-    for way in WAYS {
+    for way in ways {
         let mut wire = Wire::new(way);
         for host in [&mut wire.a, &mut wire.b] {
             host.device();
@@ -101,15 +113,50 @@ fn what_the_underlays_program_does_not_take_comes_by_the_device() {
         exchange("back", &far, &one, ONE);
         wire.dropped_nothing("by the device");
         for host in [&wire.a, &wire.b] {
-            assert!(counted(&host.namespace, DEVICE, "rx") > 0, "{way:?}");
+            assert!(counted(&host.namespace, device(way.geneve), "rx") > 0, "{way:?}");
         }
     }
 }
 
-/// A VXLAN packet (RFC 7348 section 5) with a frame in it.
-fn tunnelled(vni: u32, frame: &[u8]) -> Vec<u8> {
+#[test]
+fn what_the_underlays_program_does_not_take_comes_by_the_device() {
+    deaf_underlay(WAYS);
+}
+
+#[test]
+#[ignore = "needs a kernel with Geneve: tests/kernels/run.sh runs it"]
+fn what_the_underlays_program_does_not_take_comes_by_geneves_device() {
+    deaf_underlay(GENEVE_WAYS);
+}
+
+/// A VXLAN packet (RFC 7348 section 5) with a frame in it, or a Geneve packet (RFC 8926 section 3.4) whose first bytes are
+/// these, with its options.
+fn tunnelled(header: Header, vni: u32, frame: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = vni.to_be_bytes();
-    [&[8, 0, 0, 0, a, b, c, 0][..], frame].concat()
+    match header {
+        Header::Vxlan => [&[8, 0, 0, 0, a, b, c, 0][..], frame].concat(),
+        Header::Geneve(flags, options) => {
+            let length = (options.len() / 4) as u8;
+            [&[length, flags, 0x65, 0x58, a, b, c, 0][..], options, frame].concat()
+        }
+    }
+}
+
+/// What is before a tunnelled frame.
+#[derive(Debug, Clone, Copy)]
+enum Header {
+    Vxlan,
+    /// Flags, and options.
+    Geneve(u8, &'static [u8]),
+}
+
+impl Header {
+    fn port(self) -> u16 {
+        match self {
+            Self::Vxlan => 4789,
+            Self::Geneve(..) => 6081,
+        }
+    }
 }
 
 fn datagram(from: Identity, to: Identity) -> Vec<u8> {
@@ -130,21 +177,23 @@ fn with_tag(frame: &[u8]) -> Vec<u8> {
 }
 
 /// Sends the same as a host does, from a socket.
-fn send(host: &Host, to: IpAddr, vni: u32, frame: &[u8]) {
+fn send(host: &Host, to: IpAddr, header: Header, vni: u32, frame: &[u8]) {
     host.namespace.run(|| {
         let socket = UdpSocket::bind("0.0.0.0:0").expect("ports are free");
         socket
-            .send_to(&tunnelled(vni, frame), SocketAddr::new(to, 4789))
+            .send_to(&tunnelled(header, vni, frame), SocketAddr::new(to, header.port()))
             .expect("there is a way");
     });
 }
 
-#[test]
-fn what_comes_by_the_device_is_checked_like_the_underlay() {
+/// What has to be dropped by a reason besides.
+type More = &'static [(Header, &'static str)];
+
+fn checked(way: Way, header: Header, more: More) {
     if !privileged() {
         return;
     }
-    let mut wire = Wire::new(WAYS[0]);
+    let mut wire = Wire::new(way);
     wire.b.device();
     wire.b.deafen();
     let far = wire.b.workload(FAR);
@@ -155,7 +204,7 @@ fn what_comes_by_the_device_is_checked_like_the_underlay() {
 
     let ours: IpAddr = [192, 0, 2, 2].into();
     let good = datagram(ONE, FAR);
-    send(&wire.a, ours, VNI, &good);
+    send(&wire.a, ours, header, VNI, &good);
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer).expect("what is right arrives");
     assert_eq!(&buffer[..length], b"out of the device");
@@ -169,29 +218,52 @@ fn what_comes_by_the_device_is_checked_like_the_underlay() {
         (ours, VNI, datagram(Identity::new(77), FAR), (0, "wrong_vtep")),
     ];
     for (to, vni, frame, key) in table {
+        println!("{to} {vni} {key:?}");
         let before = wire.b.drops().get(&key).copied().unwrap_or(0);
-        send(&wire.a, to, vni, &frame);
+        send(&wire.a, to, header, vni, &frame);
         wire.b
             .eventually(|drops| drops.get(&key).copied().filter(|count| *count > before));
+    }
+    for (odd, reason) in more {
+        println!("{odd:?}");
+        send(&wire.a, ours, *odd, VNI, &good);
+        wire.b.eventually(|drops| drops.get(&(0, *reason)).copied());
     }
     // Not a host of the cluster.
     wire.a.namespace.run(|| {
         let socket = UdpSocket::bind("192.0.2.66:0").expect("the address is there");
-        let packet = tunnelled(VNI, &good);
+        let packet = tunnelled(header, VNI, &good);
         socket
-            .send_to(&packet, SocketAddr::new(ours, 4789))
+            .send_to(&packet, SocketAddr::new(ours, header.port()))
             .expect("there is a way");
     });
     wire.b.eventually(|drops| drops.get(&(0, "unknown_vtep")).copied());
 }
 
-/// One super-packet of datagrams (`UDP_SEGMENT`) arrives as them.
 #[test]
-fn datagrams_in_one_super_packet_arrive_one_by_one() {
+fn what_comes_by_the_device_is_checked_like_the_underlay() {
+    checked(WAYS[0], Header::Vxlan, &[]);
+}
+
+/// An option of no meaning, one that must be understood, and the O bit, of which kernels tell from Linux 6.2 on.
+#[test]
+#[ignore = "needs a kernel with Geneve: tests/kernels/run.sh runs it"]
+fn what_comes_by_geneves_device_is_checked_like_the_underlay() {
+    const ODD: More = &[
+        (Header::Geneve(0, &[1, 1, 1, 0]), "geneve_option"),
+        (Header::Geneve(0x40, &[1, 1, 0x81, 0]), "geneve_option"),
+        (Header::Geneve(0x80, &[]), "geneve_control"),
+    ];
+    let told = crate::kernel_is_at_least((6, 2));
+    checked(GENEVE_WAYS[0], Header::Geneve(0, &[]), &ODD[..if told { 3 } else { 2 }]);
+}
+
+/// One super-packet of datagrams (`UDP_SEGMENT`) arrives as them.
+fn segmented_datagrams(ways: [Way; 2]) {
     if !privileged() {
         return;
     }
-    for way in WAYS {
+    for way in ways {
         let mut wire = Wire::new(way);
         wire.b.device();
         let (one, far) = (wire.a.workload(ONE), wire.b.workload(FAR));
@@ -224,4 +296,15 @@ fn datagrams_in_one_super_packet_arrive_one_by_one() {
             }
         }
     }
+}
+
+#[test]
+fn datagrams_in_one_super_packet_arrive_one_by_one() {
+    segmented_datagrams(WAYS);
+}
+
+#[test]
+#[ignore = "needs a kernel with Geneve: tests/kernels/run.sh runs it"]
+fn datagrams_in_one_super_packet_arrive_one_by_one_by_geneves_device() {
+    segmented_datagrams(GENEVE_WAYS);
 }

@@ -4,24 +4,39 @@ use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::tc::TcAttachType;
 use datapath_common::{SLOT_FROM_UNDERLAY, Settings};
 
-use crate::host::{Host, VXLAN};
+use crate::host::{GENEVE, Host, VXLAN};
 
-/// The tunnel device of a host that has one.
-pub(crate) const DEVICE: &str = "fabvx0";
+/// The tunnel device of a host that has one, of VXLAN or of Geneve.
+pub(crate) const fn device(geneve: bool) -> &'static str {
+    if geneve { "fabgn0" } else { "fabvx0" }
+}
 
 impl Host {
-    /// Gives the host a tunnel device of the kernel, as the datapath makes it.
+    /// Gives the host a tunnel device of the kernel, of its tunnels' kind, as the datapath makes it.
     pub(crate) fn device(&mut self) {
-        let line = format!(
-            "link add {DEVICE} type vxlan external dstport {VXLAN} srcport 49152 65535 nolearning udp6zerocsumrx"
-        );
+        let name = device(self.geneve);
+        let kind = if self.geneve {
+            format!("geneve external dstport {GENEVE}")
+        } else {
+            format!("vxlan external dstport {VXLAN} srcport 49152 65535 nolearning")
+        };
+        let line = format!("link add {name} type {kind} udp6zerocsumrx");
         self.namespace.ip(&line.split(' ').collect::<Vec<_>>());
-        self.attach(DEVICE, "stub_from_device", TcAttachType::Ingress);
+        self.attach(name, "stub_from_device", TcAttachType::Ingress);
         self.namespace
-            .ip(&["link", "set", DEVICE, "arp", "off", "addrgenmode", "none", "up"]);
-        self.set(Settings {
-            vxlan_device: self.namespace.ifindex(DEVICE),
-            ..self.settings
+            .ip(&["link", "set", name, "arp", "off", "addrgenmode", "none", "up"]);
+        let index = self.namespace.ifindex(name);
+        let settings = self.settings;
+        self.set(if self.geneve {
+            Settings {
+                geneve_device: index,
+                ..settings
+            }
+        } else {
+            Settings {
+                vxlan_device: index,
+                ..settings
+            }
         });
     }
 

@@ -16,7 +16,7 @@ use crate::underlay::{self, UNDERLAY};
 use crate::workload::{INTERFACE, host_side, link};
 
 pub(crate) const VXLAN: u32 = 4789;
-const GENEVE: u32 = 6081;
+pub(crate) const GENEVE: u32 = 6081;
 const MARK: u32 = 0xfab;
 
 /// A host.

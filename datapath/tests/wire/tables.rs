@@ -243,6 +243,8 @@ fn lives(peer: u32, ifindex: u32, endpoint: u32, flags: u32, slot: u32) -> Stati
         endpoint,
         flags,
         slot,
+        zero: 0,
+        groups: [0; 4],
     }
 }
 
@@ -257,9 +259,5 @@ fn target(kind: u32, target: u32, endpoint: u32) -> FloodTarget {
 }
 
 fn neighbour(mac: [u8; 6], flags: u16) -> Neighbour {
-    Neighbour {
-        mac,
-        flags,
-        groups: [0; 4],
-    }
+    Neighbour { mac, flags }
 }

@@ -12,10 +12,12 @@ use super::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use super::error::ApiError;
 use super::moment::Moment;
 use super::nodes::NodeRemoved;
+use super::quarantine::{Quarantined, Released};
 use super::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
+use super::upgrade::Upgrade;
 use super::version::{Precondition, Version};
 
 /// Who asks. Shown as it is recorded with what is written.
@@ -124,6 +126,14 @@ pub trait Backend: Send + Sync + 'static {
     async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError>;
     /// Has this node removed from the cluster.
     async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError>;
+    /// Domains that are left alone on this host because they crash what handles them.
+    async fn quarantine(&self) -> Result<Vec<Quarantined>, ApiError>;
+    /// Has such a domain handled again.
+    async fn release(&self, author: &Author, domain: &Label) -> Result<Released, ApiError>;
+    /// Who speaks which wire versions.
+    async fn upgrade(&self) -> Result<Upgrade, ApiError>;
+    /// Has the cluster agree on the next wire version.
+    async fn finish_upgrade(&self, author: &Author) -> Result<Upgrade, ApiError>;
     /// Makes the certificate of an API user.
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError>;
 }

@@ -197,6 +197,35 @@ pub struct ConflictsQuery {
 pub struct Conflicts {
     /// Objects that were written on several nodes at once, by domain, kind and name.
     pub conflicts: Vec<Conflict>,
+    /// Writes that count on no node: the node that took them was removed before a majority of the anchors saw them. Only
+    /// those that came to this node, at most 1,000, by domain, kind and name.
+    pub void: Vec<VoidVersion>,
+}
+
+/// A write that counts on no node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VoidVersion {
+    /// The domain it was to belong to.
+    pub domain: String,
+    /// Kind of the object.
+    pub kind: String,
+    /// Name of the object.
+    pub name: String,
+    /// Names what was written.
+    pub version: Version,
+    /// When it was written (RFC 3339).
+    pub stamp: String,
+    /// Who asked for it, as `user@node`.
+    pub author: String,
+    /// Id of the removed node that took it.
+    pub node: String,
+    /// What that node was called.
+    pub node_name: String,
+    /// Whether it was to delete the object.
+    pub deleted: bool,
+    /// What the object was to be; null if it was to be deleted, or is of a later release.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, serde_json::Value>>)]
+    pub spec: Option<serde_json::Value>,
 }
 
 /// An object whose versions disagree, until somebody who saw them all writes it again.

@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::routes::{Answer, Content, Daemon, Parts, kind_of, label, query};
 use super::version::Precondition;
 
-/// Objects that were written on several nodes at once and not settled since.
+/// Objects that were written on several nodes at once and not settled since, and writes of removed nodes that count nowhere.
 #[utoipa::path(get, path = "/v1/conflicts", params(ConflictsQuery), responses((status = 200, body = Conflicts)))]
 pub(super) async fn list(State(daemon): Daemon, uri: Uri) -> Answer<Conflicts> {
     let ask: ConflictsQuery = query(&uri)?;

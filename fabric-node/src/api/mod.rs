@@ -19,10 +19,12 @@ pub mod kinds;
 pub mod moment;
 pub mod nodes;
 pub mod openapi;
+pub mod quarantine;
 pub mod refusals;
 pub mod routes;
 pub mod serve;
 pub mod types;
+pub mod upgrade;
 pub mod version;
 
 /// Largest body of a request or of an answer that the other side accepts, in bytes.

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{anchors, backup, ca, conflicts, functions, history, nodes, routes};
+use super::{anchors, backup, ca, conflicts, functions, history, nodes, quarantine, routes, upgrade};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +41,10 @@ use super::{anchors, backup, ca, conflicts, functions, history, nodes, routes};
         ca::rotate,
         nodes::remove,
         nodes::leave,
+        quarantine::list,
+        quarantine::release,
+        upgrade::show,
+        upgrade::finish,
         routes::token,
         routes::user,
     )

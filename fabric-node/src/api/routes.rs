@@ -24,7 +24,7 @@ use super::types::{
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
 use super::version::Precondition;
-use super::{BODY_MAX, anchors, backup, ca, conflicts, functions, history, nodes, openapi};
+use super::{BODY_MAX, anchors, backup, ca, conflicts, functions, history, nodes, openapi, quarantine, upgrade};
 
 /// Requests that are worked on at the same time.
 const CONCURRENT_MAX: usize = 64;
@@ -68,6 +68,10 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/ca/rotate", post(ca::rotate))
         .route("/v1/nodes/{node}", delete_of(nodes::remove))
         .route("/v1/leave", post(nodes::leave))
+        .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/quarantine/{domain}", delete_of(quarantine::release))
+        .route("/v1/cluster/upgrade", get(upgrade::show))
+        .route("/v1/cluster/upgrade/finish", post(upgrade::finish))
         .route("/v1/tokens", post(token))
         .route("/v1/users", post(user))
         .route("/v1/openapi.json", get(openapi_document))

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 const KEYS: &[(&str, &[&str])] = &[
     ("node", &["name", "data", "stop_timeout"]),
     ("mesh", &["listen", "advertise"]),
+    ("wire", &["max"]),
     ("underlay", &["ipv4", "ipv6", "port", "geneve_port"]),
     ("api", &["socket", "group", "https"]),
     ("datapath", &["bpffs"]),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use membership::id::Label;
+use membership::wire::Versions;
 use serde::Deserialize;
 
 pub use address::Address;
@@ -40,6 +41,8 @@ pub struct Config {
     pub node: Node,
     /// How nodes reach each other.
     pub mesh: Mesh,
+    /// What is spoken with other nodes.
+    pub wire: Wire,
     /// What carries the tunnels.
     pub underlay: Underlay,
     /// The REST API.
@@ -71,6 +74,15 @@ pub struct Mesh {
     pub listen: Address,
     /// Where others reach it.
     pub advertise: Vec<Address>,
+}
+
+/// `[wire]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wire {
+    /// All versions that this node speaks; the key is the newest.
+    #[serde(rename = "max", deserialize_with = "versions")]
+    pub spoken: Versions,
 }
 
 /// `[underlay]`.
@@ -145,6 +157,13 @@ impl Default for Mesh {
             listen: Address(wildcard),
             advertise: Vec::new(),
         }
+    }
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        let spoken = Versions::OWN;
+        Self { spoken }
     }
 }
 
@@ -262,6 +281,11 @@ impl Config {
     }
 }
 
+fn versions<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Versions, D::Error> {
+    let max = u16::deserialize(deserializer)?;
+    Versions::up_to(max).map_err(serde::de::Error::custom)
+}
+
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}")))
@@ -316,6 +340,12 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_wire_version_can_be_held_back() {
+        let config = parse("[wire]\nmax = 1\n").expect("valid");
+        assert_eq!(config.wire.spoken.pair(), (1, 1));
+    }
+
+    #[test]
     fn the_readme_tells_the_defaults() {
         let readme = include_str!("../../../README.md");
         let config = Config::default();
@@ -352,6 +382,11 @@ mod tests {
     fn a_wrong_value_names_its_line() {
         let error = parse("[underlay]\nport = 70000\n").unwrap_err();
         assert!(error.contains("line 2") && error.contains("port"), "{error}");
+        let error = parse("[wire]\nmax = 9\n").unwrap_err();
+        assert!(
+            error.contains("line 2") && error.contains("wire versions 1 to 2, not 9"),
+            "{error}"
+        );
         let error = parse("[node]\nname = \"Host_1\"\n").unwrap_err();
         assert!(error.contains("line 2") && error.contains("Host_1"), "{error}");
     }

@@ -3,7 +3,9 @@
 mod anchor;
 mod ca;
 mod changes;
+mod cluster;
 mod node;
+mod quarantine;
 mod user;
 
 use std::fmt;
@@ -19,7 +21,9 @@ pub use self::ca::{CaCommand, ExportArgs, RotateArgs};
 pub use self::changes::{
     BackupArgs, ConflictsArgs, ConflictsCommand, DiffArgs, HistoryArgs, ResolveArgs, RollbackArgs,
 };
+pub use self::cluster::ClusterCommand;
 pub use self::node::NodeCommand;
+pub use self::quarantine::QuarantineCommand;
 pub use self::user::{TokenCommand, UserArgs, UserCommand};
 pub use super::place::Api;
 use crate::api::kinds;
@@ -145,13 +149,15 @@ would go and are attached, what other domains have taken meanwhile, and objects 
 they were.")]
     Rollback(RollbackArgs),
 
-    /// Shows objects that were written on several nodes at once, what is in force, and how to settle it
+    /// Shows objects that were written on several nodes at once, how to settle it, and void writes of removed nodes
     #[command(after_help = "Examples:
   fabricctl conflicts
   fabricctl conflicts -d red
   fabricctl conflicts resolve network front -d red --take v5f0e2c9a7b114d32
 
-Every node shows the same. Any write of an object by who saw its versions settles it: `fabricctl apply`, or `resolve`.")]
+Every node shows the same conflicts. Any write of an object by who saw its versions settles it: `fabricctl apply`, or
+`resolve`. Void is what a removed node took that no majority of the anchors saw: it counts nowhere, and is shown where it
+came to, so that somebody can write it again.")]
     Conflicts(ConflictsArgs),
 
     /// Writes all objects of all domains into one file
@@ -187,6 +193,14 @@ nothing that hosts say of themselves. `fabric-node init --restore FILE` makes a 
     /// Takes nodes out of the cluster
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeCommand),
+
+    /// Shows and releases domains that crash what handles them on this host
+    #[command(subcommand, arg_required_else_help = true)]
+    Quarantine(QuarantineCommand),
+
+    /// Upgrades what the nodes speak with each other
+    #[command(subcommand, arg_required_else_help = true)]
+    Cluster(ClusterCommand),
 
     /// Makes join tokens
     #[command(subcommand, arg_required_else_help = true)]
@@ -456,6 +470,10 @@ mod tests {
             "fabricctl anchor list",
             "fabricctl node remove h4",
             "fabricctl anchor add h2",
+            "fabricctl cluster upgrade",
+            "fabricctl quarantine list",
+            "fabricctl quarantine release red",
+            "fabricctl cluster upgrade --finish",
             "fabricctl anchor remove aaaaaaaaaaaa",
             "fabricctl user create alice --out a.pem",
             "fabricctl user create alice --ttl 8h --out a.pem --force",

@@ -7,7 +7,7 @@ use similar::TextDiff;
 use super::tables::{grid, printable, section};
 use crate::api::changes::{
     Conflict, ConflictVersion, Conflicts, Diff, History, HistoryEntry, ObjectDiff, Resolved, RolledBack, Side,
-    VersionState, Written,
+    VersionState, VoidVersion, Written,
 };
 
 /// What stands where nothing is known.
@@ -155,10 +155,39 @@ pub(super) fn rolled_back(done: &RolledBack) -> String {
 }
 
 pub(super) fn conflicts(conflicts: &Conflicts) -> String {
-    match conflicts.conflicts.is_empty() {
+    let Conflicts { conflicts, void } = conflicts;
+    match conflicts.is_empty() && void.is_empty() {
         true => "none\n".to_owned(),
-        false => conflicts.conflicts.iter().map(conflict).collect(),
+        false => conflicts.iter().map(conflict).collect::<String>() + &self::void(void),
     }
+}
+
+/// What removed nodes wrote that counts nowhere.
+fn void(void: &[VoidVersion]) -> String {
+    if void.is_empty() {
+        return String::new();
+    }
+    let row = |it: &VoidVersion| {
+        let what = match (it.deleted, &it.spec) {
+            (true, _) => "deletes it",
+            (false, Some(_)) => "writes it",
+            (false, None) => "writes it, as a later release does",
+        };
+        vec![
+            called(&it.kind, &it.domain, &it.name),
+            it.version.to_string(),
+            it.stamp.clone(),
+            it.author.clone(),
+            it.node_name.clone(),
+            what.to_owned(),
+        ]
+    };
+    let header = ["OBJECT", "VERSION", "TIME", "AUTHOR", "NODE", "WHAT"];
+    let mut body = grid(&header, void.iter().map(row));
+    body += "The nodes that took these writes were removed before a majority of the anchors saw them: they count on no node.\n\
+             What is still wanted must be written again: `-o yaml` shows all of it, and `fabricctl apply -f FILE` writes.\n\
+             Other nodes may have kept others.\n";
+    section("Void", &body)
 }
 
 fn conflict(conflict: &Conflict) -> String {

@@ -8,16 +8,17 @@ use overlay::object::Kind;
 
 use super::args::{
     Api, ApplyArgs, AttachArgs, CaCommand, Cli, Command, ConflictsArgs, ConflictsCommand, DeleteArgs, DiffArgs,
-    EndpointCommand, FunctionArgs, FunctionCommand, GetArgs, HistoryArgs, NamedArgs, NodeCommand, Output, ResolveArgs,
-    RollbackArgs, TokenCommand, UserCommand,
+    EndpointCommand, FunctionArgs, FunctionCommand, GetArgs, HistoryArgs, NamedArgs, NodeCommand, Output,
+    QuarantineCommand, ResolveArgs, RollbackArgs, TokenCommand, UserCommand,
 };
 use super::client::Client;
 use super::problem::Problem;
 use super::show::{self, show};
 use super::user::{self, Created};
-use super::{anchor, backup, ca, changes, files, pages, tables, watch};
+use super::{anchor, backup, ca, changes, cluster, files, pages, quarantine, tables, watch};
 use crate::api::changes::{Conflicts, Diff, History, Resolve, Resolved, Rollback, RolledBack};
 use crate::api::nodes::NodeRemoved;
+use crate::api::quarantine::{Quarantined, Released};
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest,
@@ -108,6 +109,18 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
         Command::Ca(CaCommand::Export(args)) => {
             let made = ca::export(&session.client, &args).await?;
             session.show(&made, ca::Exported::told)
+        }
+        Command::Quarantine(QuarantineCommand::List) => {
+            let answer: Vec<Quarantined> = session.client.get("/v1/quarantine").await?;
+            session.show(&answer, |held| quarantine::table(held))
+        }
+        Command::Quarantine(QuarantineCommand::Release { domain }) => {
+            let answer: Released = session.client.delete(&format!("/v1/quarantine/{domain}")).await?;
+            session.show(&answer, quarantine::released)
+        }
+        Command::Cluster(command) => {
+            let answer = cluster::ask(&session.client, command).await?;
+            session.show(&answer, cluster::table)
         }
         Command::Token(TokenCommand::Create { uses, ttl }) => {
             let answer: Token = session

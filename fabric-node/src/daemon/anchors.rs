@@ -67,7 +67,11 @@ pub(super) fn refusal(node: &Node, error: &DecreeError) -> ApiError {
             let anchors = called(anchors, &node.sight.names()).join(", ");
             ApiError::refused(format!("{message}: run it on the host of {anchors}"))
         }
-        DecreeError::Illegal(_) | DecreeError::Ambiguous(_) | DecreeError::Refused(_) => ApiError::refused(message),
+        DecreeError::Illegal(_)
+        | DecreeError::Ambiguous(_)
+        | DecreeError::Refused(_)
+        | DecreeError::Unspoken { .. }
+        | DecreeError::Newest(_) => ApiError::refused(message),
         DecreeError::Unknown(_) => ApiError::not_found(message),
         DecreeError::NotReady(_) | DecreeError::NoMajority { .. } | DecreeError::Busy => ApiError::try_again(message),
         DecreeError::Store(_) => ApiError::internal(message),

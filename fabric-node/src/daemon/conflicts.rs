@@ -1,11 +1,11 @@
-//! Objects whose versions disagree, and settling them.
+//! Objects whose versions disagree, and settling them; writes of removed nodes that count nowhere.
 
 use std::collections::BTreeMap;
 
 use membership::id::{Label, NodeId, Scope};
 use membership::record::{Intent, Key};
 use membership::replica::Siblings;
-use membership::service::IntentWrite;
+use membership::service::{IntentWrite, Void};
 use membership::signed::Signed;
 use overlay::admission::{self, DeleteError, admit};
 use overlay::object::{Kind, Object, Spec};
@@ -16,17 +16,49 @@ use super::node::{Node, called};
 use super::objects::{missing, rfc3339, title};
 use super::version::{self, Guarded};
 use crate::api::backend::Author;
-use crate::api::changes::{Conflict, ConflictVersion, Conflicts, Resolved};
+use crate::api::changes::{Conflict, ConflictVersion, Conflicts, Resolved, VoidVersion};
 use crate::api::error::{ApiError, Code, Detail};
 use crate::api::version::{Precondition, Version};
 
 /// Fields that are listed of one version.
 const DIFFERS_MAX: usize = 32;
 
-/// All conflicts, or those of a domain.
-pub(super) fn list(node: &Node, domain: Option<&Label>) -> Conflicts {
+/// All conflicts and void writes, or those of a domain.
+pub(super) async fn list(node: &Node, domain: Option<&Label>) -> Result<Conflicts, ApiError> {
+    let void = node.membership.void_records().await;
+    let void = void.map_err(|error| ApiError::internal(format!("the store could not be read: {error}")))?;
+    Ok(Conflicts {
+        conflicts: conflicts(node, domain),
+        void: void.iter().filter_map(|void| self::void(void, domain)).collect(),
+    })
+}
+
+/// A write of a removed node, if it is of that domain.
+fn void(void: &Void, domain: Option<&Label>) -> Option<VoidVersion> {
+    let intent = void.record.value();
+    let Scope::Domain(of) = &intent.scope else { return None };
+    if domain.is_some_and(|domain| domain != of) {
+        return None;
+    }
+    let node = intent.dot.writer.to_string();
+    Some(VoidVersion {
+        domain: of.to_string(),
+        // Also what this release does not know: it is shown because it was lost.
+        kind: intent.key.kind.to_string(),
+        name: intent.key.name.to_string(),
+        version: version::of_record(&void.record),
+        stamp: rfc3339(intent.stamp),
+        author: intent.author.to_string(),
+        node_name: void.writer.as_ref().map_or_else(|| node.clone(), ToString::to_string),
+        node,
+        deleted: intent.body.is_none(),
+        spec: spec(intent),
+    })
+}
+
+fn conflicts(node: &Node, domain: Option<&Label>) -> Vec<Conflict> {
     let names = node.sight.names();
-    let conflicts = node.membership.read(|replica| {
+    node.membership.read(|replica| {
         let mut found = Vec::new();
         for scope in replica.scopes() {
             let Scope::Domain(of) = scope else { continue };
@@ -37,8 +69,7 @@ pub(super) fn list(node: &Node, domain: Option<&Label>) -> Conflicts {
             found.extend(disagree.filter_map(|(key, held)| conflict(of, key, held, &names)));
         }
         found
-    });
-    Conflicts { conflicts }
+    })
 }
 
 fn conflict(domain: &Label, key: &Key, held: &Siblings, names: &BTreeMap<NodeId, Label>) -> Option<Conflict> {

@@ -5,11 +5,12 @@
 //! | `run` | starts the stages, serves, stops |
 //! | `reconcile` | the one task that owns the datapath; `agenda` is what it has to do, `force` what it did |
 //! | `seen` | views read from the replica; `following` is what domains want, at the cost of what changed |
+//! | `quarantine` | what crashes the task, and is left alone then |
 //! | `paths` | the task that probes the paths to other hosts |
 //! | `metrics` | what is counted and measured, for Prometheus |
 //! | `version` | which version an object has, and whether a client saw it |
 //! | `programmed`, `wire` | waiting until a write is in force, here and on other hosts |
-//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `history`, `rollback`, `conflicts`, `backup`, `functions`, `report`, `users` |
+//! | `node` | the API's backend, one file a request: `apply`, `delete`, `objects`, `attach`, `history`, `rollback`, `conflicts`, `backup`, `functions`, `quarantined`, `report`, `unknown`, `upgrade`, `users` |
 //! | `setup` | `init`, `join`, `purge` |
 
 mod agenda;
@@ -38,12 +39,16 @@ mod notify;
 mod objects;
 mod paths;
 mod programmed;
+mod quarantine;
+mod quarantined;
 mod reconcile;
 mod report;
 mod rollback;
 mod run;
 mod seen;
 mod setup;
+mod unknown;
+mod upgrade;
 mod users;
 mod version;
 mod vtep;

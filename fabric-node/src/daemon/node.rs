@@ -13,10 +13,12 @@ use tokio::time::Instant;
 use super::metrics::{Said, Work};
 use super::paths::Paths;
 use super::programmed::Waiter;
+use super::quarantine::Quarantine;
 use super::reconcile::{AskError, Handle};
 use super::seen::Sight;
 use super::{
-    anchors, apply, attach, backup, ca, conflicts, delete, functions, history, objects, report, rollback, users,
+    anchors, apply, attach, backup, ca, conflicts, delete, functions, history, objects, quarantined, report, rollback,
+    upgrade, users,
 };
 use crate::api::anchors::Anchors;
 use crate::api::backend::{Author, Backend, Chunks};
@@ -25,11 +27,13 @@ use crate::api::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use crate::api::error::ApiError;
 use crate::api::moment::Moment;
 use crate::api::nodes::NodeRemoved;
+use crate::api::quarantine::{Quarantined, Released};
 use crate::api::refusals::Refusals;
 use crate::api::types::{
     Applied, Apply, Attach, Attached, Deleted, Detached, Drop, Function, FunctionLoad, FunctionRemoved, Object, Peer,
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
+use crate::api::upgrade::Upgrade;
 use crate::api::version::{Precondition, Version};
 use crate::config::resolve::Addresses;
 
@@ -46,6 +50,8 @@ pub(super) struct Node {
     pub(super) refusals: Arc<Refusals>,
     /// What bringing into force took.
     pub(super) work: Work,
+    /// What crashes here.
+    pub(super) quarantine: Quarantine,
     pub(super) started: Instant,
     /// One write at a time: what was checked must still hold when it is written.
     pub(super) writes: Mutex<()>,
@@ -176,7 +182,7 @@ impl Backend for Node {
     }
 
     async fn conflicts(&self, domain: Option<&Label>) -> Result<Conflicts, ApiError> {
-        Ok(conflicts::list(self, domain))
+        conflicts::list(self, domain).await
     }
 
     async fn resolve(
@@ -238,6 +244,24 @@ impl Backend for Node {
     async fn leave(&self, author: &Author) -> Result<NodeRemoved, ApiError> {
         tracing::info!(%author, "leave the cluster");
         anchors::leave(self).await
+    }
+
+    async fn quarantine(&self) -> Result<Vec<Quarantined>, ApiError> {
+        Ok(quarantined::list(self))
+    }
+
+    async fn release(&self, author: &Author, domain: &Label) -> Result<Released, ApiError> {
+        tracing::info!(%author, %domain, "release from quarantine");
+        quarantined::release(self, domain)
+    }
+
+    async fn upgrade(&self) -> Result<Upgrade, ApiError> {
+        Ok(upgrade::show(self))
+    }
+
+    async fn finish_upgrade(&self, author: &Author) -> Result<Upgrade, ApiError> {
+        tracing::info!(%author, "agree on the next wire version");
+        upgrade::finish(self).await
     }
 
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {

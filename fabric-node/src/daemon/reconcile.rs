@@ -24,6 +24,7 @@ use super::following::{Following, Order, Wanted};
 use super::force::{Force, InForce};
 use super::metrics::Work;
 use super::paths::Wish;
+use super::quarantine::{Quarantine, UnderWay};
 use super::seen::Sight;
 use super::vtep;
 use crate::config::resolve::Addresses;
@@ -71,6 +72,9 @@ enum Stopped {
     #[error(transparent)]
     Datapath(datapath::Error),
 }
+
+/// What became of a domain's ports.
+type Done = Result<BTreeMap<EndpointName, PortState>, Stopped>;
 
 impl From<datapath::Error> for Stopped {
     fn from(error: datapath::Error) -> Self {
@@ -187,6 +191,7 @@ pub(super) struct Reconciler {
     force: watch::Sender<Force>,
     begun: Arc<AtomicU64>,
     work: Work,
+    quarantine: Quarantine,
 }
 
 impl Reconciler {
@@ -197,7 +202,7 @@ impl Reconciler {
         (datapath, paths): (Datapath, Wish),
         addresses: Addresses,
         port: u16,
-        work: Work,
+        (work, quarantine): (Work, Quarantine),
     ) -> (Self, Handle) {
         let (sender, questions) = mpsc::channel(QUESTIONS);
         let (force, seen) = watch::channel(Force::default());
@@ -224,6 +229,7 @@ impl Reconciler {
                 force,
                 begun,
                 work,
+                quarantine,
             },
             handle,
         )
@@ -234,6 +240,7 @@ impl Reconciler {
         let mut changes = self.membership.changes();
         self.mark_everything();
         self.first = First::of(self.known_domains());
+        let quarantine = self.quarantine.clone();
         loop {
             let next = self.agenda.next();
             tokio::select! {
@@ -246,6 +253,9 @@ impl Reconciler {
                 },
                 Some(question) = self.questions.recv() => self.answer(question).await,
                 () = sleep_until(next) => self.work().await,
+                released = quarantine.released() => for domain in released {
+                    self.agenda.mark(Job::Domain(domain), Instant::now());
+                },
                 () = self.datapath.changed() => self.mark_everything(),
             }
         }
@@ -322,12 +332,22 @@ impl Reconciler {
             .map_err(|error| error.to_string())
     }
 
+    /// Hands a domain to what compiles and applies it, unless that crashed on it before.
     async fn bring_into_force(&mut self, domain: &DomainName) -> Result<(), String> {
+        let root = self.sight.root(&Scope::Domain(domain.clone()));
+        let begun = self.quarantine.begin(domain, root);
+        let mut under_way = begun.map_err(|held| held.to_string())?;
+        let brought = self.bring(domain, &mut under_way).await;
+        under_way.over(brought.is_ok());
+        brought
+    }
+
+    async fn bring(&mut self, domain: &DomainName, under_way: &mut UnderWay) -> Result<(), String> {
         let pass = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let (mut wanted, mut done) = self.pass(domain).await;
+        let (mut wanted, mut done) = self.pass(domain, under_way).await?;
         if matches!(done, Err(Stopped::Whole)) {
             self.following.forget(domain);
-            (wanted, done) = self.pass(domain).await;
+            (wanted, done) = self.pass(domain, under_way).await?;
         }
         let ports = match done {
             Ok(ports) => ports,
@@ -359,10 +379,14 @@ impl Reconciler {
         withdrawn.inspect_err(|_| self.following.forget(domain))
     }
 
-    /// Reads what is wanted for a domain and makes the datapath do it.
-    async fn pass(&mut self, domain: &DomainName) -> (Wanted, Result<BTreeMap<EndpointName, PortState>, Stopped>) {
+    /// Reads what is wanted for a domain and makes the datapath do it. A panic of the pure part is an error.
+    async fn pass(&mut self, domain: &DomainName, under_way: &mut UnderWay) -> Result<(Wanted, Done), String> {
         let here = self.membership.id();
-        let wanted = self.following.find(&self.sight, domain, here, &self.work);
+        let found = under_way.contain(|| self.following.find(&self.sight, domain, here, &self.work));
+        let wanted = found.map_err(|panicked| {
+            self.following.forget(domain);
+            panicked.to_string()
+        })?;
         if wanted.cluster != self.cluster {
             // Tunnel ends, names and VNIs concern every domain.
             self.cluster = wanted.cluster.clone();
@@ -373,7 +397,7 @@ impl Reconciler {
             Ok(done) => done.map_err(Stopped::from),
             Err(_) => Err(Stopped::Late),
         };
-        (wanted, done)
+        Ok((wanted, done))
     }
 
     /// Makes the datapath do it; what became of the domain's ports.

@@ -12,8 +12,10 @@ use overlay::forwarding;
 
 use super::force::{Force, InForce};
 use super::node::{Node, called};
+use super::quarantined;
 use super::reconcile::waiting;
 use super::seen::Sight;
+use super::unknown::Unknown;
 use crate::api::types::{
     Alarm, Audit, ClusterStatus, Condition, Connections, DatapathStatus, Device, Direction, DomainStatus, Drop, Hook,
     Loss, LostPeer, NodeStatus, Path, Peer, PeerCounts, PeerState, SelfTest, Status, Underlay,
@@ -31,6 +33,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditC
         .into_iter()
         .filter_map(|name| domain(&node.sight, &force, &name));
     let peers = all_peers(node);
+    let unknown = membership.read(Unknown::of);
     Status {
         node: node_status(node),
         cluster: ClusterStatus {
@@ -51,11 +54,14 @@ pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditC
             .map(of_membership)
             .chain(alarms(&force))
             .chain(clashes(&node.sight.cluster()))
+            .chain(unknown.alarm())
+            .chain(quarantined::alarms(node))
             .collect(),
         counters: membership
             .counters()
             .into_iter()
             .chain(node.refusals.counters())
+            .chain([("records_unknown", unknown.count())])
             .map(|(name, count)| (name.to_owned(), count))
             .collect(),
     }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::Work;
 use super::node::Node;
 use super::programmed::Waiter;
+use super::quarantine::Quarantine;
 use super::reconcile::{Handle, Reconciler};
 use super::seen::Sight;
 use super::{Failure, credentials, host, notify, paths, setup, wire};
@@ -89,13 +90,14 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
     let (wish, paths) = paths::start(prober, stop_reconciler.clone());
     let sight = Sight::new(membership.clone());
     let (port, work) = (config.underlay.port, Work::default());
+    let quarantine = Quarantine::open(&config.node.data);
     let (reconciler, reconcile) = Reconciler::new(
         sight.clone(),
         membership.clone(),
         (datapath, wish),
         addresses.clone(),
         port,
-        work.clone(),
+        (work.clone(), quarantine.clone()),
     );
     let refusals: Arc<Refusals> = Arc::default();
     let node = Node {
@@ -107,6 +109,7 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
         tunnel_port: port,
         refusals: refusals.clone(),
         work,
+        quarantine,
         started: Instant::now(),
         writes: Mutex::new(()),
     };

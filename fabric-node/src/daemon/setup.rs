@@ -7,7 +7,7 @@ use std::path::Path;
 use membership::id::{IdError, Label, NodeId, Scope};
 use membership::service::{self, Hold, Outcome, Restored, SetupError, StartError};
 
-use super::{Failure, Told, host};
+use super::{Failure, Told, host, quarantine};
 use crate::backup::{self, Backup, Head, Saved};
 use crate::config::{Config, DEFAULT_FILE, Kept};
 use crate::ctl;
@@ -150,6 +150,7 @@ pub(super) async fn reset(config: &Config, yes: bool, out: &mut impl Write) -> R
     }
     purge_kernel(config, node, out).await?;
     service::forget(data, alone)?;
+    quarantine::forget(data).map_err(|error| Failure::io(&error, format!("{}: {error}", data.display())))?;
     Kept::forget(data).map_err(|error| Failure::io(&error, format!("{}: {error}", data.display())))?;
     writeln!(out, "node {node} is no more; next: fabric-node join TOKEN")?;
     Ok(())
@@ -204,6 +205,7 @@ pub(super) fn membership_config(
         listen: config.mesh.listen.0,
         advertise: addresses.advertise,
         certificate_life: membership::pki::LEAF_LIFE,
+        wire: config.wire.spoken,
     })
 }
 

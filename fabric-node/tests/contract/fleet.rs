@@ -13,7 +13,9 @@ use fabric_node::api::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use fabric_node::api::error::{ApiError, Code, Detail};
 use fabric_node::api::moment::Moment;
 use fabric_node::api::nodes::NodeRemoved;
+use fabric_node::api::quarantine::{Quarantined, Released, Suspect};
 use fabric_node::api::types::*;
+use fabric_node::api::upgrade::{Upgrade, UpgradeNode};
 use fabric_node::api::version::{Precondition, Version};
 use membership::id::Label;
 use membership::pki::{self, Authority};
@@ -560,6 +562,31 @@ impl Backend for Fleet {
         })
     }
 
+    async fn quarantine(&self) -> Result<Vec<Quarantined>, ApiError> {
+        Ok(vec![quarantined()])
+    }
+
+    async fn release(&self, author: &Author, domain: &Label) -> Result<Released, ApiError> {
+        self.note(format!("release {domain} by {author}"));
+        if domain.as_str() != "red" {
+            return Err(ApiError::not_found(format!("domain {domain} is not in quarantine")));
+        }
+        Ok(Released {
+            domain: domain.to_string(),
+        })
+    }
+
+    async fn upgrade(&self) -> Result<Upgrade, ApiError> {
+        Ok(upgrade())
+    }
+
+    async fn finish_upgrade(&self, author: &Author) -> Result<Upgrade, ApiError> {
+        self.note(format!("finish the upgrade by {author}"));
+        Err(ApiError::refused(
+            "not all members can speak wire version 2: h2 (bbbbbbbbbbbb) speaks 1",
+        ))
+    }
+
     async fn user(&self, author: &Author, name: &Label, request: UserRequest) -> Result<UserCertificate, ApiError> {
         self.note(format!("user {name} by {author} for {} s", request.ttl_s));
         let Some(authority) = &self.authority else {
@@ -603,6 +630,45 @@ fn ca(pending: &[&str]) -> Ca {
         ],
         nodes: 3,
         pending: pending.iter().map(|name| text(name)).collect(),
+    }
+}
+
+fn quarantined() -> Quarantined {
+    let suspect = |kind: &str, name: &str, second: u8| Suspect {
+        kind: text(kind),
+        name: text(name),
+        stamp: format!("2026-01-02T03:04:0{second}Z"),
+        author: text("mallory@h3"),
+        node_name: text("h3"),
+    };
+    Quarantined {
+        domain: text("red"),
+        crashes: 2,
+        since: text("2026-01-02T03:04:07Z"),
+        why: text("handling it panicked: attempt to divide by zero"),
+        digest: "0123456789abcdef".repeat(4),
+        written_last: vec![suspect("SecurityPolicy", "web", 6), suspect("Endpoint", "web-1", 5)],
+    }
+}
+
+fn upgrade() -> Upgrade {
+    let node = |id: &str, name: &str, newest, state, obstacle: Option<&str>| UpgradeNode {
+        id: text(id),
+        name: text(name),
+        software: text("0.1.0"),
+        oldest: 1,
+        newest,
+        state,
+        obstacle: obstacle.map(text),
+    };
+    Upgrade {
+        agreed: 1,
+        next: Some(2),
+        nodes: vec![
+            node("aaaaaaaaaaaa", "h1", 2, PeerState::Live, None),
+            node("bbbbbbbbbbbb", "h2", 1, PeerState::Live, Some("speaks 1")),
+            node("cccccccccccc", "h3", 2, PeerState::Dead, Some("is not there")),
+        ],
     }
 }
 

@@ -163,6 +163,29 @@ pub(super) fn conflicts(domain: Option<&Label>) -> Conflicts {
                 one('2', "carol@h3", None),
             ],
         }],
+        void: vec![
+            VoidVersion {
+                deleted: false,
+                spec: Some(spec("10.0.7.0/24")),
+                ..void('6', "lan")
+            },
+            void('7', "old"),
+        ],
+    }
+}
+
+fn void(digit: char, name: &str) -> VoidVersion {
+    VoidVersion {
+        domain: text("red"),
+        kind: text("Network"),
+        name: text(name),
+        version: version(digit),
+        stamp: format!("2026-01-02T03:04:0{digit}Z"),
+        author: text("dave@h4"),
+        node: text("dddddddddddd"),
+        node_name: text("h4"),
+        deleted: true,
+        spec: None,
     }
 }
 

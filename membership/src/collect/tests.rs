@@ -233,6 +233,28 @@ fn one_liar_collects_nothing() {
 }
 
 #[test]
+fn an_open_conflict_holds_back_only_what_is_not_below_it() {
+    let mut cluster = Cluster::new(3);
+    let first = cluster.want(0, "a", Some("1"));
+    cluster.want(0, "b", Some("1"));
+    cluster.all_hear();
+    cluster.want(0, "a", None);
+    cluster.want(0, "b", None);
+    cluster.want(1, "b", Some("2"));
+    cluster.all_hear();
+    for _ in 0..4 {
+        cluster.round(&[0, 1, 2]);
+    }
+    assert_eq!(cluster.left(), [1, 1, 1]);
+    for replica in &cluster.replicas {
+        assert!(replica.floor(&domain("red")).unwrap().contains(first));
+    }
+    cluster.want(2, "b", Some("3"));
+    cluster.all_hear();
+    assert_eq!(cluster.left(), [0, 0, 0]);
+}
+
+#[test]
 fn what_was_said_in_an_earlier_epoch_is_void() {
     let mut cluster = Cluster::new(1);
     let red = domain("red");
@@ -271,7 +293,7 @@ fn a_confirmation_fits_a_record() {
     let seen = Seen {
         epoch: u64::MAX,
         list: Digest::default(),
-        stated: vec![stated; ORPHANS_MAX + 1],
+        stated: vec![stated; STATED_MAX],
         columns: (0..WRITERS_MAX as u64).map(|n| (writer(n), column)).collect(),
     };
     assert_eq!(seen.columns.len(), WRITERS_MAX);

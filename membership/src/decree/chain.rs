@@ -2,11 +2,13 @@
 //! the window is folded into the trusted version.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{Sealed, Standing, encoded};
 use crate::record::Digest;
+use crate::wire::versions::FIRST;
 
 /// Steps that are kept: who missed more cannot check the next one.
 pub(super) const WINDOW: usize = 256;
@@ -37,11 +39,40 @@ pub struct Chain {
     refused: BTreeSet<Digest>,
 }
 
-/// The form on disk and towards who joins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The form on disk and towards who joins, always the last thing there: software from before wire versions were decreed
+/// reads it up to the steps, and what that software wrote ends there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Kept {
     base: Standing,
     steps: Vec<Sealed>,
+    /// The wire version at the base.
+    wire: u16,
+}
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_struct("Kept", &["base", "steps", "wire"], KeptVisitor)
+    }
+}
+
+struct KeptVisitor;
+
+impl<'de> de::Visitor<'de> for KeptVisitor {
+    type Value = Kept;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a chain of decrees")
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut parts: A) -> Result<Kept, A::Error> {
+        let missing = |place| move || de::Error::invalid_length(place, &Self);
+        let base: Standing = parts.next_element()?.ok_or_else(missing(0))?;
+        let steps = parts.next_element()?.ok_or_else(missing(1))?;
+        // Nothing there is the first version: all that has another one was written with it.
+        let wire = parts.next_element().ok().flatten().unwrap_or(FIRST);
+        let base = base.with_wire(wire);
+        Ok(Kept { base, steps, wire })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +107,7 @@ impl Chain {
         Kept {
             base: self.base.clone(),
             steps: self.steps.clone(),
+            wire: self.base.wire(),
         }
     }
 

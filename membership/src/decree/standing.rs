@@ -11,6 +11,7 @@ use crate::id::{ClusterId, Label, NodeId};
 use crate::node::{Anchors, Cluster, Earlier};
 use crate::record::Digest;
 use crate::signed;
+use crate::wire::versions::FIRST;
 
 /// Lists of anchors that are remembered, the current one included: claims that they witnessed count.
 const LISTS_MAX: usize = 64;
@@ -52,6 +53,13 @@ pub struct Standing {
     removed: BTreeMap<NodeId, Removal>,
     /// The list of anchors grew to its usual length once, or was shortened by somebody: it does not grow by itself.
     grown: bool,
+    /// The wire version that all members speak. It is kept beside this: [`super::Kept`].
+    #[serde(skip, default = "first_wire")]
+    wire: u16,
+}
+
+fn first_wire() -> u16 {
+    FIRST
 }
 
 /// Why a decree does not follow a version.
@@ -84,6 +92,9 @@ pub enum Illegal {
     /// None, too many, too large, twice the same, or not there.
     #[error("a cluster trusts 1 to {ROOTS_MAX} roots of at most {ROOT_BYTES_MAX} bytes, each once")]
     Roots,
+    /// Versions are raised one at a time, and never lowered.
+    #[error("the cluster speaks wire version {0}; {1} is not the next one")]
+    Wire(u16, u16),
 }
 
 impl Standing {
@@ -114,6 +125,7 @@ impl Standing {
             seats,
             removed: BTreeMap::new(),
             grown: false,
+            wire: FIRST,
         })
     }
 
@@ -157,6 +169,17 @@ impl Standing {
     #[must_use]
     pub fn roots(&self) -> &[Bytes] {
         &self.roots
+    }
+
+    /// The wire version that the cluster agreed on.
+    #[must_use]
+    pub fn wire(&self) -> u16 {
+        self.wire
+    }
+
+    /// The same with the wire version that was kept beside it.
+    pub(super) fn with_wire(self, wire: u16) -> Self {
+        Self { wire, ..self }
     }
 
     /// Whether one more node becomes an anchor without being asked for.
@@ -228,6 +251,7 @@ impl Standing {
             Act::Remove(removal) => after.remove(removal)?,
             Act::AddRoot(root) => after.roots.push(root.clone()),
             Act::DropRoot(digest) => after.roots.retain(|root| root_digest(root) != *digest),
+            Act::RaiseWire(version) => after.raise_wire(*version)?,
         }
         after.check_roots(self, &decree.act)?;
         Ok(after)
@@ -308,6 +332,14 @@ impl Standing {
             self.drop_anchor(removal.node)?;
         }
         self.removed.insert(removal.node, removal.clone());
+        Ok(())
+    }
+
+    fn raise_wire(&mut self, version: u16) -> Result<(), Illegal> {
+        if self.wire.checked_add(1) != Some(version) {
+            return Err(Illegal::Wire(self.wire, version));
+        }
+        self.wire = version;
         Ok(())
     }
 

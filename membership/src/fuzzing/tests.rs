@@ -96,6 +96,7 @@ fn made() -> (NodeKey, Vec<u8>, Bootstrap, Vec<u8>) {
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: vec!["192.0.2.1:7790".parse().unwrap()],
         certificate_life: crate::pki::LEAF_LIFE,
+        wire: Versions::OWN,
     };
     let outcome = set_up(&config, "one".parse().unwrap(), "lab".parse().unwrap(), None);
     assert!(matches!(outcome, Ok(Outcome::Made { .. })));
@@ -162,7 +163,7 @@ fn valid(target: &str) -> Vec<Vec<u8>> {
                 packed(&Err::<Grant, _>(Denied::CellFull(800))),
             ]
         }
-        "membership-mesh" => vec![packed(&mesh::frame::Hello::OWN), vec![1, 0, 0, 3, 0xe8, 7, 7]],
+        "membership-mesh" => vec![packed(&Hello::of(Versions::OWN)), vec![1, 0, 0, 3, 0xe8, 7, 7]],
         "membership-gossip" => gossip::valid_messages(),
         "membership-certificate" => {
             let request = request::make(&key, &"alice".parse().unwrap()).unwrap();

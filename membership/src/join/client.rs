@@ -12,6 +12,7 @@ use crate::identity::NodeKey;
 use crate::mesh::{Close, tls};
 use crate::pki::{self, PkiError, Roots};
 use crate::token::Token;
+use crate::wire::Versions;
 
 /// How long one address may take, from the first packet to the answer.
 const ADDRESS_DEADLINE: Duration = Duration::from_secs(10);
@@ -42,14 +43,14 @@ pub(crate) async fn join(
     token: &Token,
     key: &NodeKey,
     name: &Label,
-    from: IpAddr,
+    (from, wire): (IpAddr, Versions),
     now: Duration,
 ) -> Result<Grant, JoinError> {
     let roots = Roots::new(token.cluster, std::slice::from_ref(&token.root))?;
     let mut reasons = Vec::new();
     let mut stranger = false;
     for seed in &token.seeds {
-        match timeout(ADDRESS_DEADLINE, ask(token, &roots, key, name, from, *seed)).await {
+        match timeout(ADDRESS_DEADLINE, ask(token, &roots, key, name, (from, wire), *seed)).await {
             Ok(Ok(grant)) => return check(token, key, grant, now),
             Ok(Err(JoinError::Unreachable(why))) => reasons.push(format!("{seed}: {why}")),
             Ok(Err(JoinError::Stranger(why))) => {
@@ -85,7 +86,7 @@ async fn ask(
     roots: &Roots,
     key: &NodeKey,
     name: &Label,
-    from: IpAddr,
+    (from, wire): (IpAddr, Versions),
     seed: SocketAddr,
 ) -> Result<Grant, JoinError> {
     let local = |error: &dyn std::fmt::Display| JoinError::Local(error.to_string());
@@ -96,7 +97,7 @@ async fn ask(
         .map_err(|error| JoinError::Unreachable(error.to_string()))?
         .await
         .map_err(|error| not_connected(&error))?;
-    let answer = exchange(&connection, token, key, name).await;
+    let answer = exchange(&connection, token, key, (name, wire)).await;
     Close::Done.close(&connection);
     let _late = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
     Ok(answer??)
@@ -128,7 +129,7 @@ async fn exchange(
     connection: &Connection,
     token: &Token,
     key: &NodeKey,
-    name: &Label,
+    (name, wire): (&Label, Versions),
 ) -> Result<Result<Grant, Denied>, JoinError> {
     let lost = |error: &dyn std::fmt::Display| JoinError::Unreachable(error.to_string());
     let material = keying_material(connection, &key.public())
@@ -142,6 +143,7 @@ async fn exchange(
         proof: key.sign(&proof_message(&material)).to_vec().into(),
     };
     let request = postcard::to_stdvec(&request).map_err(|error| lost(&error))?;
+    let request = postcard::to_extend(&wire.pair(), request).map_err(|error| lost(&error))?;
     let (mut send, mut receive) = connection.open_bi().await.map_err(|error| lost(&error))?;
     send.write_all(&request).await.map_err(|error| lost(&error))?;
     send.finish().map_err(|error| lost(&error))?;

@@ -18,6 +18,7 @@ use crate::id::{Label, NodeId};
 use crate::identity;
 use crate::mesh::Close;
 use crate::token::{Secret, TokenId};
+use crate::wire::versions::{FIRST, Versions};
 
 /// How long a request may be in coming. There are few places for strangers, and who has no token must not keep them.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(3);
@@ -37,6 +38,8 @@ pub(crate) struct Applicant {
     pub(crate) token: TokenId,
     /// And its secret.
     pub(crate) secret: Secret,
+    /// What it speaks.
+    pub(crate) wire: Versions,
 }
 
 /// What the exchange needs of the anchor.
@@ -56,7 +59,7 @@ pub(crate) trait Registrar: Send + Sync {
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// To become a node.
-    Join(Request),
+    Join(Request, Versions),
     /// To get a further certificate.
     Renew(Renewal),
 }
@@ -108,8 +111,8 @@ async fn decide(
     request: &[u8],
 ) -> Result<(Served, Vec<u8>), Denied> {
     match read(request)? {
-        Asked::Join(request) => {
-            let (node, grant) = admit(connection, registrar, request).await?;
+        Asked::Join(request, wire) => {
+            let (node, grant) = admit(connection, registrar, request, wire).await?;
             Ok((Served::Joined(node), said(&Ok(grant))?))
         }
         Asked::Renew(request) => {
@@ -144,6 +147,7 @@ async fn admit(
     connection: &Connection,
     registrar: &Arc<dyn Registrar>,
     request: Request,
+    wire: Versions,
 ) -> Result<(NodeId, Grant), Denied> {
     prove(connection, &request.key, &request.proof, proof_message)?;
     let node = NodeId::of_key(&request.key);
@@ -160,6 +164,7 @@ async fn admit(
             key,
             token,
             secret,
+            wire,
         })
         .await?;
     Ok((
@@ -171,14 +176,23 @@ async fn admit(
     ))
 }
 
-/// Reads what somebody asks with.
+/// Reads what somebody asks with. What a joiner speaks stands behind; software from before there was a choice does not
+/// say.
 pub(crate) fn read(bytes: &[u8]) -> Result<Asked, Denied> {
     // The version comes first, so that a later one can be told from junk.
     let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(|_| Denied::Version(0))?;
-    let unread = |_| Denied::Failed("the request cannot be read".to_owned());
-    match version {
-        VERSION => postcard::from_bytes(bytes).map(Asked::Join).map_err(unread),
-        RENEWAL_VERSION => postcard::from_bytes(bytes).map(Asked::Renew).map_err(unread),
-        other => Err(Denied::Version(other)),
+    let unreadable = || Denied::Failed("the request cannot be read".to_owned());
+    if version == RENEWAL_VERSION {
+        let renewal = postcard::from_bytes(bytes).map_err(|_| unreadable())?;
+        return Ok(Asked::Renew(renewal));
     }
+    if version != VERSION {
+        return Err(Denied::Version(version));
+    }
+    let (request, rest) = postcard::take_from_bytes(bytes).map_err(|_| unreadable())?;
+    let said: (u16, u16) = match rest {
+        [] => (FIRST, FIRST),
+        rest => postcard::from_bytes(rest).map_err(|_| unreadable())?,
+    };
+    Ok(Asked::Join(request, said.try_into().map_err(|()| unreadable())?))
 }

@@ -12,6 +12,7 @@ use super::tls::{JOIN_ALPN, MESH_ALPN};
 use crate::counter::Counter;
 use crate::id::NodeId;
 use crate::pki::{Leaf, PkiError, Roots};
+use crate::wire;
 
 /// Application error codes (RFC 9000 section 20.2) with which connections are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,12 @@ impl Close {
 
     /// Closes a connection for this reason.
     pub(crate) fn close(self, connection: &Connection) {
-        connection.close(VarInt::from_u32(self as u32), self.words());
+        self.close_saying(connection, self.words());
+    }
+
+    /// The same in other words.
+    pub(super) fn close_saying(self, connection: &Connection, words: &[u8]) {
+        connection.close(VarInt::from_u32(self as u32), words);
     }
 
     fn is_reason(self, error: &ConnectionError) -> bool {
@@ -68,6 +74,16 @@ impl Close {
 /// Whether the other side says that this node was removed.
 pub(crate) fn removed_us(error: &ConnectionError) -> bool {
     Close::Removed.is_reason(error)
+}
+
+/// What the other side says if it speaks other wire versions than this node.
+pub(super) fn other_wire(error: &ConnectionError) -> Option<String> {
+    match error {
+        ConnectionError::ApplicationClosed(close) if Close::WireVersion.is_reason(error) => {
+            Some(wire::plain(&String::from_utf8_lossy(&close.reason)))
+        }
+        _ => None,
+    }
 }
 
 /// Whether the other side refused this node's certificate: a client learns that only after its own handshake is done.

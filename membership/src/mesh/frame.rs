@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream, VarInt};
-use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 /// Largest frame, request or answer.
@@ -24,35 +23,10 @@ pub(crate) const DATAGRAM_MAX: usize = 1_150;
 /// How long one frame may take, in either direction.
 pub(crate) const FRAME_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Oldest and newest wire version spoken.
-pub(crate) const WIRE: (u16, u16) = (1, 1);
-
 /// First byte of the stream of records.
 pub(crate) const RECORDS: u8 = 0x01;
 /// First byte of a stream with one gossip message.
 pub(crate) const GOSSIP: u8 = 0x02;
-
-/// What each side says first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Hello {
-    /// Oldest and newest wire version it speaks.
-    pub(crate) wire: (u16, u16),
-}
-
-impl Hello {
-    /// What this software says.
-    pub(crate) const OWN: Self = Self { wire: WIRE };
-
-    /// Reads what the other side says.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
-    }
-
-    /// Whether both know a common version.
-    pub(crate) fn agrees(self) -> bool {
-        self.wire.0 <= WIRE.1 && WIRE.0 <= self.wire.1
-    }
-}
 
 /// Why a stream is not read on.
 #[derive(Debug, thiserror::Error)]

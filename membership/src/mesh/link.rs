@@ -10,11 +10,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::admission::{self, Close};
-use super::frame::{self, FrameError, Hello, Outgoing};
+use super::frame::{self, FrameError, Outgoing};
 use super::table::{Dialled, Queues, Seat};
 use super::{Event, Shared, call};
 use crate::counter::Counter;
 use crate::id::NodeId;
+use crate::wire::versions::{Hello, NoCommon, Versions};
 
 /// How long the first frames may take.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,12 +26,16 @@ const GOSSIP_PRIORITY: i32 = 1;
 
 /// Serves a connection whose other end is known to be `peer`. Returns when it is over; says whether it ever stood.
 pub(super) async fn serve(shared: &Arc<Shared>, peer: NodeId, dialled: Dialled, connection: Connection) -> bool {
-    let (send, receive) = match timeout(HELLO_DEADLINE, greet(&connection)).await {
-        Ok(Ok(streams)) => streams,
+    let (send, receive, theirs) = match timeout(HELLO_DEADLINE, greet(shared, &connection)).await {
+        Ok(Ok(greeted)) => greeted,
         Ok(Err(close)) => return turn_away(shared, &connection, close),
         Err(_) => return turn_away(shared, &connection, Close::Slow),
     };
-    let Some(seat) = shared.up(peer, dialled, connection.clone()).await else {
+    let wire = match shared.wire.common(theirs, shared.agreed()) {
+        Ok(wire) => wire,
+        Err(apart) => return speaks_otherwise(shared, peer, &connection, &apart),
+    };
+    let Some(seat) = shared.up(peer, dialled, connection.clone(), wire).await else {
         shared.counters.add(Counter::LinksDuplicate);
         Close::Duplicate.close(&connection);
         return true;
@@ -41,12 +46,26 @@ pub(super) async fn serve(shared: &Arc<Shared>, peer: NodeId, dialled: Dialled, 
     true
 }
 
+/// Tells both sides who speaks what.
+fn speaks_otherwise(shared: &Shared, peer: NodeId, connection: &Connection, apart: &NoCommon) -> bool {
+    let NoCommon { ours, theirs, agreed } = apart;
+    let (own, older) = (shared.own, if apart.they_are_older() { peer } else { shared.own });
+    let words = format!(
+        "node {peer} speaks wire version {theirs}, node {own} {ours}, agreed is {agreed}: upgrade node {older}, or raise \
+         `max` under [wire] there"
+    );
+    shared.refuse(Counter::RefusedWireVersion, connection.remote_address(), &words);
+    Close::WireVersion.close_saying(connection, words.as_bytes());
+    false
+}
+
 fn turn_away(shared: &Shared, connection: &Connection, close: Close) -> bool {
+    let told = connection.close_reason().as_ref().and_then(admission::other_wire);
+    if let Some(words) = told {
+        shared.refuse(Counter::RefusedWireVersion, connection.remote_address(), &words);
+        return false;
+    }
     let reason = match close {
-        Close::WireVersion => Some((
-            Counter::RefusedWireVersion,
-            "it speaks other wire versions; upgrade the older",
-        )),
         Close::Slow => Some((Counter::RefusedTimeout, "it did not say hello in time")),
         Close::Protocol => Some((Counter::RefusedProtocol, "its first frame is no hello")),
         _ if connection
@@ -73,15 +92,17 @@ fn turn_away(shared: &Shared, connection: &Connection, close: Close) -> bool {
     false
 }
 
-/// Opens the stream of records on both sides.
-async fn greet(connection: &Connection) -> Result<(SendStream, RecvStream), Close> {
-    let (send, receive) = tokio::join!(say_hello(connection), hear_hello(connection));
-    Ok((send.map_err(|_| Close::Done)?, receive?))
+/// Opens the stream of records on both sides; what the other one speaks.
+async fn greet(shared: &Shared, connection: &Connection) -> Result<(SendStream, RecvStream, Versions), Close> {
+    let offer = shared.wire.offered(shared.agreed());
+    let (send, heard) = tokio::join!(say_hello(connection, offer), hear_hello(connection));
+    let (receive, theirs) = heard?;
+    Ok((send.map_err(|_| Close::Done)?, receive, theirs))
 }
 
-async fn say_hello(connection: &Connection) -> Result<SendStream, FrameError> {
+async fn say_hello(connection: &Connection, offer: Versions) -> Result<SendStream, FrameError> {
     let mut stream = connection.open_uni().await.map_err(|_| FrameError::Ended)?;
-    let hello = postcard::to_stdvec(&Hello::OWN).map_err(|_| FrameError::Malformed)?;
+    let hello = postcard::to_stdvec(&Hello::of(offer)).map_err(|_| FrameError::Malformed)?;
     stream
         .write_all(&[frame::RECORDS])
         .await
@@ -90,18 +111,14 @@ async fn say_hello(connection: &Connection) -> Result<SendStream, FrameError> {
     Ok(stream)
 }
 
-async fn hear_hello(connection: &Connection) -> Result<RecvStream, Close> {
+async fn hear_hello(connection: &Connection) -> Result<(RecvStream, Versions), Close> {
     let mut stream = connection.accept_uni().await.map_err(|_| Close::Done)?;
     if frame::read_tag(&mut stream).await.map_err(close_for)? != frame::RECORDS {
         return Err(Close::Protocol);
     }
     let bytes = frame::read(&mut stream).await.map_err(close_for)?;
-    let hello = Hello::read(&bytes).ok_or(Close::Protocol)?;
-    if hello.agrees() {
-        Ok(stream)
-    } else {
-        Err(Close::WireVersion)
-    }
+    let theirs = Hello::read(&bytes).ok_or(Close::Protocol)?;
+    Ok((stream, theirs))
 }
 
 fn close_for(error: FrameError) -> Close {

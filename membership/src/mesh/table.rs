@@ -58,6 +58,8 @@ pub(crate) struct Seat {
     pub(crate) queues: Queues,
     /// Cancelled when another connection takes the place.
     pub(crate) replaced: CancellationToken,
+    /// The wire version that both ends speak.
+    wire: u16,
     by_lower: bool,
     connection: Connection,
 }
@@ -81,7 +83,7 @@ impl Table {
     }
 
     /// Gives a connection its place, unless the pair has one that counts more.
-    pub(crate) fn take(&mut self, peer: NodeId, dialled: Dialled, connection: Connection) -> Option<Seat> {
+    pub(crate) fn take(&mut self, peer: NodeId, dialled: Dialled, connection: Connection, wire: u16) -> Option<Seat> {
         let by_lower = by_lower(self.own, peer, dialled);
         if !takes(self.seats.get(&peer).map(|seat| seat.by_lower), by_lower) {
             return None;
@@ -92,6 +94,7 @@ impl Table {
             serial: self.serial,
             queues: Queues::new(),
             replaced,
+            wire,
             by_lower,
             connection,
         };
@@ -113,6 +116,12 @@ impl Table {
     /// The connection to a peer.
     pub(crate) fn connection(&self, peer: NodeId) -> Option<Connection> {
         self.seats.get(&peer).map(|seat| seat.connection.clone())
+    }
+
+    /// The connections on which an older version is spoken.
+    pub(crate) fn older(&self, wire: u16) -> Vec<Connection> {
+        let older = self.seats.values().filter(|seat| seat.wire < wire);
+        older.map(|seat| seat.connection.clone()).collect()
     }
 
     /// What is sent to a peer.

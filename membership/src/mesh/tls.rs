@@ -20,7 +20,7 @@ use crate::id::ClusterId;
 use crate::identity::NodeKey;
 use crate::pki::{Pinned, Roots};
 
-/// The application protocol of members; its number is the oldest wire version.
+/// The application protocol of members. Its number is not the wire version, which the first frame is about.
 pub(crate) const MESH_ALPN: &[u8] = b"fabric/1";
 /// The application protocol of those who want to be one.
 pub(crate) const JOIN_ALPN: &[u8] = b"fabric-join/1";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{IntentChange, Replica};
 use crate::id::{NodeId, Scope};
-use crate::record::{Digest, Intent, VersionVector};
+use crate::record::{Digest, Dot, Intent, VersionVector};
 use crate::signed::Signed;
 
 /// What the tombstones of a scope need.
@@ -25,6 +25,13 @@ impl Survey {
     #[must_use]
     pub fn is_open(&self, writer: NodeId, upto: u64) -> bool {
         self.open.get(&writer).is_some_and(|first| *first <= upto)
+    }
+
+    /// As much of this writer up to a counter as is below its first open conflict.
+    #[must_use]
+    pub fn settled(&self, writer: NodeId, upto: u64) -> u64 {
+        let first = self.open.get(&writer).copied().unwrap_or(u64::MAX);
+        upto.min(first.saturating_sub(1))
     }
 }
 
@@ -65,25 +72,24 @@ impl Replica {
         survey
     }
 
-    /// Per writer the sum of its versions up to a counter, tombstones that a floor covers left out.
+    /// Per writer and counter the sum of its versions up to there, tombstones that a floor covers left out.
     pub(crate) fn sums_of<'a>(
         &self,
         scope: &Scope,
-        asked: impl Iterator<Item = (NodeId, (u64, &'a VersionVector))>,
-    ) -> BTreeMap<NodeId, Digest> {
+        asked: impl Iterator<Item = ((NodeId, u64), &'a VersionVector)>,
+    ) -> BTreeMap<(NodeId, u64), Digest> {
         let asked: BTreeMap<_, _> = asked.collect();
         let mut sums = BTreeMap::new();
         if asked.is_empty() {
             return sums;
         }
         for version in self.intents(scope).flat_map(|(_, siblings)| siblings.versions()) {
-            let Intent { dot, .. } = version.value();
-            if let Some((upto, floor)) = asked.get(&dot.writer)
-                && dot.counter <= *upto
-                && !is_covered(version.value(), floor)
-            {
-                let sum: &mut Digest = sums.entry(dot.writer).or_default();
-                *sum = sum.plus(version.digest());
+            let Dot { writer, counter } = version.value().dot;
+            for (&at, floor) in asked.range((writer, counter)..=(writer, u64::MAX)) {
+                if !is_covered(version.value(), floor) {
+                    let sum: &mut Digest = sums.entry(at).or_default();
+                    *sum = sum.plus(version.digest());
+                }
             }
         }
         sums

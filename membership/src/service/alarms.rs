@@ -35,6 +35,7 @@ pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
         certificate(state),
         root(state),
         rotation(state),
+        wire(state),
         filling(state),
         health(state, now),
         gossip_ended(gossip),
@@ -133,6 +134,18 @@ fn for_people(time: Duration) -> String {
         seconds @ 7_200..172_800 => format!("{} hours", seconds / 3_600),
         seconds => format!("{} days", seconds / 86_400),
     }
+}
+
+fn wire(state: &State) -> Option<Alarm> {
+    let agreed = state.roster().standing().wire();
+    (agreed > state.wire.max()).then(|| {
+        let words = format!(
+            "the cluster speaks wire version {agreed} and this node only {}: nobody hears it any more, its workloads are \
+             forwarded with what it knew last; upgrade its software, or raise `max` under [wire]",
+            state.wire
+        );
+        alarm("wire-version-too-old", words)
+    })
 }
 
 fn filling(state: &State) -> Option<Alarm> {

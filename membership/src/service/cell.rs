@@ -70,6 +70,7 @@ mod tests {
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
             certificate_life: crate::pki::LEAF_LIFE,
+            wire: crate::wire::Versions::OWN,
         }
     }
 

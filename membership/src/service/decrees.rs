@@ -14,6 +14,7 @@ use super::disk::{Disk, DiskError};
 use super::internal::{self, NOT_SEATED, Request};
 use super::seat;
 use super::state::{Command, State};
+use super::upgrade;
 use crate::decree::Request as Asked;
 use crate::decree::{Act, Answer, Ballot, Chain, Illegal, Kept, Ledger, Proposal, Sealed, Standing, Step, Taken};
 use crate::home::NodeFiles;
@@ -53,6 +54,21 @@ pub enum DecreeError {
     /// The node must be there to become an anchor.
     #[error("node {0} is not connected, or its software knows no decrees: start it, or upgrade it, and try again")]
     NotReady(NodeId),
+    /// Some member is not there, or would not understand what the others say then.
+    #[error(
+        "not all members can speak wire version {version}: {who}; upgrade them, bring back who is not there, or remove who is gone for good"
+    )]
+    Unspoken {
+        /// The next version.
+        version: u16,
+        /// Who, and what is the matter.
+        who: String,
+    },
+    /// There is nothing newer.
+    #[error(
+        "the cluster speaks wire version {0}, and this node speaks nothing newer: upgrade its software first, or raise `max` under [wire]"
+    )]
+    Newest(u16),
     /// Too few anchors answered.
     #[error(
         "{agreed} of {} anchors agreed, {} are needed; check that they run and can be reached", anchors.nodes.len(), anchors.majority()
@@ -155,6 +171,9 @@ pub(super) async fn answer(state: &Arc<State>, from: NodeId, request: Asked) -> 
     }
     let holder = state.clone();
     let answered = move |store: &Store| {
+        if let Some(why) = upgrade::objection(&holder, &request) {
+            return Ok(Answer::Refused(why));
+        }
         if changes_list(&holder, &request) && seat::witnesses_for(&holder).is_none() {
             return Ok(Answer::Refused(NOT_SEATED.to_owned()));
         }
@@ -180,7 +199,7 @@ fn changes_list(state: &State, request: &Asked) -> bool {
     match &decree.act {
         Act::AddAnchor(_) | Act::DropAnchor(_) => true,
         Act::Remove(removal) => state.roster().standing().seat(removal.node).is_some(),
-        Act::AddRoot(_) | Act::DropRoot(_) => false,
+        Act::AddRoot(_) | Act::DropRoot(_) | Act::RaiseWire(_) => false,
     }
 }
 

@@ -102,9 +102,10 @@ impl Engine {
     async fn mesh_event(&mut self, event: mesh::Event) {
         match event {
             // A connection that came later is there still, or is gone already; its own event says so.
-            mesh::Event::Up(peer) if !self.mesh.has(peer) => {}
+            mesh::Event::Up(peer, _) if !self.mesh.has(peer) => {}
             mesh::Event::Down(peer) if self.mesh.has(peer) => {}
-            mesh::Event::Up(peer) => {
+            mesh::Event::Up(peer, wire) => {
+                self.state.core().speaks(peer, wire);
                 self.watch.connected(peer);
                 self.gossip.connected(peer);
                 self.handle(Event::PeerUp(peer)).await;
@@ -177,6 +178,9 @@ impl Engine {
         }
         self.mesh.banish(self.state.roster().banished());
         renewal::follow(&self.state, &self.mesh);
+        let agreed = self.state.roster().standing().wire();
+        self.state.core().agree(agreed);
+        self.mesh.agree(agreed);
         let (others, addresses) = {
             let roster = self.state.roster();
             (roster.others(), roster.addresses())

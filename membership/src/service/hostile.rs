@@ -18,11 +18,12 @@ use crate::counter::Counters;
 use crate::fixture::{stamp, write};
 use crate::gossip::syn_of;
 use crate::home::{Home, NodeFiles};
-use crate::mesh::frame::{FRAME_MAX, GOSSIP, Hello, RECORDS};
+use crate::mesh::frame::{FRAME_MAX, GOSSIP, RECORDS};
 use crate::mesh::{Close, Handlers, Settings, tls};
 use crate::pki;
 use crate::record::{Dot, Fact, Intent, VersionVector};
 use crate::signed::Signed;
+use crate::wire::versions::Hello;
 use crate::wire::{self, Message, RawBatch};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -60,6 +61,7 @@ impl Host {
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
             certificate_life: pki::LEAF_LIFE,
+            wire: Versions::OWN,
         };
         Self { config, _dir: dir }
     }
@@ -131,6 +133,8 @@ impl Stage {
             roots,
             listen: three.config.listen,
             counters: Arc::new(Counters::default()),
+            wire: Versions::OWN,
+            agreed: 1,
         };
         let no = |_: Class, _: NodeId, _: Bytes| -> Answered { Box::pin(std::future::ready(Err("no".to_owned()))) };
         let nobody = |_: Connection| -> BoxFuture<'static, ()> { Box::pin(std::future::ready(())) };
@@ -196,7 +200,7 @@ impl Stage {
             name: label("three"),
             certificate: self.enemy.certificate.clone(),
             addresses: Vec::new(),
-            wire: crate::mesh::frame::WIRE,
+            wire: Versions::OWN.pair(),
             intent: true,
             software: String::new(),
         };
@@ -410,7 +414,7 @@ async fn streams_that_break_the_protocol_end_its_connection_and_no_other() {
     .await;
 
     // After a good hello: a frame larger than any, gossip larger than any, and a stream of no kind.
-    let good = hello(Hello::OWN.wire);
+    let good = hello(Versions::OWN.pair());
     let frame = stage.ended(&[&good[..], &large].concat(), nothing).await;
     let gossip = [&[GOSSIP][..], &vec![0; crate::mesh::frame::GOSSIP_MAX + 1]].concat();
     let mut codes = vec![frame];

@@ -126,6 +126,14 @@ async fn admit(state: Arc<State>, mesh: &Mesh, applicant: Applicant) -> Result<B
     if authority(&state, &cluster).is_none() {
         return Err(Denied::Failed("this node is no anchor".to_owned()));
     }
+    let agreed_on = state.roster().standing().wire();
+    if let Err(apart) = state.wire.common(applicant.wire, agreed_on) {
+        let why = format!(
+            "the cluster speaks wire version {agreed_on}, this anchor {}, and the one that joins {}: upgrade it",
+            apart.ours, apart.theirs
+        );
+        return Err(Denied::Failed(why));
+    }
     let node = NodeId::of_key(&applicant.key);
     let (disk, looking, asked) = (state.disk.clone(), state.clone(), applicant.clone());
     let looked = disk.run(move |store| look(&looking, store, &asked)).await;
@@ -204,6 +212,7 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         secret,
         key,
         name,
+        ..
     } = applicant;
     let node = NodeId::of_key(key);
     let now = wallclock::since_epoch();
@@ -242,15 +251,17 @@ pub(super) fn renew(state: &State, key: &[u8; 32]) -> Result<Bytes, Denied> {
     issued.map_err(|error| Denied::Failed(error.to_string()))
 }
 
-/// Name and place are promised to those who were let in a moment ago and whose records are not here yet.
+/// Name and place are promised to those who were let in a moment ago and whose records are not here yet; not to those who
+/// were removed since.
 fn check_place(state: &State, book: &Tokens, node: NodeId, name: &Label, now: Duration) -> Result<(), Denied> {
     let roster = state.roster();
-    if roster.standing().removed().contains_key(&node) {
+    let removed = roster.standing().removed();
+    if removed.contains_key(&node) {
         return Err(Denied::Removed(node));
     }
     let promised: BTreeMap<_, _> = book
         .fresh(now)
-        .filter(|(id, _)| *id != node && !roster.has(*id))
+        .filter(|(id, _)| *id != node && !roster.has(*id) && !removed.contains_key(id))
         .collect();
     let namesake = promised.iter().find(|(_, promised)| **promised == name);
     if let Some(other) = roster.namesake(name, node).or(namesake.map(|(id, _)| *id)) {

@@ -1,6 +1,6 @@
 //! Removing nodes: deciding it, and doing what follows from it on each node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,9 @@ use super::state::State;
 use super::{Membership, warden};
 use crate::counter::Counter;
 use crate::decree::{Act, Removal};
-use crate::hlc::Stamp;
-use crate::id::{NodeId, Scope};
+use crate::id::{Label, NodeId, Scope};
 use crate::mesh::Mesh;
-use crate::record::{Dot, Intent, Key};
+use crate::record::Intent;
 use crate::replica::Removed;
 use crate::signed::Signed;
 use crate::store::StoreError;
@@ -28,34 +27,13 @@ pub(super) const LEAVE_DEADLINE: Duration = Duration::from_secs(25);
 const HEARD_DEADLINE: Duration = Duration::from_secs(5);
 const HEARD_PAUSE: Duration = Duration::from_millis(50);
 
-/// A write that counts nowhere: its writer was removed, and had not told it to the anchors by then.
+/// A write that counts nowhere: the node that took it was removed, and had not told it to the anchors by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Void {
-    /// Where it was to belong.
-    pub scope: Scope,
-    /// Which object.
-    pub key: Key,
-    /// Who took the write.
-    pub dot: Dot,
-    /// The API user who asked for it.
-    pub author: Box<str>,
-    /// When.
-    pub stamp: Stamp,
-    /// Whether it was a delete.
-    pub deletes: bool,
-}
-
-impl From<&Intent> for Void {
-    fn from(version: &Intent) -> Self {
-        Self {
-            scope: version.scope.clone(),
-            key: version.key.clone(),
-            dot: version.dot,
-            author: version.author.clone(),
-            stamp: version.stamp,
-            deletes: version.body.is_none(),
-        }
-    }
+    /// What that node was called, where its removal is still known by name.
+    pub writer: Option<Label>,
+    /// What was written, with its author, its time and its digest.
+    pub record: Signed<Intent>,
 }
 
 impl Membership {
@@ -70,7 +48,7 @@ impl Membership {
         leave(&self.0.state, &self.0.mesh).await
     }
 
-    /// Writes of removed nodes that count nowhere, by scope and key; at most 1,000.
+    /// Writes of removed nodes that count nowhere, as far as they came here, by scope and key; at most 1,000.
     pub async fn void_records(&self) -> Result<Vec<Void>, String> {
         void(&self.0.state).await
     }
@@ -207,7 +185,17 @@ pub(super) fn keep_void(state: &Arc<State>, version: Signed<Intent>) {
 pub(super) async fn void(state: &State) -> Result<Vec<Void>, String> {
     let read = state.disk.run(|store| -> Result<_, StoreError> { store.void() }).await;
     let versions = read.map_err(|error| error.to_string())?;
-    let mut void: Vec<Void> = versions.iter().map(|version| Void::from(version.value())).collect();
-    void.sort_by(|a, b| (&a.scope, &a.key, a.dot).cmp(&(&b.scope, &b.key, b.dot)));
+    let names: BTreeMap<NodeId, Label> = {
+        let roster = state.roster();
+        let removed = roster.standing().removed().values();
+        removed.map(|removal| (removal.node, removal.name.clone())).collect()
+    };
+    let named = |record: Signed<Intent>| Void {
+        writer: names.get(&record.value().dot.writer).cloned(),
+        record,
+    };
+    let mut void: Vec<Void> = versions.into_iter().map(named).collect();
+    let place = |intent: &Intent| (intent.scope.clone(), intent.key.clone(), intent.dot);
+    void.sort_by_cached_key(|void| place(void.record.value()));
     Ok(void)
 }

@@ -84,7 +84,7 @@ pub(super) async fn join(config: &Config, node_name: Label, token: &str) -> Resu
     }
     let key = home.pending_key()?;
     let now = wallclock::since_epoch();
-    let grant = join::join(&token, &key, &node_name, config.listen.ip(), now)
+    let grant = join::join(&token, &key, &node_name, (config.listen.ip(), config.wire), now)
         .await
         .map_err(|error| refused(&token, error))?;
     let files = NodeFiles {

@@ -76,7 +76,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
     let trust = Trust::new(files.manifest.cluster, chain.now().roots(), &files.bootstrap, &replica)?;
     let trust = Arc::new(trust);
     let replica = without_removed(&disk, replica, &chain, files.key.id()).await?;
-    let mut core = Sync::new(&files.key.public(), replica, Box::new(Certifier(trust.clone())));
+    let mut core = Sync::new(&files.key.public(), replica, Box::new(Certifier(trust.clone()))).speaking(config.wire);
     if files.bootstrap.nodes.iter().any(|(known, _)| *known != files.key.id()) {
         core.expect_others();
     }
@@ -87,6 +87,8 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         roots: trust.roots(),
         listen: config.listen,
         counters: counters.clone(),
+        wire: config.wire,
+        agreed: chain.now().wire(),
     };
     let mesh = match Mesh::start(settings, slot.handlers(), events_tx) {
         Ok(mesh) => mesh,
@@ -125,6 +127,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         commands: commands_tx,
         counters,
         core,
+        wire: config.wire,
         events: known,
     }));
     slot.fill(&state, &mesh);
@@ -183,7 +186,7 @@ fn own_record(config: &Config, mesh: &Mesh, files: &NodeFiles) -> Result<NodeRec
         name: files.manifest.name.clone(),
         certificate: files.certificate.clone(),
         addresses: own_record::advertised(config, mesh, &files.bootstrap)?,
-        wire: mesh::frame::WIRE,
+        wire: config.wire.pair(),
         intent: true,
         software: env!("CARGO_PKG_VERSION").to_owned(),
     })

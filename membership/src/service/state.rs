@@ -25,6 +25,7 @@ use crate::node::NodeRecord;
 use crate::pki::{Authority, Leaf};
 use crate::sync::{Sync, TICK};
 use crate::wallclock;
+use crate::wire::Versions;
 
 /// How far ahead of this node's clock another one's stamp may be to be followed.
 const STAMP_BOUND: Duration = Duration::from_secs(5);
@@ -61,6 +62,8 @@ pub(super) struct State {
     pub(super) members_changed: watch::Sender<u64>,
     pub(super) credentials_changed: watch::Sender<u64>,
     pub(super) counters: Arc<Counters>,
+    /// What this node speaks with others.
+    pub(super) wire: Versions,
     pub(super) stop: CancellationToken,
     /// Own facts may go on from what is held.
     settled: watch::Sender<bool>,
@@ -106,6 +109,7 @@ pub(super) struct Parts {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) counters: Arc<Counters>,
     pub(super) core: Sync,
+    pub(super) wire: Versions,
     pub(super) roster: Roster,
     pub(super) events: Arc<Mutex<Events>>,
 }
@@ -128,6 +132,7 @@ impl State {
             commands,
             counters,
             core,
+            wire,
             roster,
             events,
         } = parts;
@@ -151,6 +156,7 @@ impl State {
             members_changed: watch::Sender::new(0),
             credentials_changed: watch::Sender::new(0),
             counters,
+            wire,
             stop: CancellationToken::new(),
             settled: watch::Sender::new(false),
             settled_by: wallclock::monotonic() + SETTLE,

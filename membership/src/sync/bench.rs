@@ -1,5 +1,5 @@
 //! What `tests/bench.sh state` tells of clusters that no one machine runs: replication alone, between hundreds of cores in one
-//! event queue, each link with a delay of its own. Prints one line of JSON per size. Run it with
+//! event queue, each link with a delay of its own. Prints lines of JSON. Run it with
 //! `cargo test --release -p membership -- --ignored --nocapture sync::bench`.
 
 use std::cmp::Reverse;
@@ -38,10 +38,13 @@ struct World {
     took: Vec<Duration>,
     /// Links that are cut, by the side of their ends.
     split: bool,
+    /// What the last node spent on thinking.
+    worked: Duration,
 }
 
 impl World {
-    fn new(nodes: usize) -> Self {
+    /// All know each other, and all but the last one hold so many objects.
+    fn new(nodes: usize, objects: usize) -> Self {
         let hosts: Vec<Host> = (0..nodes).map(Host::numbered).collect();
         let records: Vec<Batch> = hosts
             .iter()
@@ -50,10 +53,12 @@ impl World {
                 made.unwrap().batch
             })
             .collect();
-        let sync = |host: &Host| {
+        let contents = contents(&hosts, objects);
+        let sync = |(index, host): (usize, &Host)| {
             let mut replica = Replica::default();
-            for record in &records {
-                replica.merge(record).unwrap();
+            let contents = if index + 1 < nodes { &contents[..] } else { &[] };
+            for batch in records.iter().chain(contents) {
+                replica.merge(batch).unwrap();
             }
             Sync::new(&host.public(), replica, Box::new(Trusting))
         };
@@ -63,7 +68,7 @@ impl World {
                 .enumerate()
                 .map(|(index, host)| (host.id(), index))
                 .collect(),
-            syncs: hosts.iter().map(sync).collect(),
+            syncs: hosts.iter().enumerate().map(sync).collect(),
             books: vec![None; nodes],
             hosts,
             queue: BinaryHeap::new(),
@@ -75,6 +80,7 @@ impl World {
             bytes: 0,
             took: Vec::new(),
             split: false,
+            worked: Duration::ZERO,
         };
         for node in 0..nodes {
             for other in (0..nodes).filter(|other| *other != node) {
@@ -95,7 +101,12 @@ impl World {
     }
 
     fn event(&mut self, node: usize, event: Event) {
-        for effect in self.syncs[node].handle(event, self.now, &mut self.rng) {
+        let began = clock();
+        let effects = self.syncs[node].handle(event, self.now, &mut self.rng);
+        if node + 1 == self.syncs.len() {
+            self.worked += began.elapsed();
+        }
+        for effect in effects {
             if let Effect::Send { to, frame } = effect {
                 let to = self.index[&to];
                 self.frames += 1;
@@ -157,17 +168,64 @@ impl World {
     }
 }
 
+/// Objects as endpoints are: about 250 bytes each, all of one domain, written by the first host.
+fn contents(hosts: &[Host], objects: usize) -> Vec<Batch> {
+    let (mut book, text) = (Replica::default(), "x".repeat(250));
+    let batches = (0..objects).step_by(250).map(|from| {
+        let names = from..objects.min(from + 250);
+        let writes = names.map(|n| write(&format!("endpoint-{n}"), Some(&text))).collect();
+        hosts[0].wants(&mut book, &domain("red"), from as u64, writes).batch
+    });
+    batches.collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn clock() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// Resident bytes of this process.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4_096
+}
+
+/// A peer that has nothing pulls all from two. How long that takes is what the links and limits take, and what it works.
+#[test]
+#[ignore = "a measurement"]
+fn full() {
+    let objects = std::env::var("FABRIC_OBJECTS").map_or(100_000, |count| count.parse().unwrap());
+    let mut world = World::new(3, objects);
+    let before = resident();
+    let joiner = world.syncs[2].me;
+    for node in 0..2 {
+        world.event(node, Event::PeerUp(joiner));
+    }
+    while !world.agree() {
+        world.run(world.now + Duration::from_millis(50));
+        assert!(world.now < Duration::from_secs(600), "it never has all");
+    }
+    println!(
+        "{{\"objects\":{objects},\"simulated_s\":{:.2},\"worked_s\":{:.2},\"resident_bytes\":{}}}",
+        world.now.as_secs_f64(),
+        world.worked.as_secs_f64(),
+        resident().saturating_sub(before),
+    );
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn state() {
     let sizes = std::env::var("FABRIC_PEERS").unwrap_or_else(|_| "100 200 800".to_owned());
     for nodes in sizes.split(' ').map(|size| size.parse::<usize>().unwrap()) {
-        let mut world = World::new(nodes);
+        let mut world = World::new(nodes, 0);
         world.run(Duration::from_secs(2));
         // Idle.
         (world.frames, world.bytes) = (0, 0);
         world.run(world.now + Duration::from_secs(30));
         let idle = world.bytes as f64 / 30.0 / nodes as f64;
+        let exchange = world.bytes as f64 / world.frames as f64;
         // One write after the other, by random peers.
         let writes = 20;
         (world.frames, world.bytes) = (0, 0);
@@ -197,7 +255,7 @@ fn state() {
         let heal = (world.now - healed).as_secs_f64();
         println!(
             "{{\"peers\":{nodes},\"write_to_all_p99_ms\":{:.1},\"missed\":{missed},\"bytes_per_write_and_peer\":{:.0},\
-             \"copies_per_write_and_peer\":{:.1},\"idle_repair_bytes_per_second_and_peer\":{idle:.0},\"split_healed_s\":{heal:.2}}}",
+             \"copies_per_write_and_peer\":{:.1},\"idle_repair_bytes_per_second_and_peer\":{idle:.0},\"idle_exchange_bytes\":{exchange:.0},\"split_healed_s\":{heal:.2}}}",
             p99.as_secs_f64() * 1e3,
             copies / f64::from(writes) / nodes as f64,
             copies / f64::from(writes) / nodes as f64 / frame,

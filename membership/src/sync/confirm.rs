@@ -10,7 +10,7 @@ use super::{Effect, Sync};
 use crate::batch::{Batch, IntentBatch};
 use crate::collect::{self, Observer, Seen};
 use crate::id::{NodeId, Scope};
-use crate::record::Intent;
+use crate::record::{Digest, Intent};
 use crate::replica::{Change, Replica};
 use crate::signed::{Raw, Signed};
 
@@ -20,6 +20,10 @@ const MEMBERS_PER_PACE: usize = 50;
 
 /// How long after it connected a peer is taken at its word: by then it knows whether its disk is an old one too.
 const NOTICED: Duration = Duration::from_secs(5);
+
+/// How long two nodes differ, though both took in all that the other one holds and nothing else changed, until this node
+/// doubts its own disk.
+const STUBBORN: Duration = Duration::from_secs(20);
 
 /// The tombstones that a node holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -146,12 +150,61 @@ impl Sync {
     }
 }
 
+/// A difference from others that repair does not close: this node's disk may be an old one that ran on alone, so that
+/// nothing that it says of itself tells it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    /// What it has held since then.
+    root: Digest,
+    since: Duration,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It may close still.
+    Watched,
+    /// It is compared with a peer as an old disk is.
+    Open,
+    /// It was.
+    Done,
+}
+
 /// A restored disk.
 impl Sync {
-    /// Before a pull: while this node's disk is known to be older than what it said, what one peer holds is kept apart.
+    /// A peer was asked for all that this node lacks of a scope, and told this root before.
+    pub(super) fn doubt(&mut self, scope: &Scope, theirs: Digest, now: Duration) {
+        let root = self.replica.root(scope);
+        if root == theirs {
+            self.doubts.remove(scope);
+            return;
+        }
+        let fresh = Doubt {
+            root,
+            since: now,
+            stage: Stage::Watched,
+        };
+        let doubt = self.doubts.entry(scope.clone()).or_insert(fresh);
+        if doubt.root != root {
+            *doubt = fresh;
+        } else if doubt.stage == Stage::Watched && now >= doubt.since + STUBBORN {
+            doubt.stage = Stage::Open;
+            self.effects.push(Effect::Count("scopes_in_doubt", 1));
+        }
+    }
+
+    /// Whether the objects of a scope may be older than what this node said of them.
+    pub(super) fn is_doubtful(&self, scope: &Scope) -> bool {
+        let open = |doubt: &Doubt| doubt.stage == Stage::Open;
+        self.void.contains(scope) || self.doubts.get(scope).is_some_and(open)
+    }
+
+    /// Before a pull: while this node's disk is known or thought to be older than what it said, what one peer holds is kept
+    /// apart.
     pub(super) fn prepare_shadow(&mut self, scope: &Scope, peer: NodeId) {
         let alive = |shadow: &Shadow| self.peers.contains_key(&shadow.peer);
-        if !self.void.contains(scope) {
+        let doubted = self.is_doubtful(scope) && self.may_go_by(scope, peer);
+        if !self.void.contains(scope) && !doubted {
             self.shadows.remove(scope);
         } else if !self.shadows.get(scope).is_some_and(alive) {
             let replica = Replica::default();
@@ -190,8 +243,13 @@ impl Sync {
             if shadow.peer != peer {
                 self.shadows.insert(scope.clone(), shadow);
             } else if self.is_settled_peer(peer, now) && self.may_go_by(scope, peer) {
-                self.give_up(scope, &shadow.replica, seen.as_ref());
-                self.confirm_anew(scope);
+                let gave_up = self.give_up(scope, &shadow.replica, seen.as_ref());
+                if gave_up || self.void.contains(scope) {
+                    self.confirm_anew(scope);
+                }
+                self.doubts
+                    .entry(scope.clone())
+                    .and_modify(|doubt| doubt.stage = Stage::Done);
             }
         }
         if let Some(seen) = seen {
@@ -201,6 +259,8 @@ impl Sync {
 
     /// A peer holds the same.
     pub(super) fn equal(&mut self, peer: NodeId, scope: Option<&Scope>) {
+        self.doubts
+            .retain(|doubted, _| scope.is_some_and(|scope| scope != doubted));
         let void: Vec<Scope> = self
             .void
             .iter()
@@ -235,8 +295,8 @@ impl Sync {
         !self.void.contains(scope) || collect::authorities(&self.replica, scope, self.me, &members).is_empty()
     }
 
-    /// Drops what the peer vouches for and does not hold.
-    fn give_up(&mut self, scope: &Scope, theirs: &Replica, seen: Option<&Seen>) {
+    /// Drops what the peer vouches for and does not hold. Says whether there was such.
+    fn give_up(&mut self, scope: &Scope, theirs: &Replica, seen: Option<&Seen>) -> bool {
         let vouched = seen.map(Seen::seen).unwrap_or_default();
         let there = |version: &Signed<Intent>| {
             let held = theirs.intent(scope, &version.value().key);
@@ -245,11 +305,11 @@ impl Sync {
         let dead = self.replica.without(scope, |version| {
             vouched.contains(version.value().dot) && !there(version)
         });
-        if let Some(dead) = dead {
-            let count = u64::try_from(dead.removed.len()).unwrap_or(u64::MAX);
-            self.effects.push(Effect::Count("versions_given_up", count));
-            self.take_away(Change::Intents(dead));
-        }
+        let Some(dead) = dead else { return false };
+        let count = u64::try_from(dead.removed.len()).unwrap_or(u64::MAX);
+        self.effects.push(Effect::Count("versions_given_up", count));
+        self.take_away(Change::Intents(dead));
+        true
     }
 
     /// Vouches for nothing, in the epoch that holds: what it holds is compared with each writer's word again.

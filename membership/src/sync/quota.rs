@@ -140,6 +140,7 @@ impl Sync {
                 }
                 self.effects.push(Effect::Count("batches_over_quota", 1));
                 self.effects.push(Effect::Alarm(Trouble::OverQuota { origin, why }));
+                self.tell_not_taken(origin, why, now);
                 false
             }
         }

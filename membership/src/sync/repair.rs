@@ -106,6 +106,7 @@ impl Sync {
 
     pub(super) fn peer_down(&mut self, peer: NodeId, now: Duration) {
         self.peers.remove(&peer);
+        self.speech.forget(peer);
         self.give_back(peer);
         self.ask_all(now);
     }
@@ -431,6 +432,9 @@ impl Sync {
             self.share(&want.scope, more);
             self.enqueue(from, Want { told: None, ..want });
         } else if !more && !partial {
+            if let Some(told) = want.told.filter(|_| !taken.changed) {
+                self.doubt(&want.scope, told, now);
+            }
             self.compared(&want.scope, from, now);
         }
         self.ask_next(from, now);
@@ -440,7 +444,7 @@ impl Sync {
     /// Much is lacking of a scope: whoever else could send it is asked too.
     fn share(&mut self, scope: &Scope, more: bool) {
         let others = self.peers.values().any(|peer| peer.queued.contains(scope));
-        if more && others && !self.void.contains(scope) && !self.fills.contains_key(scope) {
+        if more && others && !self.is_doubtful(scope) && !self.fills.contains_key(scope) {
             self.fills.insert(scope.clone(), Fill::default());
         }
     }

@@ -5,7 +5,9 @@
 
 mod agreement;
 mod clients;
+mod removal;
 mod scenarios;
+mod seeds;
 mod trouble;
 
 use std::cmp::Reverse;
@@ -143,6 +145,9 @@ struct World {
     crashes: usize,
     counts: BTreeMap<&'static str, u64>,
     troubles: Vec<Trouble>,
+    /// Time passes so many times as fast between what nodes do of themselves.
+    haste: u64,
+    removed: Option<removal::Out>,
 }
 
 impl World {
@@ -174,6 +179,8 @@ impl World {
             acknowledged: Vec::new(),
             counts: BTreeMap::new(),
             troubles: Vec::new(),
+            haste: 1,
+            removed: None,
         };
         for node in 0..world.nodes.len() {
             world.introduce(node);
@@ -204,6 +211,9 @@ impl World {
 
     /// Connects a node that just started with all others that run.
     fn greet(&mut self, node: usize) {
+        if self.nodes.len() > 1 {
+            self.nodes[node].sync.expect_others();
+        }
         let life = self.nodes[node].life;
         self.after(0, Happening::Tick { node, life });
         self.after(50, Happening::Flush { node, life });
@@ -316,14 +326,14 @@ impl World {
             }
             Happening::Tick { node, life } if self.alive(node, life) => {
                 self.event(node, Event::Tick);
-                self.after(250, Happening::Tick { node, life });
+                self.after(250 * self.haste, Happening::Tick { node, life });
             }
             Happening::Flush { node, life } if self.alive(node, life) => {
                 let Node { store, waiting, .. } = &mut self.nodes[node];
                 store.commit(waiting, Durable::Later).unwrap();
                 waiting.clear();
                 let pause = self.rng.random_range(100..3_000);
-                self.after(pause, Happening::Flush { node, life });
+                self.after(pause * self.haste, Happening::Flush { node, life });
             }
             Happening::Written {
                 node,
@@ -354,7 +364,9 @@ impl World {
         for node in 0..self.nodes.len() {
             self.restart(node);
         }
+        self.shut_out();
         self.until("still different", Self::agree);
+        self.forget_lacks();
         self.check_acknowledged();
         self.until("tombstones stay", Self::has_collected);
         self.until("different again", Self::agree);
@@ -383,8 +395,7 @@ impl Node {
         let store = disk.open();
         let loaded = store.load(host.id()).unwrap();
         assert_eq!(loaded.forgotten, 0, "a crash leaves whole transactions only");
-        let mut sync = Sync::new(&host.public(), loaded.replica, Box::new(Trusting));
-        sync.expect_others();
+        let sync = Sync::new(&host.public(), loaded.replica, Box::new(Trusting));
         let clock = Clock::default();
         Self {
             host,
@@ -406,88 +417,4 @@ impl Node {
     fn may_say(&self) -> bool {
         !self.restored || self.sync.has_met()
     }
-}
-
-fn weather(seed: u64) -> Weather {
-    let nodes = 3 + u8::try_from(seed % 5).unwrap();
-    let loss = [0.0, 0.1, 0.3][usize::try_from(seed / 5 % 3).unwrap()];
-    Weather {
-        nodes,
-        rough: Duration::from_secs(20),
-        loss,
-        cuts: seed % 2 == 1,
-        crashes: seed % 4 >= 2,
-        restores: false,
-        rarely: false,
-        odd: seed % 7 == 6,
-    }
-}
-
-/// Long enough for tombstones to be collected while it is rough.
-fn long_weather(seed: u64) -> Weather {
-    Weather {
-        rough: Duration::from_secs(120),
-        restores: !seed.is_multiple_of(3),
-        crashes: true,
-        rarely: true,
-        ..weather(seed)
-    }
-}
-
-/// `--long` runs more.
-fn times() -> u64 {
-    if std::env::var_os("FABRIC_LONG").is_some() {
-        40
-    } else {
-        1
-    }
-}
-
-fn run(seeds: std::ops::Range<u64>, weather: impl Fn(u64) -> Weather) {
-    let (mut writes, mut merged) = (0, 0);
-    // One alone, to look at it.
-    let one = std::env::var("FABRIC_SEED").ok().and_then(|seed| seed.parse().ok());
-    for seed in one.map_or(seeds, |seed| seed..seed + 1) {
-        let weather = weather(seed);
-        let mut world = World::new(seed, weather);
-        println!("seed {seed}: {weather:?}");
-        world.run();
-        println!(
-            "{:?} acks {} counts {:?} {:?}",
-            seed,
-            world.acknowledged.len(),
-            world.counts,
-            world.now
-        );
-        if !weather.restores {
-            assert_eq!(world.troubles, [], "seed {seed}");
-        }
-        assert_eq!(world.counts.get("own_batches_out_of_order"), None);
-        writes += world.acknowledged.len();
-        merged += world.counts.get("records_merged").copied().unwrap_or_default();
-    }
-    assert!(
-        one.is_some() || writes > 100 && merged > 500,
-        "the weather was too quiet: {writes} writes, {merged} merged"
-    );
-}
-
-#[test]
-fn all_agree_on_all_that_was_acknowledged_1() {
-    run(0..50 * times(), weather);
-}
-
-#[test]
-fn all_agree_on_all_that_was_acknowledged_2() {
-    run(10_000..10_000 + 50 * times(), weather);
-}
-
-#[test]
-fn nothing_deleted_reappears_1() {
-    run(20_000..20_000 + 12 * times(), long_weather);
-}
-
-#[test]
-fn nothing_deleted_reappears_2() {
-    run(30_000..30_000 + 12 * times(), long_weather);
 }

@@ -40,7 +40,7 @@ impl Sync {
                 versions: batch.to_raw(),
             },
         };
-        match wire::encode(&Message::Push(raw)) {
+        match wire::encode_as(&Message::Push(raw), self.speech.usual()) {
             Ok(frame) => self.spread(&frame, None, rng),
             // Too large to be pushed: whoever sees the root will pull it.
             Err(_) => self.spread_roots(rng),
@@ -48,12 +48,8 @@ impl Sync {
     }
 
     fn spread(&mut self, frame: &Bytes, except: Option<NodeId>, rng: &mut dyn RngCore) {
-        for to in self.chosen(except, rng) {
-            self.effects.push(Effect::Send {
-                to,
-                frame: frame.clone(),
-            });
-        }
+        let peers = self.chosen(except, rng);
+        self.send_all(frame, peers);
     }
 
     fn spread_roots(&mut self, rng: &mut dyn RngCore) {

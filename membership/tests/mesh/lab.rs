@@ -32,6 +32,7 @@ impl Host {
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
             certificate_life: membership::pki::LEAF_LIFE,
+            wire: membership::wire::Versions::OWN,
         };
         Self { config, _dir: dir }
     }

@@ -11,3 +11,4 @@ mod restoring;
 mod rotation;
 mod sharing;
 mod strangers;
+mod versions;

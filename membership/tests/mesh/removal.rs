@@ -4,7 +4,7 @@ use crate::anchors::{anchors, three};
 use crate::lab::{DEADLINE, Host, counter, label, red, say, sees, shown, until, write};
 use membership::claim::ClaimError;
 use membership::id::NodeId;
-use membership::service::{DecreeError, Liveness, Membership, SetupError, join};
+use membership::service::{DecreeError, Liveness, Membership, SetupError, Void, join};
 
 fn ids(peer: &Membership) -> Vec<NodeId> {
     peer.members().into_iter().map(|member| member.id).collect()
@@ -152,7 +152,13 @@ async fn what_a_removed_node_wrote_in_a_minority_is_void_everywhere() {
     until("who had it gives it up", || !ids(&e).contains(&d.id())).await;
     until("it is there to be looked at", || e.read(|r| r.is_out(d.id()))).await;
     let void = kept_void(&e, 2).await;
-    assert_eq!(void, ["net", "other"]);
+    let names: Vec<&str> = void.iter().map(|it| it.record.value().key.name.as_ref()).collect();
+    assert_eq!(names, ["net", "other"]);
+    for it in &void {
+        assert_eq!(it.record.value().dot.writer, d.id());
+        assert_eq!(it.writer.as_ref().map(|name| name.as_str()), Some("four"));
+        assert!(it.record.value().body.is_some(), "what was written is kept");
+    }
     until("all hold the same", || {
         let root = a.read(|r| r.root(&red()));
         [&b, &c, &e].iter().all(|peer| peer.read(|r| r.root(&red())) == root)
@@ -181,7 +187,7 @@ async fn restart(host: &Host) -> Membership {
     started.await.unwrap()
 }
 
-async fn kept_void(peer: &Membership, wanted: usize) -> Vec<String> {
+async fn kept_void(peer: &Membership, wanted: usize) -> Vec<Void> {
     let mut void = Vec::new();
     let kept = tokio::time::timeout(DEADLINE, async {
         while void.len() < wanted {
@@ -190,7 +196,7 @@ async fn kept_void(peer: &Membership, wanted: usize) -> Vec<String> {
         }
     });
     assert!(kept.await.is_ok(), "{void:?}");
-    void.into_iter().map(|version| version.key.name.to_string()).collect()
+    void
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

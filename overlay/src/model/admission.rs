@@ -6,7 +6,7 @@ use super::account::Account;
 use super::connection::{Connections, Side, Standing, State};
 use super::fragment::{Entrance, Fragments};
 use super::headers::{Fragment, Ip};
-use super::owner::is_martian;
+use super::owner::{Speaker, is_martian};
 use super::policy::{self, End, Spoken};
 use super::transport::{ACK, FIN, Message, RST, SYN, Transport, Tuple, tcp_flags};
 use super::{Reason, related};
@@ -61,10 +61,16 @@ impl<'a> Passenger<'a> {
         })
     }
 
-    /// Table E or C for the packet between these ends.
-    pub(super) fn admit(&self, memory: &mut Memory, source: End<'_>, destination: End<'_>) -> Result<(), Reason> {
+    /// Table E or C for the packet of this station between these ends.
+    pub(super) fn admit(
+        &self,
+        memory: &mut Memory,
+        speaker: Speaker,
+        source: End<'_>,
+        destination: End<'_>,
+    ) -> Result<(), Reason> {
         if self.transport.message() == Some(Message::Error) {
-            return related::check(&memory.connections, self);
+            return related::check(&memory.connections, self, speaker);
         }
         let standing = self.standing(&mut memory.connections)?;
         memory.account.length = self.ip.packet.len();

@@ -7,7 +7,7 @@ use etherparse::Ethernet2HeaderSlice;
 use super::account::Account;
 use super::admission::{Memory, Passenger};
 use super::icmp_error::Stop;
-use super::owner::{self, Owner, groups};
+use super::owner::{self, NO_GROUPS};
 use super::policy::{self, End, Spoken};
 use super::port::Sender;
 use super::transport::Message;
@@ -52,7 +52,7 @@ pub(super) fn receivers(
         let station = owner::station(domain, port.vni, port.mac.octets());
         let local = |far: End<'_>| End {
             address: far.address,
-            groups: groups(station.map(|(mac, station)| Owner::Station(mac, station))),
+            groups: station.map_or(&NO_GROUPS, |(_, station)| &station.groups),
             asked: true,
         };
         let allowed = asked.is_none_or(|(far, what)| {
@@ -81,14 +81,18 @@ impl Sender<'_> {
         if passenger.transport.message() == Some(Message::Error) {
             return Err(Reason::Unrelated.into());
         }
-        let end = |address| End {
+        if owner::is_anothers(self.domain, self.port.vni, None, ip.destination) {
+            return Err(Reason::DestinationAddress.into());
+        }
+        let end = |address, groups| End {
             address,
-            groups: groups(Owner::of(self.domain, self.port.vni, address)),
+            groups,
             asked: true,
         };
-        let (source, what) = (end(ip.source), passenger.spoken());
+        let source = end(ip.source, self.speaker().groups(self.domain));
+        let what = passenger.spoken();
         memory.account.length = ip.packet.len();
-        let ends = (source, end(ip.destination));
+        let ends = (source, end(ip.destination, &NO_GROUPS));
         if !policy::allows(self.domain, Direction::Egress, ends, what, &mut memory.account.audits) {
             return Err(Reason::Policy.into());
         }

@@ -5,7 +5,15 @@
 //!
 //! Checks run in the order of these tables; the first that holds decides. Reasons are [`Reason`] names. The *owner* of an
 //! address in a segment is the station that has it among its addresses or the router that has it there; else the station
-//! with the longest of the extra prefixes that contain it; else nobody. Its *groups* are the owner's (a router has none).
+//! with the longest of the extra prefixes that contain it; else nobody.
+//!
+//! The *groups* of an end are those of the station that sends the frame or that it is delivered to, found by MAC address; a
+//! routed frame's source is the station that table Q or the sender's port leads to. A frame for everybody is for nobody in
+//! particular: its far end has no groups. So a rule by selector speaks of the workload that gets the packet, whatever
+//! address is in it. Rules by prefix speak of addresses, so table D refuses what is for one and goes to another.
+//! **Table D** (`owner.rs` says why only this): a station or the router of the segment has exactly the destination address,
+//! but not the destination MAC (a frame for everybody: has it at all). Not asked where the router sends it on: R5 via; in T,
+//! the source MAC is the router's and the longest of its routes to the destination is via.
 //!
 //! # P: a frame from a workload (`from_endpoint`)
 //!
@@ -28,6 +36,7 @@
 //! | P13 | destination MAC is a group address | go to B |
 //! | P14 | destination MAC is the router's of the segment | table R finds station and segment |
 //! | P15 | else: destination MAC is the port's own, or no station of the VNI has it | `unknown_destination`; in a segment that floods, go to B with one that nobody has |
+//! | P15a | not routed: table D | `destination_address` |
 //! | P16 | an ICMP error | table E instead of P17: `unrelated` |
 //! | P17 | connection and policy, by table C | `unrelated`, `policy` |
 //! | P18 | the IP packet (IPv4 total length; IPv6 40 + payload length) is longer than the MTU of the segment it leaves in | `mtu`, and an ICMP error (I) with that MTU |
@@ -50,7 +59,8 @@
 //! | nr | check | outcome |
 //! |---|---|---|
 //! | B1 | an ICMP error | `unrelated` |
-//! | B2 | egress rules of the sender, as for a packet that opens a connection to the destination address (its groups are those of its owner in the segment) | `policy` |
+//! | B1a | table D | `destination_address` |
+//! | B2 | egress rules of the sender, as for a packet that opens a connection to the destination address | `policy` |
 //! | B3 | the IP packet is longer than the segment's MTU (a first fragment is remembered before that) | `mtu`, no ICMP error |
 //! | B4 | each other port of the segment on this host: its ingress rules, as the destination's | a copy; else `policy` counts for that endpoint |
 //! | B5 | each other host with a station in the segment and a tunnel to it: P20, P21 for the frame as it came | a copy through the tunnel; else `no_route` or `mtu` counts for the sender |
@@ -126,11 +136,12 @@
 //! | T11 | as P10 | `rogue_server` |
 //! | T12 | ICMPv6 type 135 or 136: from the router's MAC; N1 to N3; 136 whose target is not that station's by table S; 136 whose target somebody has exactly | `neighbour_spoof`; N1 to N3; `neighbour_spoof`; `gratuitous`; else T13 without rules |
 //! | T12a | tables M, F, G | `martian`, `tiny_fragment`, `fragment_state`, `tcp_flags` |
-//! | T13 | inner destination MAC is a group address, or in a segment that floods nobody's: B1; T20; B4 to B6, a first fragment being remembered | `unrelated`, `ecn`, `multicast`, copies to ports of this host |
+//! | T13 | inner destination MAC is a group address, or in a segment that floods nobody's: B1; B1a; T20; B4 to B6, a first fragment being remembered | `unrelated`, `destination_address`, `ecn`, `multicast`, copies to ports of this host |
 //! | T14 | without rules: as T15 to T17, then T20 (if it is IP) and T21 | |
 //! | T15 | inner destination MAC is the router's of the segment | `not_here` |
 //! | T16 | no station of the VNI has the inner destination MAC | `unknown_destination` |
 //! | T17 | that station is not on this host | `not_here` |
+//! | T17a | table D | `destination_address` |
 //! | T18 | an ICMP error | table E instead of T19: `unrelated` |
 //! | T19 | connection and policy, by table C | `unrelated`, `policy` |
 //! | T20 | outer ECN is CE (3) and inner ECN is Not-ECT (0); else the inner field becomes that of RFC 6040 figure 4 | `ecn` |
@@ -148,8 +159,6 @@
 //! | Q1 | connected: the owner of the source in that segment is a station at the host that the outer source is of | it may |
 //! | Q2 | via: for any hop, the station with exactly the hop's address has the longest prefix that contains the source in the hop's segment, and is at the host that the outer source is of | it may |
 //! | Q3 | — | `wrong_vtep` |
-//!
-//! Groups of the source are those of the station so found.
 //!
 //! # H: IP headers
 //!
@@ -198,9 +207,6 @@
 //! | R7 | the owner is the sender's own station | `unknown_destination` |
 //! | R8 | — | leaves in the target's segment: source MAC the router's, destination MAC the owner's, TTL or hop limit − 1 (IPv4 checksum by RFC 1624 equation 3), all else as it came |
 //!
-//! Groups of the source are those in the sender's segment; of the destination: connected: those of the owner in R6; via: those
-//! of the longest prefix that contains the destination in the hop's segment.
-//!
 //! *Hash*: 64 bits, `h = 0x243f6a8885a308d3`, then for each word `h = (h ^ word) * 0x9e3779b97f4a7c15; h = h ^ (h >> 32)`.
 //! Words: source port << 24 | destination port << 8 | upper protocol (fragments: 0; ports 0 but for TCP, UDP and SCTP); then the last four bytes of source << 32 | those of destination; IPv6 in addition: bytes 0–3 << 32 |
 //! 4–7 of source; 8–11 of source << 32 | 8–11 of destination; 0–3 << 32 | 4–7 of destination, four bytes always read as a
@@ -212,8 +218,11 @@
 //! |---|---|---|
 //! | E1 | behind the 8 bytes of ICMP: fewer than 20 + 8 (IPv6 40 + 8) bytes; version or IPv4 header length (5) wrong; a later fragment (IPv4); an IPv6 extension header or fragment | `unrelated` |
 //! | E2 | quoted source ≠ the error's destination | `unrelated` |
+//! | E2a | by table S, the sending station (in its own segment) may use neither the quoted destination nor the quoted source: it is no end of the connection and no router on the way to one | `unrelated` |
 //! | E3 | the quoted tuple (ICMP: echo request or echo reply only) is not of a live connection of the domain, in either direction | `unrelated` |
 //! | E4 | — | passes; no policy is asked, no connection made or refreshed, no fragment entry written |
+//!
+//! Both ends' hosts ask. A quota, which is not modelled: `rate_limit` beyond 1,000 a second and sending station.
 //!
 //! # C: connections and policy
 //!

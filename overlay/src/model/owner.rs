@@ -1,4 +1,9 @@
-//! Whose an address is (the head's definition of an owner), and table S.
+//! Whose an address is (the head's definition of an owner), and tables S and D.
+//!
+//! Table D asks for exact addresses only, as a workload may forward what it has not: a router behind a station, listed among
+//! its prefixes or not, a container host, an appliance that a static route names, link-local addresses that nobody is known
+//! to have, broadcast and multicast all go on to work. Receivers ask again, since the sender's host may lie: else it could
+//! answer in the name of one workload's connection and hand the packet to another one.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,8 +13,8 @@ use ipnet::IpNet;
 use crate::forwarding::{Forwarding, Group, Router, Station};
 use crate::name::{Mac, Vni};
 
-/// A router is in no group.
-static NO_GROUPS: BTreeSet<Group> = BTreeSet::new();
+/// Of a frame for everybody: it is for nobody in particular.
+pub(super) static NO_GROUPS: BTreeSet<Group> = BTreeSet::new();
 
 /// Who has an address.
 #[derive(Debug, Clone, Copy)]
@@ -56,12 +61,31 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// The groups of an owner; nobody is in none.
-pub(super) fn groups(owner: Option<Owner<'_>>) -> &BTreeSet<Group> {
-    match owner {
-        Some(Owner::Station(_, station)) => &station.groups,
-        Some(Owner::Router(_)) | None => &NO_GROUPS,
+/// A station that a packet comes from: its segment and its MAC address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Speaker {
+    pub(super) vni: Vni,
+    pub(super) mac: Mac,
+}
+
+impl Speaker {
+    /// Table S.
+    pub(super) fn may_use(self, domain: &Forwarding, address: IpAddr) -> bool {
+        may_use(domain, self.vni, self.mac, address)
     }
+
+    /// The groups of the station.
+    pub(super) fn groups(self, domain: &Forwarding) -> &BTreeSet<Group> {
+        domain
+            .stations
+            .get(&(self.vni, self.mac))
+            .map_or(&NO_GROUPS, |station| &station.groups)
+    }
+}
+
+/// Table D: whether an address is exactly another one's than this station's, or, without one, anybody's.
+pub(super) fn is_anothers(domain: &Forwarding, vni: Vni, station: Option<Mac>, address: IpAddr) -> bool {
+    Owner::exact(domain, vni, address).is_some_and(|owner| Some(owner.mac()) != station)
 }
 
 /// Table S: whether a source address is that of the station with this MAC.

@@ -10,7 +10,7 @@ use super::admission::{Memory, Passenger};
 use super::fragment::Entrance;
 use super::headers::Ip;
 use super::icmp_error::{IcmpError, Stop};
-use super::owner::{self, Owner, groups};
+use super::owner::{self, Owner, Speaker};
 use super::policy::End;
 use super::routing::{self, Onward, Routed};
 use super::{ARP, ETHERNET, Host, Ingress, Reason, Verdict, arp, flood, is_group, neighbour};
@@ -43,9 +43,15 @@ impl<'a> Sender<'a> {
         })
     }
 
+    /// The sender's station.
+    pub(super) fn speaker(&self) -> Speaker {
+        let (vni, mac) = (self.port.vni, self.port.mac);
+        Speaker { vni, mac }
+    }
+
     /// Table S.
     pub(super) fn may_use(&self, address: IpAddr) -> bool {
-        owner::may_use(self.domain, self.port.vni, self.port.mac, address)
+        self.speaker().may_use(self.domain, address)
     }
 
     /// Whether it is exactly one of its own addresses.
@@ -150,11 +156,13 @@ impl<'a> Sender<'a> {
             return routing::route(self, router, passenger, frame);
         }
         let station = owner::station(self.domain, vni, destination).filter(|(mac, _)| *mac != self.port.mac);
-        let (_, station) = station.ok_or(Reason::UnknownDestination)?;
+        let (mac, station) = station.ok_or(Reason::UnknownDestination)?;
+        if owner::is_anothers(self.domain, vni, Some(mac), passenger.ip.destination) {
+            return Err(Reason::DestinationAddress.into());
+        }
         Ok(Routed::On(Onward {
             segment,
             station,
-            groups: groups(Owner::of(self.domain, vni, passenger.ip.destination)),
             frame: frame.to_vec(),
         }))
     }
@@ -164,15 +172,15 @@ impl<'a> Sender<'a> {
         let ip = passenger.ip;
         let source = End {
             address: ip.source,
-            groups: groups(Owner::of(self.domain, self.port.vni, ip.source)),
+            groups: self.speaker().groups(self.domain),
             asked: true,
         };
         let destination = End {
             address: ip.destination,
-            groups: onward.groups,
+            groups: &onward.station.groups,
             asked: onward.station.place == Place::Here,
         };
-        passenger.admit(memory, source, destination)
+        passenger.admit(memory, self.speaker(), source, destination)
     }
 
     /// P18 to P22.
@@ -181,7 +189,6 @@ impl<'a> Sender<'a> {
             segment,
             station,
             frame,
-            ..
         } = onward;
         if ip.packet.len() > usize::from(segment.mtu) {
             return Err(Stop::telling(Reason::Mtu, IcmpError::TooBig(segment.mtu)));

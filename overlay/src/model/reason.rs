@@ -36,6 +36,8 @@ reasons! {
     UnknownNeighbour = "unknown_neighbour";
     /// Nobody has the destination MAC.
     UnknownDestination = "unknown_destination";
+    /// The destination address is another one's than the destination MAC.
+    DestinationAddress = "destination_address";
     /// The workload reaches for the host's own side of its link.
     HostLink = "host_link";
     /// Broadcast or multicast that is not carried.

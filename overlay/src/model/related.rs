@@ -1,4 +1,5 @@
-//! Table E: ICMP errors of workloads.
+//! Table E: ICMP errors of workloads. Rules are not asked about one, so it has to come from who has business with the
+//! connection that it speaks of: from an end of it, or from a router on the way to one.
 
 use std::net::IpAddr;
 
@@ -7,14 +8,15 @@ use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice};
 use super::Reason;
 use super::admission::Passenger;
 use super::connection::Connections;
+use super::owner::Speaker;
 use super::transport::{Message, Transport, Tuple};
 
 /// Bytes of ICMP before what it quotes, and of the upper layer that it must quote.
 const ICMP: usize = 8;
 const UPPER: usize = 8;
 
-/// Whether an error speaks of a live connection.
-pub(super) fn check(connections: &Connections, error: &Passenger<'_>) -> Result<(), Reason> {
+/// Whether an error of this station speaks of a live connection that is its business.
+pub(super) fn check(connections: &Connections, error: &Passenger<'_>, speaker: Speaker) -> Result<(), Reason> {
     let quote = error.ip.upper.get(ICMP..).ok_or(Reason::Unrelated)?;
     let quoted = if error.ip.source.is_ipv4() {
         v4(quote)
@@ -26,6 +28,12 @@ pub(super) fn check(connections: &Connections, error: &Passenger<'_>) -> Result<
         return Err(Reason::Unrelated);
     }
     if matches!(transport.message(), Some(Message::Error | Message::Other)) {
+        return Err(Reason::Unrelated);
+    }
+    if ![destination, source]
+        .into_iter()
+        .any(|end| speaker.may_use(error.domain, end))
+    {
         return Err(Reason::Unrelated);
     }
     let tuple = Tuple::of(source, destination, transport);

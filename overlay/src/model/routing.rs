@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use super::headers::{Fragment, Ip};
 use super::icmp_error::{IcmpError, Stop};
-use super::owner::{Owner, groups, is_link_local, longest};
+use super::owner::{Owner, is_link_local, longest};
 use super::port::Sender;
 use super::transport::Message;
 use super::{Reason, Verdict, admission::Passenger, hash, rewrite};
-use crate::forwarding::{Forwarding, Group, Route, Router, Segment, Station};
+use crate::forwarding::{Forwarding, Route, Router, Segment, Station};
 use crate::name::NetworkName;
 
 /// Where a frame goes on a segment.
@@ -17,8 +17,6 @@ use crate::name::NetworkName;
 pub(super) struct Onward<'a> {
     pub(super) segment: &'a Segment,
     pub(super) station: &'a Station,
-    /// Of the destination address.
-    pub(super) groups: &'a BTreeSet<Group>,
     /// As it leaves.
     pub(super) frame: Vec<u8>,
 }
@@ -61,7 +59,6 @@ pub(super) fn route<'a>(
     Ok(Routed::On(Onward {
         segment: target.segment,
         station,
-        groups: target.groups,
         frame: rewrite::routed(frame, ip.source.is_ipv4(), router.mac, mac),
     }))
 }
@@ -81,7 +78,6 @@ fn answer(sender: &Sender<'_>, router: &Router, ip: &Ip<'_>, frame: &[u8]) -> Re
 struct Target<'a> {
     segment: &'a Segment,
     owner: Option<Owner<'a>>,
-    groups: &'a BTreeSet<Group>,
 }
 
 /// R4 and R5, and the lookups of R6.
@@ -93,11 +89,9 @@ fn target<'a>(domain: &'a Forwarding, router: &'a Router, passenger: &Passenger<
         Route::Blackhole => Err(Reason::Blackhole.into()),
         Route::Connected(network) => {
             let segment = segment(network)?;
-            let owner = Owner::of(domain, segment.vni, destination);
             Ok(Target {
                 segment,
-                owner,
-                groups: groups(owner),
+                owner: Owner::of(domain, segment.vni, destination),
             })
         }
         Route::Via(hops) => {
@@ -106,7 +100,6 @@ fn target<'a>(domain: &'a Forwarding, router: &'a Router, passenger: &Passenger<
             Ok(Target {
                 segment,
                 owner: Owner::exact(domain, segment.vni, *address),
-                groups: groups(Owner::by_prefix(domain, segment.vni, destination)),
             })
         }
     }

@@ -10,14 +10,14 @@ use super::admission::{Memory, Passenger};
 use super::flood::{self, Asked};
 use super::fragment::Entrance;
 use super::headers::Ip;
-use super::owner::{self, Owner, groups};
+use super::owner::{self, NO_GROUPS, Speaker, longest};
 use super::policy::End;
 use super::port::is_nameless;
 use super::transport::Message;
 use super::{
     ARP, ETHERNET, Host, Reason, Tunnelled, Verdict, arp, geneve, is_group, neighbour, origin, rewrite, vxlan,
 };
-use crate::forwarding::{Forwarding, Place, Segment, Station};
+use crate::forwarding::{Forwarding, Place, Route, Segment, Station};
 use crate::name::{Mac, Vni};
 use crate::object::domain::Encapsulation;
 
@@ -124,15 +124,25 @@ impl Arrival<'_> {
         let group = is_group(destination);
         let entrance = Entrance::Tunnel(self.vni);
         let passenger = Passenger::board(memory, self.domain, entrance, (&ip, group), now)?;
-        let Some(station) = self.receiver(memory, destination)? else {
+        let Some((mac, station)) = self.receiver(memory, destination)? else {
             return self.everybody(memory, &origin, &passenger, frame);
         };
-        let end = |address, asked| End {
-            address,
-            groups: groups(self.owner(&origin, address, asked)),
-            asked,
+        if owner::is_anothers(self.domain, self.vni, Some(mac), ip.destination) && !self.is_sent_on(&origin, &ip) {
+            return Err(Reason::DestinationAddress);
+        }
+        // `check_source` found it.
+        let speaker = self.speaker(&origin, ip.source).ok_or(Reason::WrongVtep)?;
+        let source = End {
+            address: ip.source,
+            groups: speaker.groups(self.domain),
+            asked: false,
         };
-        passenger.admit(memory, end(ip.source, false), end(ip.destination, true))?;
+        let receiver = End {
+            address: ip.destination,
+            groups: &station.groups,
+            asked: true,
+        };
+        passenger.admit(memory, speaker, source, receiver)?;
         self.deliver(station, frame, Some(&ip))
     }
 
@@ -147,11 +157,15 @@ impl Arrival<'_> {
         if passenger.transport.message() == Some(Message::Error) {
             return Err(Reason::Unrelated);
         }
-        passenger.remember(memory);
         let ip = passenger.ip;
+        if owner::is_anothers(self.domain, self.vni, None, ip.destination) {
+            return Err(Reason::DestinationAddress);
+        }
+        passenger.remember(memory);
+        let speaker = self.speaker(origin, ip.source);
         let source = End {
             address: ip.source,
-            groups: groups(self.owner(origin, ip.source, false)),
+            groups: speaker.map_or(&NO_GROUPS, |speaker| speaker.groups(self.domain)),
             asked: false,
         };
         memory.account.length = ip.packet.len();
@@ -167,7 +181,7 @@ impl Arrival<'_> {
         ip: Option<&Ip<'_>>,
     ) -> Result<Verdict, Reason> {
         match self.receiver(memory, destination)? {
-            Some(station) => self.deliver(station, frame, ip),
+            Some((_, station)) => self.deliver(station, frame, ip),
             None => self.spread(memory, frame, ip, None),
         }
     }
@@ -215,7 +229,7 @@ impl Arrival<'_> {
     }
 
     /// Who gets a frame for this MAC address; none if everybody does.
-    fn receiver(&self, memory: &mut Memory, mac: [u8; 6]) -> Result<Option<&Station>, Reason> {
+    fn receiver(&self, memory: &mut Memory, mac: [u8; 6]) -> Result<Option<(Mac, &Station)>, Reason> {
         if is_group(mac) {
             return Ok(None);
         }
@@ -223,9 +237,9 @@ impl Arrival<'_> {
         match self.destination(mac) {
             Err(Reason::UnknownDestination) if floods => Ok(None),
             Err(reason) => Err(reason),
-            Ok(station) => {
+            Ok((mac, station)) => {
                 memory.account.owner = Some((self.domain.domain.clone(), Some(station.endpoint.clone())));
-                Ok(Some(station))
+                Ok(Some((mac, station)))
             }
         }
     }
@@ -250,37 +264,44 @@ impl Arrival<'_> {
             Origin::Station(mac) => {
                 owner::may_use(self.domain, self.vni, *mac, ip.source) || is_nameless(ip, destination)
             }
-            Origin::Router => self.routed_sender(ip.source).is_some(),
+            Origin::Router => self.speaker(origin, ip.source).is_some(),
         };
         if may { Ok(()) } else { Err(Reason::WrongVtep) }
     }
 
     /// T15 to T17.
-    fn destination(&self, mac: [u8; 6]) -> Result<&Station, Reason> {
+    fn destination(&self, mac: [u8; 6]) -> Result<(Mac, &Station), Reason> {
         if owner::router(self.domain, self.vni).is_some_and(|router| router.mac.octets() == mac) {
             return Err(Reason::NotHere);
         }
         let station = owner::station(self.domain, self.vni, mac);
-        let (_, station) = station.ok_or(Reason::UnknownDestination)?;
+        let (mac, station) = station.ok_or(Reason::UnknownDestination)?;
         if station.place == Place::Here {
-            Ok(station)
+            Ok((mac, station))
         } else {
             Err(Reason::NotHere)
         }
     }
 
-    /// The owner of an end's address; that of a routed source is in a segment of its own.
-    fn owner(&self, origin: &Origin, address: IpAddr, here: bool) -> Option<Owner<'_>> {
+    /// The station that a frame from this address comes from; that of a routed one (table Q) is in a segment of its own.
+    fn speaker(&self, origin: &Origin, source: IpAddr) -> Option<Speaker> {
         match origin {
-            Origin::Router if !here => self.routed_sender(address),
-            Origin::Router | Origin::Station(_) => Owner::of(self.domain, self.vni, address),
+            Origin::Station(mac) => Some(Speaker {
+                vni: self.vni,
+                mac: *mac,
+            }),
+            Origin::Router => {
+                let router = owner::router(self.domain, self.vni)?;
+                origin::sender(self.domain, router, source, |place| self.sent_by(place))
+            }
         }
     }
 
-    /// Table Q.
-    fn routed_sender(&self, source: IpAddr) -> Option<Owner<'_>> {
-        let router = owner::router(self.domain, self.vni)?;
-        origin::sender(self.domain, router, source, |place| self.sent_by(place))
+    /// Whether it is the router that sends its destination to a next hop.
+    fn is_sent_on(&self, origin: &Origin, ip: &Ip<'_>) -> bool {
+        let router = owner::router(self.domain, self.vni).filter(|_| matches!(origin, Origin::Router));
+        let route = router.and_then(|router| longest(&router.routes, ip.destination));
+        matches!(route, Some(Route::Via(_)))
     }
 
     fn sent_by(&self, place: Place) -> bool {

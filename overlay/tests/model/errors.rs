@@ -6,8 +6,10 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use overlay::forwarding::Forwarding;
 use overlay::model::{Model, Verdict};
 
-use crate::campus::{alter, at, campus, outcome, port};
+use crate::campus::{DMZ, alter, at, campus, mac_of, net, outcome, port, vni};
 use crate::fabric::sent;
+use crate::frames::tunnelled;
+use crate::lab::node;
 use crate::talk::{ACK, HIGH, SYN, Talk, WEB};
 
 fn forth(v6: bool) -> Talk {
@@ -58,6 +60,64 @@ fn errors_of_workloads_quote_a_connection() {
         options[14] = if v6 { 0x70 } else { 0x46 };
         assert_eq!(send("app", &error(&options)), "unrelated", "E1 {v6}");
     }
+}
+
+/// What becomes of a frame that beta's host sends to web's in a tunnel.
+fn arrives(model: &mut Model, frame: &[u8]) -> String {
+    let packet = tunnelled("192.0.2.2", "192.0.2.1", 8, 7, frame);
+    outcome(&model.from_underlay(node("alpha"), &packet, at(0)))
+}
+
+#[test]
+fn errors_come_from_who_has_business_with_the_connection() {
+    let to_app = Talk::routed("web", "10.0.0.5", "10.0.1.5").udp(HIGH, WEB, 8);
+    let beyond = Talk::routed("web", "10.0.0.5", "10.9.1.1").udp(HIGH, WEB, 8);
+    let table = [
+        ("the other end", "app", "10.0.1.5", &to_app, true),
+        ("nobody's business", "store", "10.0.1.6", &to_app, false),
+        ("a router, but not on the way", "gate", "10.9.1.1", &to_app, false),
+        ("another than the router", "store", "10.0.1.6", &beyond, false),
+        ("the router before the end", "gate", "10.0.1.7", &beyond, true),
+        ("one behind that", "gate", "10.9.0.1", &beyond, true),
+        ("the end behind it", "gate", "10.9.1.1", &beyond, true),
+    ];
+    for (row, who, source, about, passes) in table {
+        let mut model = campus(&|_| ());
+        for question in [&to_app, &beyond] {
+            let (_, verdict) = model.journey(&port("web"), question, at(0));
+            assert!(outcome(&verdict).starts_with("to "), "{row}: {verdict:?}");
+        }
+        let error = Talk::routed(who, source, "10.0.0.5").error(3, 3, about);
+        let says = outcome(&model.from_endpoint(&port(who), &error, at(0)));
+        let expected = match (passes, who) {
+            (true, "app") => "to web",
+            (true, _) => "by alpha in 7",
+            (false, _) => "unrelated",
+        };
+        assert_eq!(says, expected, "{row}");
+        if who == "app" {
+            continue;
+        }
+        let sent_on = Talk::from_router("web", source, "10.0.0.5").error(3, 3, about);
+        let says = arrives(&mut model, &sent_on);
+        assert_eq!(
+            says,
+            if passes { "to web" } else { "unrelated" },
+            "{row}, asked by the other host"
+        );
+    }
+    let store_carries = |domain: &mut Forwarding| {
+        let store = domain.stations.get_mut(&(vni(DMZ), mac_of("store"))).unwrap();
+        store.prefixes.insert(net("10.0.0.0/24"));
+    };
+    let mut model = campus(&store_carries);
+    assert_eq!(outcome(&model.from_endpoint(&port("web"), &to_app, at(0))), "to app");
+    let carried = Talk::from_router("web", "10.0.1.6", "10.0.0.5").error(3, 4, &to_app);
+    assert_eq!(
+        arrives(&mut model, &carried),
+        "to web",
+        "an appliance that may send web's packets on"
+    );
 }
 
 /// Type, code, the four bytes behind the checksum, source, and what is quoted.

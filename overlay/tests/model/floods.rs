@@ -107,8 +107,26 @@ fn who_gets_a_frame() {
     let table = [
         ("B a group", packet([1, 0, 0x5e, 0, 0, 0xfb], "224.0.0.251"), ALL, ALL),
         ("M1 in a frame for one", packet(db, "224.0.0.251"), "martian", "martian"),
-        ("B3", packet(BROADCAST, "10.0.0.6"), ALL, ALL),
-        ("P15", packet(UNKNOWN, "10.0.0.6"), "unknown_destination", ALL),
+        ("B3", packet(BROADCAST, "10.0.0.66"), ALL, ALL),
+        (
+            "B1a",
+            packet(BROADCAST, "10.0.0.6"),
+            "destination_address",
+            "destination_address",
+        ),
+        (
+            "B1a a router's",
+            packet(BROADCAST, "10.0.0.1"),
+            "destination_address",
+            "destination_address",
+        ),
+        ("P15", packet(UNKNOWN, "10.0.0.66"), "unknown_destination", ALL),
+        (
+            "P15, B1a",
+            packet(UNKNOWN, "10.0.0.6"),
+            "unknown_destination",
+            "destination_address",
+        ),
         ("L7", other(BROADCAST), ALL, ALL),
         ("L4", other(UNKNOWN), "unknown_destination", ALL),
         ("L6", other(db), "by beta in 7", "by beta in 7"),

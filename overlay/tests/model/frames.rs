@@ -7,9 +7,18 @@ use etherparse::PacketBuilder;
 use crate::fabric::{WEB, mac};
 
 pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
-/// UDP over IPv4, to db or else to web.
+/// Last part of the address of the workload with a MAC address; of any other it is db's.
+fn last_of(mac: [u8; 6]) -> u8 {
+    match mac {
+        [2, 0, 0, 0, 0, last @ 5..=7] => last,
+        _ => 6,
+    }
+}
+
+/// UDP over IPv4, to the address of who has the MAC address, or to db.
 pub(crate) fn udp4(to: [u8; 6], from: &str, source: [u8; 4], port: u16, payload: usize) -> Vec<u8> {
-    let target = if source == four(6) { four(5) } else { four(6) };
+    let mut targets = [last_of(to), 6, 5].into_iter();
+    let target = four(targets.find(|last| *last != source[3]).unwrap());
     let builder = PacketBuilder::ethernet2(mac(from).octets(), to)
         .ipv4(source, target, 64)
         .udp(1000, port);
@@ -20,13 +29,7 @@ pub(crate) fn udp4(to: [u8; 6], from: &str, source: [u8; 4], port: u16, payload:
 
 pub(crate) fn udp6(to: [u8; 6], from: &str, source: &str, port: u16, payload: usize) -> Vec<u8> {
     let source: Ipv6Addr = source.parse().unwrap();
-    let target: Ipv6Addr = if source.segments()[7] == 6 {
-        "fd00::5"
-    } else {
-        "fd00::6"
-    }
-    .parse()
-    .unwrap();
+    let target = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last_of(to).into());
     let builder = PacketBuilder::ethernet2(mac(from).octets(), to)
         .ipv6(source.octets(), target.octets(), 64)
         .udp(1000, port);

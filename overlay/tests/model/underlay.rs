@@ -15,7 +15,6 @@ fn packets_from_the_underlay() {
     let inner = udp4(to_web, DB, four(6), 2000, 8);
     let from_beta = |inner: &[u8]| tunnelled(BETA, ALPHA, 8, 7, inner);
     let good = from_beta(&inner);
-    // It goes to db, whose address web does not have: only the MAC address counts.
     let inner_of_cache = udp4(to_web, CACHE, four(7), 2000, 8);
     let ra = with(&icmp6(to_web, "fd00::6", 134, &[0; 8]), &[(11, 6)]);
     let na = with(

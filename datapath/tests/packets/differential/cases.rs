@@ -113,10 +113,10 @@ fn a_mac_address_gets_another_owner() {
             let endpoints = &mut world.plans[0].endpoints;
             (endpoints[API].mac, endpoints[FAR].mac) = (endpoints[FAR].mac, endpoints[API].mac);
         });
-        // The frame's MAC address says who gets it, whatever the IP address.
-        at.send(&forth, "encapsulate");
+        // Neither of them gets what is for the other's address.
+        at.send(&forth, "destination_address");
         at.send(&back, "source_mac");
-        at.send(&out, "deliver");
+        at.send(&out, "destination_address");
         at.send(&into, "wrong_vtep");
         let forth = at.between(0, WEB, API, tcp((40_000, 80), ACK));
         at.warm(&forth, "deliver");

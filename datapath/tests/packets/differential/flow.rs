@@ -57,7 +57,7 @@ const ACK: u8 = 16;
 pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
     let flow = Flow::random(dice, world);
     let mut sent = Vec::new();
-    for _ in 0..dice.below(3) {
+    for _ in 0..dice.below(4) {
         sent.extend(flow.neighbour(dice));
     }
     for _ in 0..dice.below(3) {
@@ -66,7 +66,7 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
     for (reply, flags) in flow.script(dice) {
         let draft = flow.draft(dice, reply, flags);
         let again = if flags == ACK && flow.is_steady() {
-            dice.between(6, 18)
+            dice.between(8, 20)
         } else {
             dice.below(2)
         };
@@ -80,9 +80,10 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
         for _ in 0..dice.between(1, 2) {
             sent.extend(flow.send_by_odd_tunnel(dice, reply, &draft));
         }
-        if dice.percent(6) {
-            let error = flow.error(dice, reply, &draft);
-            sent.extend(flow.send(dice, !reply, &error, "an ICMP error"));
+        if dice.percent(8) {
+            let speaker = flow.with_speaker(dice, !reply);
+            let error = speaker.error(dice, reply, &draft);
+            sent.extend(speaker.send(dice, !reply, &error, "an ICMP error"));
         }
     }
     sent
@@ -303,6 +304,20 @@ impl<'a> Flow<'a> {
         let vni = plan.networks[network].vni;
         let tunnel = Tunnel::between(theirs, ours, plan.encapsulation, vni);
         Some((Entrance::Underlay, Some(tunnel)))
+    }
+
+    /// Now and then, somebody else in the place of the end that sends the replies, or the other one.
+    fn with_speaker(&self, dice: &mut Dice, reply: bool) -> Self {
+        let mut ends = self.ends;
+        if dice.percent(40) {
+            let endpoint = dice.below(self.world.plans[self.domain].endpoints.len());
+            let v4 = ends[0].address.is_ipv4();
+            ends[usize::from(reply)] = End {
+                address: address_of(dice, self.world, self.domain, endpoint, v4),
+                endpoint: Some(endpoint),
+            };
+        }
+        Self { ends, ..*self }
     }
 
     /// An ICMP error of the other end about a packet.

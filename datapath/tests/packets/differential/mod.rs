@@ -13,7 +13,7 @@
 //! | `programs` | the programs, and their maps as the datapath fills them |
 //! | `seen`, `counts` | whether the programs did what the model says, and counted it |
 //! | `statistics` | what has to happen often enough |
-//! | `cases`, `scene` | sequences that are no chance: aimed at what is remembered, and every difference found |
+//! | `cases`, `owners`, `scene` | sequences that are no chance: aimed at what is remembered, at whose an address is, and every difference found |
 //!
 //! `FABRIC_DIFFERENTIAL_PACKETS` and `FABRIC_DIFFERENTIAL_SEED` say how many packets, and from which seed on; with
 //! `FABRIC_LONG` it is ten million, on all cores. With a few hundred packets, counters are compared after each.
@@ -27,6 +27,7 @@ mod flow;
 mod hosts;
 mod neighbours;
 mod odd;
+mod owners;
 mod plan;
 mod programs;
 mod routes;

@@ -47,8 +47,12 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], rout
             draft.to[5] ^= 1 << dice.below(8);
             "destination MAC"
         }
-        4 => {
+        4 | 40 => {
             draft.to = *dice.pick(&[[0xff; 6], [0x33, 0x33, 0, 0, 0, 1], [1, 0, 0x5e, 0, 0, 1]]);
+            if dice.percent(60) {
+                let group = if v4 { "224.0.0.1" } else { "ff02::1" };
+                draft.destination = group.parse().unwrap();
+            }
             "group MAC"
         }
         5 | 35 | 36 => {

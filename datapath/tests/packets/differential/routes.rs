@@ -39,6 +39,12 @@ pub(crate) fn random(dice: &mut Dice, plan: &Plan) -> Vec<StaticRoute> {
     if dice.percent(30) {
         routes.push(route("0.0.0.0/0".parse().unwrap(), one(dice, plan, true)));
     }
+    // What is before one endpoint, by the router.
+    if dice.percent(25) {
+        let (endpoint, v4) = (dice.pick(&plan.endpoints), dice.percent(50));
+        let before = addresses(endpoint.network, endpoint.last)[usize::from(!v4)];
+        routes.push(route(IpNet::from(before), one(dice, plan, v4)));
+    }
     routes
 }
 

@@ -96,9 +96,25 @@ impl Scene<'_> {
     }
 
     pub(crate) fn piece(&self, domain: usize, from: usize, to: usize, upper: Upper, fragment: Option<Piece>) -> Sent {
+        self.for_mac(domain, from, (to, to), upper, fragment)
+    }
+
+    /// A packet to the address of one endpoint, in a frame to the MAC address of another one of the sender's network.
+    pub(crate) fn astray(&self, domain: usize, from: usize, to: usize, gets: usize, upper: Upper) -> Sent {
+        self.for_mac(domain, from, (to, gets), upper, None)
+    }
+
+    fn for_mac(
+        &self,
+        domain: usize,
+        from: usize,
+        (to, gets): (usize, usize),
+        upper: Upper,
+        fragment: Option<Piece>,
+    ) -> Sent {
         let world = &self.play.world;
         let plan = &world.plans[domain];
-        let [sender, receiver] = [from, to].map(|number| &plan.endpoints[number]);
+        let [sender, to, receiver] = [from, to, gets].map(|number| &plan.endpoints[number]);
         let router = plan.router_mac();
         let is_here = sender.host == Some(HERE);
         let (from_mac, to_mac) = match (sender.network == receiver.network, is_here) {
@@ -113,7 +129,7 @@ impl Scene<'_> {
             vlan: false,
             ether_type: None,
             source: address(sender),
-            destination: address(receiver),
+            destination: address(to),
             hops: 64,
             class: 0,
             fragment,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
-use super::{Ack, Mark, World};
+use super::{Ack, Mark, Node, World};
 use crate::record::{Digest, Dot, Intent, Key};
 
 /// Whether this version is that write, or saw it.
@@ -23,10 +23,10 @@ impl World {
         made.is_some_and(|made| made.iter().any(|version| version.body.is_none() && knows(version, dot)))
     }
 
-    /// Of each batch of objects, a node sees all or nothing. One whose disk is old may drop a part for a moment, if who it
-    /// goes by has an old one too.
+    /// Of each batch of objects, a node sees all or nothing, also one whose disk is old. One that drops what a removed node
+    /// wrote may see a part for a moment.
     pub(super) fn check_wholeness(&self, node: usize) {
-        if self.nodes[node].restored {
+        if self.lacks(node) {
             return;
         }
         let replica = self.nodes[node].sync.replica();
@@ -47,20 +47,23 @@ impl World {
     }
 
     pub(super) fn roots(&self) -> Vec<Digest> {
-        self.nodes
-            .iter()
-            .map(|node| node.sync.replica().root_of_roots())
-            .collect()
+        self.members().map(|node| node.sync.replica().root_of_roots()).collect()
+    }
+
+    /// All nodes but one that was removed.
+    pub(super) fn members(&self) -> impl Iterator<Item = &Node> {
+        let here = |at: &(usize, &Node)| !self.is_gone(at.0);
+        self.nodes.iter().enumerate().filter(here).map(|(_, node)| node)
     }
 
     pub(super) fn agree(&self) -> bool {
         let roots = self.roots();
-        roots.iter().all(|root| *root == roots[0]) && self.nodes.iter().all(|node| !node.writing)
+        roots.iter().all(|root| *root == roots[0]) && self.members().all(|node| !node.writing)
     }
 
     /// Whether no tombstones are left, but where a conflict is open.
     pub(super) fn has_collected(&self) -> bool {
-        self.nodes.iter().all(|node| {
+        self.members().all(|node| {
             let replica = node.sync.replica();
             let done = |scope| {
                 let survey = replica.survey(scope);
@@ -90,7 +93,7 @@ impl World {
 
     /// Nothing that was acknowledged is lost, and nothing that it deleted is there.
     pub(super) fn check_acknowledged(&self) {
-        for node in &self.nodes {
+        for node in self.members() {
             let replica = node.sync.replica();
             let mut said: BTreeMap<_, Option<Bytes>> = BTreeMap::new();
             for Ack { mark, .. } in &self.acknowledged {

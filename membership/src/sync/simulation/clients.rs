@@ -64,7 +64,7 @@ impl World {
             let Some(last) = writes.iter().rposition(|(_, dot)| is_acknowledged(*dot)) else {
                 continue;
             };
-            for node in &self.nodes {
+            for node in self.members() {
                 let held = node.sync.replica().intent(&domain("red"), &key);
                 let shown = held.map(|siblings| siblings.shown().dot);
                 let fine = match shown {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::seeds::times;
 use super::*;
 use crate::fixture::{domain, write};
 
@@ -50,8 +51,21 @@ impl World {
         node
     }
 
+    fn say_in(&mut self, node: usize, scope: Scope) {
+        let writes = self.some_writes();
+        self.say_these(node, scope, writes);
+    }
+
     fn collected(&self) -> u64 {
         self.counts.get("tombstones_collected").copied().unwrap_or_default()
+    }
+}
+
+impl Node {
+    /// How far it got with its facts.
+    fn seq_of_red(&self) -> Option<(u64, u64)> {
+        let head = self.sync.replica().head(&domain("red"), self.host.id());
+        head.map(|head| (head.epoch, head.seq))
     }
 }
 
@@ -69,6 +83,58 @@ fn a_split_of_a_minute_heals() {
     world.go_on(MINUTE);
     assert!(!world.agree());
     world.heal();
+}
+
+/// Longer than any clock, grace or life of anything in the core: a day and an hour, and a month.
+#[test]
+fn a_split_heals_however_long_it_was() {
+    for (hours, haste) in [(25, 240), (24 * 30, 7_200)] {
+        let mut world = quiet(4);
+        world.weather.rough = MINUTE * 60 * (hours + 24);
+        world.go_on(MINUTE / 4);
+        for (from, to) in (0..4).flat_map(|from| (0..4).map(move |to| (from, to))) {
+            if from / 2 != to / 2 {
+                world.cut.insert((from, to));
+            }
+        }
+        world.haste = haste;
+        world.go_on(MINUTE * 60 * hours);
+        world.haste = 1;
+        assert!(!world.agree() && world.acknowledged.len() > 100);
+        world.heal();
+    }
+}
+
+#[test]
+fn clocks_that_are_an_hour_fast_and_slow_harm_nothing() {
+    let mut world = quiet(3);
+    world.nodes[0].skew = HOUR * 2;
+    world.nodes[1].skew = Duration::ZERO;
+    world.go_on(MINUTE * 2);
+    assert!(world.collected() > 0);
+    world.heal();
+}
+
+/// Who is left of one, two or three goes on, and who comes back has all.
+#[test]
+fn small_clusters_lose_each_of_their_members_in_turn() {
+    for nodes in 1..=3 {
+        let mut world = quiet(nodes);
+        world.go_on(MINUTE / 6);
+        for lost in 0..usize::from(nodes) {
+            world.crash(lost);
+            let before = world.acknowledged.len();
+            world.go_on(MINUTE / 6);
+            assert_eq!(
+                world.acknowledged.len() > before,
+                nodes > 1,
+                "{nodes} nodes, {lost} is lost"
+            );
+            world.restart(lost);
+            world.go_on(MINUTE / 6);
+        }
+        world.heal();
+    }
 }
 
 #[test]
@@ -113,11 +179,13 @@ fn every_node_is_restarted_three_times() {
     world.heal();
 }
 
+/// A hundred of them in the long run.
 #[test]
 fn many_join_at_once() {
     let mut world = quiet(3);
     world.go_on(MINUTE);
-    for number in 10..40 {
+    let many = if times() > 1 { 110 } else { 40 };
+    for number in 10..many {
         world.join(number);
     }
     world.go_on(MINUTE / 4);
@@ -197,6 +265,49 @@ fn two_old_backups_at_once_bring_nothing_back() {
     for node in &world.nodes {
         assert_eq!(node.sync.replica().intent(&domain("red"), &key), None);
     }
+}
+
+/// Its own word of itself is higher than what the others know, and nothing tells it that its disk is old.
+#[test]
+fn an_old_disk_that_ran_on_alone_ends_as_the_others() {
+    let mut world = quiet(4);
+    let key = Key::new("K", "precious");
+    world.go_on(MINUTE / 6);
+    world.surely(1, "precious", Some("x"));
+    world.go_on(MINUTE / 6);
+    world.keep_copy(3);
+    world.surely(2, "precious", None);
+    world.go_on(MINUTE * 3);
+    assert_eq!(world.nodes[0].sync.replica().intent(&domain("red"), &key), None);
+    world.weather.restores = true;
+    for other in 0..3 {
+        world.cut.extend([(other, 3), (3, other)]);
+    }
+    world.put_copy_back(3);
+    let known = world.nodes[0]
+        .sync
+        .replica()
+        .head(&domain("red"), world.nodes[3].host.id());
+    let known = known.map(|head| (head.epoch, head.seq));
+    // Nobody answers, so it does not wait.
+    world.nodes[3].restored = false;
+    while world.nodes[3].seq_of_red() <= known {
+        world.say_in(3, domain("red"));
+        world.go_on(Duration::from_millis(100));
+    }
+    world.troubles.clear();
+    world.cut.clear();
+    world.heal();
+    for node in &world.nodes {
+        assert_eq!(node.sync.replica().intent(&domain("red"), &key), None);
+    }
+    let origin = world.nodes[3].host.id();
+    let scope = domain("red");
+    assert!(
+        world.troubles.contains(&Trouble::Forked { origin, scope }),
+        "{:?}",
+        world.troubles
+    );
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl World {
             _ => self.say_something(node),
         }
         let pause = self.rng.random_range(20..800);
-        self.after(pause, Happening::Trouble);
+        self.after(pause * self.haste, Happening::Trouble);
     }
 
     pub(super) fn split(&mut self) {
@@ -57,7 +57,7 @@ impl World {
     }
 
     pub(super) fn restart(&mut self, node: usize) {
-        if !self.nodes[node].up {
+        if !self.nodes[node].up && !self.is_gone(node) {
             let Node {
                 host,
                 disk,
@@ -73,6 +73,7 @@ impl World {
                 slow: *slow,
                 ..Node::start(host.clone(), disk.clone(), *skew)
             };
+            self.remember_removal(node);
             self.greet(node);
         }
     }
@@ -157,10 +158,14 @@ impl World {
     }
 
     pub(super) fn say_something(&mut self, node: usize) {
-        if !self.nodes[node].may_say() {
-            return;
+        if self.nodes[node].may_say() {
+            let (scope, writes) = (self.some_scope(), self.some_writes());
+            self.say_these(node, scope, writes);
         }
-        let (scope, writes) = (self.some_scope(), self.some_writes());
+    }
+
+    /// Says facts, unless the node is down or busy.
+    pub(super) fn say_these(&mut self, node: usize, scope: Scope, writes: Vec<author::Write>) {
         let now = self.now;
         let Node {
             host,

@@ -15,8 +15,6 @@ use anyhow::{Context, Result, bail, ensure};
 const PACE: Duration = Duration::from_micros(500);
 /// Silence that shows that the far end is denied.
 const SILENCE: Duration = Duration::from_millis(200);
-/// Changes that are written at a time: an acknowledged one is on disk, which takes its time.
-const WRITERS: usize = 8;
 /// A change that takes longer is a failure.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -44,7 +42,7 @@ pub(crate) fn first(to: SocketAddr, api: &Path, [allow, deny]: [&Path; 2], times
 }
 
 /// Prints how many changes there were per second.
-pub(crate) fn changes(api: &Path, folder: &Path, rate: u32, seconds: u64) -> Result<()> {
+pub(crate) fn changes(api: &Path, folder: &Path, rate: u32, seconds: u64, writers: usize) -> Result<()> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         paths.push(entry?.path());
@@ -54,7 +52,7 @@ pub(crate) fn changes(api: &Path, folder: &Path, rate: u32, seconds: u64) -> Res
     ensure!(!manifests.is_empty(), "{} is empty", folder.display());
     let (began, over, next) = (now(), Duration::from_secs(seconds), AtomicU32::new(0));
     let written = thread::scope(|scope| -> Result<u32> {
-        let writers: Vec<_> = (0..WRITERS)
+        let writers: Vec<_> = (0..writers)
             .map(|_| scope.spawn(|| write_in_turn(api, &manifests, rate, &next, (began, over))))
             .collect();
         let counts = writers.into_iter().map(|writer| writer.join().unwrap_or(Ok(0)));
@@ -128,7 +126,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// Writes a manifest.
-fn apply(api: &Path, manifest: &str) -> Result<()> {
+pub(crate) fn apply(api: &Path, manifest: &str) -> Result<()> {
     let mut stream = UnixStream::connect(api).with_context(|| format!("calling {}", api.display()))?;
     stream.set_read_timeout(Some(LIMIT))?;
     write!(

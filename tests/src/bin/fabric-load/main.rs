@@ -1,12 +1,14 @@
-//! What `tests/bench.sh datapath` needs of traffic and cannot get from packages.
+//! What `tests/bench.sh` needs of traffic and writes and cannot get from packages.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`connections`] | opening and closing TCP connections as fast as it can |
 //! | [`change`] | writing to a node's API, and how long after it a first packet arrives |
+//! | [`spread`] | writing to a node's API, and how long after it all others show it |
 
 mod change;
 mod connections;
+mod spread;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,6 +69,21 @@ enum Command {
         /// For how long.
         #[arg(long, default_value_t = 10)]
         seconds: u64,
+        /// How many at a time: an acknowledged one is on disk, which takes its time.
+        #[arg(long, default_value_t = 8)]
+        writers: usize,
+    },
+    /// Writes again and again; prints for each time the milliseconds until all others show it.
+    Spread {
+        /// The Unix socket of the API that is written to.
+        #[arg(long)]
+        write: PathBuf,
+        /// Those of the others.
+        #[arg(long, required = true)]
+        read: Vec<PathBuf>,
+        /// How many times.
+        #[arg(long, default_value_t = 100)]
+        times: u32,
     },
 }
 
@@ -86,6 +103,8 @@ fn main() -> Result<()> {
             manifests,
             rate,
             seconds,
-        } => change::changes(&api, &manifests, rate, seconds),
+            writers,
+        } => change::changes(&api, &manifests, rate, seconds, writers),
+        Command::Spread { write, read, times } => spread::spread(&write, &read, times),
     }
 }

@@ -1,0 +1,92 @@
+//! What went wrong with each domain, and what follows from it. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use overlay::name::DomainName;
+use serde::{Deserialize, Serialize};
+
+/// Form of the file.
+pub(super) const FORMAT: u32 = 1;
+/// After so many panics a domain is held.
+const PANICS_MAX: u32 = 2;
+/// After so many ends of any kind. One more than for panics: a kill may hit anybody.
+const ENDS_MAX: u32 = 3;
+/// Most characters of what is said about it.
+const WORDS_MAX: usize = 300;
+
+/// How handling a domain ended, if it did not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum End {
+    /// What handles it panicked.
+    Panic,
+    /// The process was gone: killed, out of memory or stack, or without power.
+    Unexplained,
+}
+
+/// What is known of a domain since it was handled well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct Entry {
+    /// The state of the domain at the last end, in hexadecimal.
+    pub(in super::super) root: String,
+    panics: u32,
+    unexplained: u32,
+    /// What is known of the last end.
+    pub(in super::super) why: String,
+    /// When it was, in milliseconds since 1970-01-01 UTC.
+    pub(in super::super) at_ms: u64,
+}
+
+impl Entry {
+    /// How often handling it ended so.
+    pub(in super::super) fn crashes(&self) -> u32 {
+        self.panics.saturating_add(self.unexplained)
+    }
+
+    /// Whether it is left alone in that state.
+    pub(in super::super) fn is_held(&self) -> bool {
+        self.panics >= PANICS_MAX || self.crashes() >= ENDS_MAX
+    }
+}
+
+/// All domains that were not handled well since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ledger {
+    pub(super) format: u32,
+    pub(super) entries: BTreeMap<DomainName, Entry>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            entries: BTreeMap::new(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Why a domain in this state is left alone, if it is. Another state is tried once: what was wrong may be gone.
+    pub(super) fn held(&self, domain: &DomainName, root: &str) -> Option<&Entry> {
+        let entry = self.entries.get(domain)?;
+        (entry.is_held() && entry.root == root).then_some(entry)
+    }
+
+    /// Handling a domain in this state ended so.
+    pub(super) fn ended(&mut self, domain: &DomainName, root: String, end: End, why: String, now: Duration) {
+        let entry = self.entries.entry(domain.clone()).or_insert_with(|| Entry {
+            root: String::new(),
+            panics: 0,
+            unexplained: 0,
+            why: String::new(),
+            at_ms: 0,
+        });
+        match end {
+            End::Panic => entry.panics = entry.panics.saturating_add(1),
+            End::Unexplained => entry.unexplained = entry.unexplained.saturating_add(1),
+        }
+        entry.root = root;
+        entry.why = why.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
+        entry.at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    }
+}
