@@ -138,17 +138,20 @@ impl Stubs {
     /// Whether our stub is on an interface.
     pub(crate) async fn runs(&self, netlink: &Netlink, link: &Link, hook: Hook) -> Result<bool, Error> {
         let pin = self.pins.hook(link.ifindex, hook, self.mechanism);
-        Ok(pin.exists()
-            && match self.mechanism {
-                Mechanism::Tcx => tcx::runs(&pin, &link.name, hook),
-                Mechanism::Clsact => {
-                    let filters = netlink.filters(link, hook.direction()).await?;
-                    filters.contains(&clsact::handle(self.node).into())
-                }
-            })
+        runs(netlink, &pin, link, (hook, self.mechanism), self.node).await
     }
 
-    /// Removes the pins of interfaces that are gone, and takes the stubs off interfaces that are no underlay any
+    /// The interfaces that were attached to as underlay, by whatever run; some may be gone.
+    pub(crate) fn underlay(&self) -> Result<BTreeSet<u32>, Error> {
+        let pins = entries(&self.pins.hooks())?;
+        let hooks = pins.iter().filter_map(|pin| parse_hook(pin));
+        Ok(hooks
+            .filter(|(_, hook, _)| *hook == Hook::FromUnderlay)
+            .map(|(ifindex, ..)| ifindex)
+            .collect())
+    }
+
+    /// Removes the pins and marks of interfaces that are gone, and takes the stubs off interfaces that are no underlay any
     /// more. Stubs of workloads' interfaces stay, and deny.
     pub(crate) fn sweep(&mut self, links: &BTreeMap<u32, Link>, underlay: &BTreeSet<u32>) -> Result<(), Error> {
         for pin in entries(&self.pins.hooks())? {
@@ -162,8 +165,32 @@ impl Stubs {
                 self.attached.remove(&(ifindex, hook));
             }
         }
+        for marker in entries(&self.pins.qdiscs())? {
+            let ifindex = marker.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if ifindex.is_some_and(|ifindex| !links.contains_key(&ifindex) && is_gone(ifindex)) {
+                fs::remove_dir(&marker).map_err(Error::file("remove the folder", &marker))?;
+            }
+        }
         Ok(())
     }
+}
+
+/// Whether the stub of a pin is on an interface.
+pub(crate) async fn runs(
+    netlink: &Netlink,
+    pin: &Path,
+    link: &Link,
+    (hook, mechanism): (Hook, Mechanism),
+    node: NodeId,
+) -> Result<bool, Error> {
+    Ok(pin.exists()
+        && match mechanism {
+            Mechanism::Tcx => tcx::runs(pin, &link.name, hook),
+            Mechanism::Clsact => {
+                let filters = netlink.filters(link, hook.direction()).await?;
+                filters.contains(&clsact::handle(node).into())
+            }
+        })
 }
 
 fn stub(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
@@ -174,7 +201,8 @@ fn stub(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
 /// Asks the kernel: a list of interfaces may be older than the newest of them, or lack one where others went away while
 /// it was made.
 fn is_gone(ifindex: u32) -> bool {
-    nix::net::if_::if_indextoname(ifindex).is_err()
+    // Where there is none, nix gives an empty name.
+    !nix::net::if_::if_indextoname(ifindex).is_ok_and(|name| !name.is_empty())
 }
 
 /// Takes a stub off an interface and removes its pin. An interface that is gone took its stub along.
@@ -294,6 +322,13 @@ mod tests {
                 .expect("an interface that goes meanwhile is fine");
         });
         assert!(!pins.node().exists());
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_gone() {
+        let lo = nix::net::if_::if_nametoindex("lo").expect("a loopback interface");
+        assert!(!is_gone(lo));
+        assert!(is_gone(0x7fff_fff0));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  <bpffs>/fabric/<node id>/v<layout>/PORTS …      the tables, and what can be made anew
-//!                          /state/CONNECTIONS …    what outlives a build: what stubs call, connections, counters, names
+//!                          /state/CONNECTIONS …    what outlives a build: what stubs call, functions, connections,
+//!                                                  counters, names
 //!                          /former/CONNECTIONS …   the same of a build that gave it other sizes, while it is carried over
 //!                          /hooks/<ifindex>-<program>-<mechanism>     an attachment: a tcx link, or the program where
 //!                                                  the kernel has only clsact
@@ -29,7 +30,7 @@ const TABLES: char = 'v';
 
 /// The maps that outlive layouts. What their values begin with never changes: they grow at the end, where zero means what
 /// was before.
-const STATE: [&str; 9] = [
+const STATE: [&str; 11] = [
     "CONNECTIONS",
     "HALF_OPEN",
     "CROWDED",
@@ -37,6 +38,8 @@ const STATE: [&str; 9] = [
     "FRAGMENTS",
     "DROPS",
     "PROGRAMS",
+    "CHAIN",
+    "FUNCTIONS",
     "NUMBERS",
     "LOADS",
 ];
@@ -126,6 +129,23 @@ impl Pins {
             *path == self.former() || name.starts_with(TABLES) && *path != self.tables()
         };
         Ok(entries(&self.node)?.into_iter().filter(is_other).collect())
+    }
+
+    /// Takes maps that outlive builds from among the tables of a build that had them there.
+    pub(crate) fn adopt_state(&self) -> Result<(), Error> {
+        for name in STATE {
+            let path = self.map(name);
+            let former = self.others()?.into_iter().map(|folder| folder.join(name));
+            let Some(former) = former.rev().find(|former| former.exists() && !path.exists()) else {
+                continue;
+            };
+            if former.starts_with(self.former()) {
+                continue;
+            }
+            fs::create_dir_all(self.state()).map_err(Error::file("make the folder", self.state()))?;
+            fs::rename(&former, path).map_err(Error::file("take over", former))?;
+        }
+        Ok(())
     }
 
     /// Makes room for this build's tables where incompatible ones lie under their version.

@@ -1,11 +1,12 @@
 //! Third-party functions: where they stand in a domain's packets' way on this host. A function is loaded from a local
-//! object file, stands behind those that were loaded before it, and is swapped by one map update. What stands where is in
-//! the kernel (`FUNCTIONS`), so a daemon that starts finds it again.
+//! object file, stands behind those that were loaded before it, and is swapped by one map update, that of its domain. What
+//! stands where is in the kernel (`FUNCTIONS`), so a daemon that starts finds it again, also one of another build.
 
 mod check;
 mod error;
 mod grace;
 mod instructions;
+mod placed;
 mod slots;
 mod verifier;
 
@@ -16,6 +17,7 @@ use membership::id::Label;
 use overlay::name::DomainName;
 
 pub use error::FunctionError;
+pub(crate) use placed::Placed;
 pub(crate) use slots::Chains;
 
 use crate::datapath::Datapath;
@@ -99,7 +101,7 @@ impl Datapath {
         path: &Path,
         fail: FailMode,
     ) -> Result<LoadedFunction, FunctionError> {
-        self.recover()?;
+        self.may_change()?;
         let number = self.domain_number(domain)?;
         let program = check::load(path)?;
         let entry = Function {
@@ -115,12 +117,18 @@ impl Datapath {
             Some(old) if old.hook != hook => return Err(FunctionError::OtherHook(name.clone())),
             Some(old) => {
                 let at = self.chains.slot(number, hook, old.position);
-                self.place(at, &program, entry)?;
+                let mut members = self.members(number, hook, |slot| slot != at)?;
+                members.insert(members.len().min(old.position as usize), (program, entry));
+                self.move_chain(number, hook, &members)?;
                 old.position
             }
-            None => self.append(number, hook, &program, entry)?,
+            None => {
+                let position = self.append(number, hook, &program, entry)?;
+                self.decide_again(number)?;
+                position
+            }
         };
-        self.decide_again(number)?;
+        self.note_functions()?;
         Ok(LoadedFunction {
             domain: domain.clone(),
             name: name.clone(),
@@ -128,13 +136,13 @@ impl Datapath {
             position,
             fail,
             failures: 0,
-            digest: program.digest,
+            digest: entry.digest,
         })
     }
 
     /// Removes a function; packets that are on their way through the chain pass it as it was.
     pub fn remove_function(&mut self, domain: &DomainName, name: &Label) -> Result<(), FunctionError> {
-        self.recover()?;
+        self.may_change()?;
         let all = self.functions()?;
         let Some(gone) = all.iter().find(|f| f.domain == *domain && f.name == *name) else {
             return Err(FunctionError::NoFunction {
@@ -143,25 +151,48 @@ impl Datapath {
             });
         };
         let (number, hook) = (self.domain_number(domain)?, gone.hook);
-        let old = self.chains.get(number, hook);
-        let left: Vec<u32> = old
-            .slots()
-            .filter(|slot| *slot != old.first() + gone.position)
-            .collect();
-        let fresh = if left.is_empty() {
-            slots::Chain::NONE
-        } else {
-            self.chains.free().ok_or(FunctionError::NoRoom)?
-        };
-        for (from, to) in left.iter().zip(fresh.first()..) {
-            let Some(entry) = self.maps.functions.get(from)? else {
-                continue;
-            };
-            let program = verifier::program_of(&self.maps.chain, *from)?;
-            self.place(to, &program, entry)?;
+        let gone = self.chains.slot(number, hook, gone.position);
+        let members = self.members(number, hook, |slot| slot != gone)?;
+        self.move_chain(number, hook, &members)?;
+        Ok(self.note_functions()?)
+    }
+
+    /// Those of a chain's functions whose slots are `wanted`, in order.
+    fn members(
+        &self,
+        number: u32,
+        hook: FunctionHook,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Result<Vec<(verifier::Program, Function)>, Error> {
+        let mut members = Vec::new();
+        for slot in self.chains.get(number, hook).slots().filter(|slot| wanted(*slot)) {
+            if let Some(entry) = self.maps.functions.get(&slot)? {
+                members.push((verifier::program_of(&self.maps.chain, slot)?, entry));
+            }
         }
-        let count = u32::try_from(left.len()).unwrap_or(0);
-        self.chains.set(number, hook, fresh.with(count));
+        Ok(members)
+    }
+
+    /// Puts these into a run of slots that no packet passes yet, then lets packets pass that one, and clears the former
+    /// when none is on its way through it.
+    fn move_chain(
+        &mut self,
+        number: u32,
+        hook: FunctionHook,
+        members: &[(verifier::Program, Function)],
+    ) -> Result<(), FunctionError> {
+        let old = self.chains.get(number, hook);
+        let fresh = match u32::try_from(members.len()) {
+            Ok(0) | Err(_) => slots::Chain::NONE,
+            Ok(count) => self.chains.free().ok_or(FunctionError::NoRoom)?.with(count),
+        };
+        for ((program, entry), to) in members.iter().zip(fresh.slots()) {
+            if let Err(error) = self.place(to, program, *entry) {
+                self.clear(fresh.slots())?;
+                return Err(error.into());
+            }
+        }
+        self.chains.set(number, hook, fresh);
         self.decide_again(number)?;
         grace::wait();
         Ok(self.clear(old.slots())?)
@@ -188,7 +219,7 @@ impl Datapath {
         Ok(position)
     }
 
-    /// One update puts a program into its slot, or in the place of another one.
+    /// Puts a program into a slot that no packet passes: what it is, then itself.
     fn place(&self, slot: u32, program: &verifier::Program, entry: Function) -> Result<(), Error> {
         let put = |stopped: crate::batch::Stopped| stopped.error;
         self.maps.functions.put(&[(slot, entry)]).map_err(put)?;
@@ -214,6 +245,14 @@ impl Datapath {
         ])
     }
 
+    /// Whether functions can be changed: what another build's tables say of them is not known, and stays in force.
+    fn may_change(&mut self) -> Result<(), FunctionError> {
+        if self.succession.is_pending() {
+            return Err(FunctionError::Succession);
+        }
+        Ok(self.recover()?)
+    }
+
     fn domain_number(&self, domain: &DomainName) -> Result<u32, FunctionError> {
         let name = Name {
             domain: domain.clone(),
@@ -223,12 +262,16 @@ impl Datapath {
         number.ok_or_else(|| FunctionError::NoDomain(domain.clone()))
     }
 
-    /// Finds the functions again that are in the kernel, and clears what a daemon that died left half done.
+    /// Finds the functions again that are in the kernel, and clears what a daemon that died left half done, unless
+    /// another build's tables may refer to it.
     pub(crate) fn find_functions(&mut self) -> Result<(), Error> {
         let entries = self.maps.functions.read()?;
         let (chains, stale) = Chains::of(&entries, &self.installed.tables().domains);
         self.chains = chains;
-        self.clear(stale.into_iter())
+        if !self.succession.is_pending() {
+            self.clear(stale.into_iter())?;
+        }
+        self.note_functions()
     }
 
     /// Gives a domain's tables its chains.

@@ -17,7 +17,7 @@ use crate::attach::Stubs;
 use crate::audits::{AuditCount, Audited};
 use crate::binding::{Surroundings, Waiting};
 use crate::bpffs::{self, Pins};
-use crate::chain::Chains;
+use crate::chain::{Chains, Placed};
 use crate::change::Here;
 use crate::device::Devices;
 use crate::diff::diff;
@@ -29,7 +29,7 @@ use crate::fresh::Fresh;
 use crate::hurry::Hurry;
 use crate::installed::Installed;
 use crate::kernel::Kernel;
-use crate::links::{Owner, owner_of};
+use crate::links::{Owner, is_unfinished, owner_of};
 use crate::load::{Loaded, load};
 use crate::lost::Lost;
 use crate::lower::Local;
@@ -64,6 +64,7 @@ pub struct Datapath {
     pub(crate) fresh: Fresh,
     pub(crate) audited: Audited,
     pub(crate) chains: Chains,
+    pub(crate) placed: Placed,
     pub(crate) kept: BTreeMap<DomainName, KeptPorts>,
     /// The stations of this host, of every domain that is as it was applied last.
     pub(crate) here: BTreeMap<DomainName, Here>,
@@ -87,6 +88,8 @@ pub struct Datapath {
     counted: Counted,
     /// What happened and is not dealt with; kept when `changed` is cancelled.
     pub(crate) pending: u8,
+    /// When it can be dealt with: many changes come in bursts.
+    pub(crate) settled: Instant,
     /// `changed` has something to tell.
     pub(crate) changed: bool,
 }
@@ -133,6 +136,7 @@ impl Datapath {
             succession,
             audited: Audited::default(),
             chains: Chains::default(),
+            placed: Placed::default(),
             kept: BTreeMap::new(),
             here: BTreeMap::new(),
             netlink: Netlink::connect()?,
@@ -150,9 +154,15 @@ impl Datapath {
             verify: Verify::default(),
             counted: Counted::default(),
             pending: 0,
+            settled: Instant::now(),
             changed: false,
         };
         datapath.tidy()?;
+        for unfinished in datapath.netlink.links().await?.values() {
+            if is_unfinished(unfinished, datapath.node) {
+                datapath.netlink.delete(unfinished).await?;
+            }
+        }
         datapath.links = datapath.netlink.links().await?;
         datapath.succeed()?;
         datapath.keep_devices(true).await?;
@@ -178,14 +188,15 @@ impl Datapath {
     }
 
     /// Whether an endpoint's interface or namespace can be used at this moment, without touching it: nothing if it can,
-    /// or why not and what to do. What cannot would wait in `apply`.
-    pub async fn check(
+    /// or why not and what to do. What cannot would wait in `apply`. What comes back does not need the datapath: it can be
+    /// awaited beside it.
+    pub fn check(
         &self,
         domain: &DomainName,
         endpoint: &EndpointName,
         binding: &Binding,
-    ) -> Result<Option<String>, Error> {
-        let links = self.netlink.links().await?;
+    ) -> impl Future<Output = Result<Option<String>, Error>> + Send + use<> {
+        let (node, underlay, binding) = (self.node, self.underlay.clone(), binding.clone());
         let name = Name {
             domain: domain.clone(),
             endpoint: Some(endpoint.clone()),
@@ -196,19 +207,23 @@ impl Datapath {
             let port = self.installed.tables().ports.get(ifindex);
             port.map(|port| port.endpoint) != own
         });
-        let surroundings = Surroundings {
-            links: &links,
-            addresses: self.netlink.addresses().await?,
-            underlay: &self.underlay,
-            taken,
-        };
-        let owner = Owner {
-            node: self.node,
-            domain,
-            endpoint,
-        };
-        let checked = surroundings.check_inside(&self.netlink, owner, binding).await;
-        Ok(checked.err().map(|Waiting(text)| text))
+        let (domain, endpoint) = (domain.clone(), endpoint.clone());
+        async move {
+            let netlink = Netlink::connect()?;
+            let surroundings = Surroundings {
+                links: &netlink.links().await?,
+                addresses: netlink.addresses().await?,
+                underlay: &underlay,
+                taken,
+            };
+            let owner = Owner {
+                node,
+                domain: &domain,
+                endpoint: &endpoint,
+            };
+            let checked = surroundings.check_inside(&netlink, owner, &binding).await;
+            Ok(checked.err().map(|Waiting(text)| text))
+        }
     }
 
     /// Domains of which something is installed, or has an interface; by name.
@@ -269,6 +284,7 @@ impl Datapath {
             devices: self.devices.status(),
             self_test: self.tests.status(),
             counts,
+            waits: self.succession.pending().map(|since| since.elapsed()),
         }
     }
 

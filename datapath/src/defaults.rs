@@ -2,12 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use futures::TryStreamExt as _;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
 
 use crate::error::Error;
-use crate::netlink::{Netlink, OUR_PROTOCOL};
+use crate::netlink::{Netlink, OUR_PROTOCOL, READ_MAX, at_most};
 
 /// A default route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,19 +16,22 @@ pub(crate) struct DefaultRoute {
     pub(crate) ours: bool,
 }
 
-impl Netlink {
-    pub(crate) async fn default_routes(&self, ifindex: u32) -> Result<Vec<DefaultRoute>, Error> {
-        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
-        let mut routes = Vec::new();
-        for family in [v4, v6] {
-            let listed: Result<Vec<_>, _> = self.handle.route().get(family).execute().try_collect().await;
-            let listed = listed.map_err(Error::netlink("list the routes in the namespace"))?;
-            routes.extend(listed.iter().filter_map(|message| parse(message, ifindex)));
-        }
-        Ok(routes)
+/// The default routes by an interface of this thread's namespace, which may have any number of others: each table begins
+/// with them. One that is behind what is read is taken for none; the kernel says so where another is added.
+pub(crate) async fn default_routes(ifindex: u32) -> Result<Vec<DefaultRoute>, Error> {
+    let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
+    let mut routes = Vec::new();
+    for family in [v4, v6] {
+        let netlink = Netlink::connect()?;
+        let listed = at_most(READ_MAX, netlink.handle.route().get(family).execute()).await;
+        let listed = listed.map_err(Error::netlink("list the routes in the namespace"))?;
+        routes.extend(listed.iter().filter_map(|message| parse(message, ifindex)));
     }
+    Ok(routes)
+}
 
+impl Netlink {
     pub(crate) async fn add_default_route(&self, ifindex: u32, gateway: IpAddr) -> Result<(), Error> {
         let added = self.handle.route().add(message(ifindex, gateway)).execute().await;
         added.map_err(Error::netlink(format!(

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use datapath_common::SEGMENT_GENEVE;
 use membership::id::NodeId;
 use overlay::object::domain::Encapsulation;
-use rtnetlink::packet_route::link::{InfoData, InfoGeneve, InfoVxlan, LinkInfo};
+use rtnetlink::packet_route::link::{InfoData, InfoGeneve, InfoVxlan, LinkAttribute, LinkInfo};
 use rtnetlink::{LinkGeneve, LinkMessageBuilder, LinkVxlan};
 use tracing::{info, warn};
 
 use crate::attach::Hook;
 use crate::datapath::Datapath;
 use crate::error::Error;
-use crate::links::{ALIAS, fnv1a};
+use crate::links::{ALIAS, fnv1a, group};
 use crate::netlink::{Kind, Link, Netlink};
 
 /// Source ports of tunnels (RFC 7348 section 5).
@@ -70,6 +70,11 @@ impl Devices {
         self.made.get(word(encapsulation)).map_or(0, |made| made.ifindex)
     }
 
+    /// What could not be made, and what nobody needs, is looked at next time.
+    pub(crate) fn look_soon(&mut self) {
+        self.rest = 0;
+    }
+
     /// The indices of those in use.
     pub(crate) fn indices(&self) -> impl Iterator<Item = u32> {
         self.made.values().map(|made| made.ifindex).filter(|index| *index != 0)
@@ -77,12 +82,13 @@ impl Devices {
 }
 
 impl Datapath {
-    /// Makes the devices that are wanted, as they should be, and removes those that are not. What could not be made
-    /// before is tried with `again` only.
+    /// Makes the devices that are wanted, as they should be, and removes those that are not, unless another build's
+    /// programs use them. What could not be made before is tried with `again` only.
     pub(crate) async fn keep_devices(&mut self, again: bool) -> Result<(), Error> {
         for encapsulation in [Encapsulation::Vxlan, Encapsulation::Geneve] {
             let known = self.devices.made.get(word(encapsulation));
             match self.port_of(encapsulation) {
+                None if self.succession.is_pending() => {}
                 None if known.is_some() || again => self.remove_device(encapsulation).await?,
                 None => {}
                 Some(_) if !again && known.is_some_and(|made| made.ifindex == 0) => {}
@@ -160,6 +166,7 @@ impl Datapath {
         // What was seen last may be older than what we made.
         let link = match self.netlink.link_named(name).await? {
             Some(link) if link.kind == Kind::Tunnel(tunnel) && (link.alias.is_empty() || link.alias == alias) => link,
+            Some(link) if link.alias == alias && self.succession.is_pending() => return Err(Error::InUse(link.name)),
             Some(link) if link.alias == alias => {
                 self.netlink.delete(&link).await?;
                 self.make_device(name, tunnel).await?
@@ -182,7 +189,7 @@ impl Datapath {
     }
 
     async fn make_device(&self, name: &str, tunnel: Tunnel) -> Result<Link, Error> {
-        create(&self.netlink, name, tunnel).await?;
+        create(&self.netlink, self.node, name, tunnel).await?;
         let made = self.netlink.link_named(name).await?;
         made.ok_or(Error::Part("tunnel device"))
     }
@@ -237,7 +244,8 @@ pub(crate) fn tunnel(info: &LinkInfo) -> Option<Tunnel> {
 }
 
 /// Makes a device, down. It takes packets without a UDP checksum over IPv6, as the programs send them.
-async fn create(netlink: &Netlink, name: &str, tunnel: Tunnel) -> Result<(), Error> {
+async fn create(netlink: &Netlink, node: NodeId, name: &str, tunnel: Tunnel) -> Result<(), Error> {
+    let group = LinkAttribute::Group(group(node));
     let message = match tunnel.encapsulation {
         Encapsulation::Vxlan => LinkMessageBuilder::<LinkVxlan>::new(name)
             .collect_metadata(true)
@@ -245,11 +253,13 @@ async fn create(netlink: &Netlink, name: &str, tunnel: Tunnel) -> Result<(), Err
             .port_range(SOURCE_PORTS.0, SOURCE_PORTS.1)
             .learning(false)
             .udp_zero_csum6_rx(true)
+            .append_extra_attribute(group)
             .build(),
         Encapsulation::Geneve => LinkMessageBuilder::<LinkGeneve>::new(name)
             .append_info_data(InfoGeneve::CollectMetadata)
             .append_info_data(InfoGeneve::Port(tunnel.port))
             .append_info_data(InfoGeneve::UdpZeroCsum6Rx(true))
+            .append_extra_attribute(group)
             .build(),
     };
     let made = netlink.handle.link().add(message).execute().await;

@@ -85,6 +85,11 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// Another build's programs use an interface.
+    #[error(
+        "{0} is used by the tables of another build, which are in force: it changes when this build has taken over"
+    )]
+    InUse(String),
     /// No interface carries a tunnel address.
     #[error("no interface carries {0}: add the address to an interface or change the node's tunnel address")]
     Address(IpAddr),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datapath_common::Peer;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use crate::attach::Hook;
@@ -32,25 +32,43 @@ impl Datapath {
     /// over, so it should always be awaited somewhere. Cancel-safe.
     pub async fn changed(&mut self) {
         loop {
-            if std::mem::take(&mut self.changed) {
+            self.noticed().await;
+            if self.follow_up().await {
                 return;
             }
-            self.pending |= self.events.take();
-            if self.pending == 0 {
-                self.wait().await;
-                continue;
-            }
-            if let Err(error) = self.follow(self.pending).await {
-                warn!(
-                    error = error.words(),
-                    "cannot follow the kernel's interfaces and routes: trying again"
-                );
-                tokio::time::sleep(LOOK).await;
-                continue;
-            }
-            self.pending = 0;
-            tokio::time::sleep(SETTLE).await;
         }
+    }
+
+    /// Resolves when there is something to follow up. Cancel-safe, and quick to come where it was cancelled.
+    pub async fn noticed(&mut self) {
+        while !self.changed {
+            self.pending |= self.events.take();
+            if self.pending != 0 {
+                return tokio::time::sleep_until(self.settled).await;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Follows what was noticed; whether to `apply` all domains, as [`Datapath::changed`] says. What is cancelled here is
+    /// done again from its beginning: who often has something else to do lets it end.
+    pub async fn follow_up(&mut self) -> bool {
+        let pending = self.pending;
+        if pending != 0 {
+            let rest = match self.follow(pending).await {
+                Ok(()) => {
+                    self.pending = 0;
+                    SETTLE
+                }
+                Err(error) => {
+                    let error = error.words();
+                    warn!(error, "cannot follow the kernel's interfaces and routes: trying again");
+                    LOOK
+                }
+            };
+            self.settled = Instant::now() + rest;
+        }
+        std::mem::take(&mut self.changed)
     }
 
     /// Attaches to every underlay interface, and detaches from what is none any more.
@@ -58,6 +76,12 @@ impl Datapath {
         let addresses = self.netlink.addresses().await?;
         self.uplinks.retain(|number, _| peers.contains_key(number));
         self.underlay = underlay::interfaces(&self.local, &self.links, &addresses, peers, &self.uplinks);
+        if self.succession.is_pending() {
+            // By which tunnels arrive that only the other build knows.
+            let attached = self.stubs.underlay()?.into_iter();
+            self.underlay
+                .extend(attached.filter(|ifindex| self.links.contains_key(ifindex)));
+        }
         for link in self.underlay.iter().filter_map(|ifindex| self.links.get(ifindex)) {
             self.stubs.attach(link, Hook::FromUnderlay)?;
         }
@@ -85,7 +109,9 @@ impl Datapath {
             let (peers, uplinks) = nexthop::route_peers(&self.netlink, &self.links, &tunnels).await?;
             self.uplinks = uplinks;
             self.attach_underlay(&peers).await?;
-            nexthop::release_neighbours(&self.netlink, &peers).await?;
+            if !self.succession.is_pending() {
+                nexthop::release_neighbours(&self.netlink, &peers).await?;
+            }
             self.follows = true;
             peers
         } else {
@@ -98,6 +124,12 @@ impl Datapath {
             .map(|(number, peer)| Operation::Put(Entry::Peer(number, peer)))
             .collect();
         self.obey(&operations)
+    }
+
+    /// Has [`Self::changed`] look at everything as soon as it can.
+    pub(crate) fn look_soon(&mut self) {
+        self.devices.look_soon();
+        self.pending |= LINKS | ROUTES | NEIGHBOURS | LOOKS;
     }
 
     async fn look(&mut self) {

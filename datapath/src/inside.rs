@@ -9,7 +9,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHe
 use rtnetlink::packet_route::link::In6AddrGenMode;
 use rtnetlink::{AddressMessageBuilder, LinkUnspec};
 
-use crate::defaults::DefaultRoute;
+use crate::defaults::{DefaultRoute, default_routes};
 use crate::error::Error;
 use crate::links::{addr_gen_mode, set_ipv6};
 use crate::netlink::{Netlink, OUR_PROTOCOL, Owned};
@@ -88,8 +88,8 @@ async fn prepare_ipv6(netlink: &Netlink, inner: u32, interface: &str) -> Result<
 }
 
 async fn set_addresses(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result<(), Error> {
-    let mut there: Vec<Owned> = netlink.addresses().await?;
-    there.retain(|address| address.ifindex == inner);
+    // A connection for each list: it may be longer than what is read of it.
+    let there: Vec<Owned> = Netlink::connect()?.addresses_of(inner).await?;
     let is_wanted = |a: &Owned| wanted.addresses.get(&a.ip) == Some(&a.prefix);
     for stale in there.iter().filter(|a| a.ours && !is_wanted(a)) {
         let message = match stale.ip {
@@ -139,7 +139,7 @@ async fn add_address(netlink: &Netlink, inner: u32, ip: IpAddr, prefix: u8) -> R
 
 /// One default route in each family in which there is a gateway. What the workload set itself stays.
 async fn set_routes(netlink: &Netlink, inner: u32, wanted: &Inside) -> Result<(), Error> {
-    let there = netlink.default_routes(inner).await?;
+    let there = default_routes(inner).await?;
     for is_family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
         let gateway = wanted.gateways.iter().find(|ip| is_family(ip)).copied();
         let routes = there.iter().filter(|route| is_family(&route.gateway));

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, L
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use crate::error::Error;
-use crate::netlink::{Link, Netlink};
+use crate::netlink::{Kind, Link, Netlink};
 
 /// First word of the alias of an interface that we made.
 pub(crate) const ALIAS: &str = "fabric";
@@ -48,6 +48,19 @@ pub(crate) fn owner_of(link: &Link, node: NodeId) -> Option<(DomainName, Endpoin
         .strip_prefix(' ')?;
     let (domain, endpoint) = rest.split_once('/')?;
     Some((domain.parse().ok()?, endpoint.parse().ok()?))
+}
+
+/// The group (`IFLA_GROUP`) in which a node makes interfaces. It is set with the request that makes them, as an alias cannot
+/// be: who finds one without an alias knows whose it is.
+pub(crate) fn group(node: NodeId) -> u32 {
+    const OURS: u32 = 0x4000_0000;
+    OURS | (fnv1a(node.as_str().as_bytes()) as u32 & (OURS - 1))
+}
+
+/// Whether `node` made it and died before it was named.
+pub(crate) fn is_unfinished(link: &Link, node: NodeId) -> bool {
+    let is_made = matches!(link.kind, Kind::Veth | Kind::Tunnel(_));
+    is_made && link.alias.is_empty() && link.group == group(node)
 }
 
 /// Whether the fabric made it, for whatever node.
@@ -176,6 +189,33 @@ mod tests {
             node,
         };
         assert_ne!(owner.interface(), other.interface());
+    }
+
+    #[test]
+    fn only_what_this_node_made_and_did_not_name_is_unfinished() {
+        let nodes = [NodeId::of_key(&[1; 32]), NodeId::of_key(&[2; 32])];
+        let made = Link {
+            kind: Kind::Veth,
+            group: group(nodes[0]),
+            ..Link::default()
+        };
+        assert!(is_unfinished(&made, nodes[0]) && !is_unfinished(&made, nodes[1]));
+        for other in [
+            Link {
+                alias: "fabric x".into(),
+                ..made.clone()
+            },
+            Link {
+                group: 0,
+                ..made.clone()
+            },
+            Link {
+                kind: Kind::Tun,
+                ..made
+            },
+        ] {
+            assert!(!is_unfinished(&other, nodes[0]), "{other:?}");
+        }
     }
 
     #[test]

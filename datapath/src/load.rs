@@ -58,6 +58,27 @@ pub(crate) fn enter(ebpf: &Ebpf, maps: &mut Maps, bank: u32) -> Result<(), Error
     maps.set_bank(bank)
 }
 
+/// Puts the programs of this load back that somebody took out of their slots, those that stubs call where this load is in
+/// force; whether there were some.
+pub(crate) fn mend(ebpf: &Ebpf, maps: &mut Maps, bank: u32, is_in_force: bool) -> Result<bool, Error> {
+    let mut mended = false;
+    for (slot, name) in SLOT_PROGRAMS {
+        let slot = match is_entry(name) {
+            true if is_in_force => slot,
+            true => continue,
+            false => bank + slot,
+        };
+        let program = ebpf.program(name).ok_or(Error::Part(name))?;
+        let program: &SchedClassifier = program.try_into().map_err(Error::program("load", name))?;
+        let id = program.info().map_err(Error::program("look at", name))?.id();
+        if maps.entered.get(&slot)? != Some(id) {
+            fill_slot(ebpf, maps, slot, name)?;
+            mended = true;
+        }
+    }
+    Ok(mended)
+}
+
 /// Whether a stub calls it.
 fn is_entry(program: &str) -> bool {
     Hook::ALL.into_iter().any(|hook| hook.program() == program)

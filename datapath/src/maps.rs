@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::numbers::{Encoded, Name, Numbers};
 use crate::tables::{Prefix, Tables};
 
+mod mend;
 mod obey;
 mod traffic;
 
@@ -88,6 +89,7 @@ pub(crate) fn of_object(pins: &Pins) -> impl Iterator<Item = (&'static str, Path
 
 /// Sets aside what is pinned and has not the sizes that this build knows.
 pub(crate) fn set_others_aside(pins: &Pins) -> Result<(), Error> {
+    pins.adopt_state()?;
     let other = LAYOUTS.into_iter().filter(|(name, key, value)| {
         MapInfo::from_pin(pins.map(name))
             .is_ok_and(|info| info.key_size() as usize != *key || info.value_size() as usize != *value)
@@ -125,11 +127,15 @@ pub(crate) struct Maps {
     audits: PerCpuHashMap<MapData, MemberKey, Count>,
     drops: PerCpuHashMap<MapData, DropKey, Count>,
     settings: Elements<u32, Settings>,
+    /// What was written to `settings`.
+    told: Option<Settings>,
     numbers: Elements<u32, Encoded>,
     loads: Elements<u32, u32>,
     pub(crate) functions: Elements<u32, Function>,
     pub(crate) chain: Elements<u32, u32>,
     pub(crate) programs: ProgramArray<MapData>,
+    /// The same, to be read: ids of programs.
+    pub(crate) entered: Elements<u32, u32>,
     /// Id of `PROGRAMS`.
     pub(crate) programs_id: u32,
 }
@@ -183,10 +189,12 @@ impl Maps {
             audits: shared(ebpf, "AUDITS")?,
             drops: shared(ebpf, "DROPS")?,
             settings: elements(ebpf, "SETTINGS")?,
+            told: None,
             functions: elements(ebpf, "FUNCTIONS")?,
             chain: elements(ebpf, "CHAIN")?,
             programs_id: id(ebpf, "PROGRAMS")?,
             programs: shared(ebpf, "PROGRAMS")?,
+            entered: elements(ebpf, "PROGRAMS")?,
             numbers,
             loads,
         })
@@ -242,7 +250,9 @@ impl Maps {
     }
 
     pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), Error> {
-        self.settings.put(&[(0, settings)]).map_err(|stopped| stopped.error)
+        self.settings.put(&[(0, settings)]).map_err(|stopped| stopped.error)?;
+        self.told = Some(settings);
+        Ok(())
     }
 
     /// The drop counters, summed over CPUs.

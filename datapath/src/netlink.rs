@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use aya::programs::TcAttachType;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStream, TryStreamExt as _};
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State};
@@ -42,6 +42,7 @@ pub(crate) struct Link {
     pub(crate) ifindex: u32,
     pub(crate) name: String,
     pub(crate) alias: String,
+    pub(crate) group: u32,
     pub(crate) kind: Kind,
     /// Zero if it has no Ethernet address.
     pub(crate) mac: [u8; 6],
@@ -89,6 +90,17 @@ pub(crate) struct Route {
     /// `None` if the destination is on the link.
     pub(crate) gateway: Option<IpAddr>,
     pub(crate) mtu: Option<u32>,
+}
+
+/// Most entries that are read of a list of a workload's namespace.
+pub(crate) const READ_MAX: usize = 65_536;
+
+/// What a list begins with. Who stops reading closes the connection: the kernel goes on as long as somebody listens.
+pub(crate) async fn at_most<T>(
+    most: usize,
+    list: impl TryStream<Ok = T, Error = rtnetlink::Error>,
+) -> Result<Vec<T>, rtnetlink::Error> {
+    list.into_stream().take(most).try_collect().await
 }
 
 /// An entry of the neighbour table.
@@ -181,6 +193,14 @@ impl Netlink {
             .await
             .map_err(Error::netlink("list addresses"))?;
         Ok(addresses.iter().filter_map(parse_address).collect())
+    }
+
+    /// The addresses of an interface of a namespace that somebody else fills: what comes behind so many is not read.
+    pub(crate) async fn addresses_of(&self, ifindex: u32) -> Result<Vec<Owned>, Error> {
+        let all = at_most(READ_MAX, self.handle.address().get().execute()).await;
+        let all = all.map_err(Error::netlink("list the addresses in the namespace"))?;
+        let all = all.iter().filter_map(parse_address);
+        Ok(all.filter(|owned| owned.ifindex == ifindex).collect())
     }
 
     /// The kernel's route for packets from `local` to `remote`; `None` if there is none.
@@ -293,6 +313,7 @@ pub(crate) fn parse_link(message: &LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
+            LinkAttribute::Group(group) => link.group = *group,
             LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Carrier(carrier) => link.carrier = *carrier != 0,
@@ -420,4 +441,15 @@ fn parse_neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), Neighbo
             fixed,
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_list_without_an_end_is_read_to_its_bound() {
+        let endless = futures::stream::repeat(7).map(Ok);
+        assert_eq!(at_most(3, endless).await.expect("a list"), [7, 7, 7]);
+    }
 }

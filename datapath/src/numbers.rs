@@ -87,6 +87,11 @@ impl Numbers {
         self.numbers.get(name).copied()
     }
 
+    /// All that are given out.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, &Name)> {
+        self.names.iter().map(|(number, name)| (*number, name))
+    }
+
     /// How many are given out.
     pub(crate) fn len(&self) -> usize {
         self.names.len()

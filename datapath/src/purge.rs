@@ -14,7 +14,7 @@ use crate::bpffs::{Pins, entries, parse_hook};
 use crate::device;
 use crate::error::Error;
 use crate::hurry::Hurry;
-use crate::links::owner_of;
+use crate::links::{is_unfinished, owner_of};
 use crate::netlink::{Link, Netlink};
 use crate::nexthop::release_neighbours;
 
@@ -23,6 +23,11 @@ pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
     let netlink = Netlink::connect()?;
     let pins = Pins::new(bpffs, node);
     let mut lines = Vec::new();
+    // First, as long as the pins say that there may be some: a purge that ends half way is repeated.
+    if pins.node().exists() {
+        let released = release_neighbours(&netlink, &BTreeMap::new()).await?;
+        lines.extend((released > 0).then(|| format!("{released} managed neighbours")));
+    }
     purge_veths(&netlink, node, &mut lines).await?;
     device::purge(&netlink, node, &mut lines).await?;
     let links = netlink.links().await?;
@@ -30,8 +35,6 @@ pub async fn purge(bpffs: &Path, node: NodeId) -> Result<Vec<String>, Error> {
         purge_pins(&netlink, node, &pins, &links, &mut lines).await?;
         // Of other nodes there may be more in it.
         let _ = pins.node().parent().map(fs::remove_dir);
-        let released = release_neighbours(&netlink, &BTreeMap::new()).await?;
-        lines.extend((released > 0).then(|| format!("{released} managed neighbours")));
     }
     Ok(lines)
 }
@@ -57,6 +60,9 @@ async fn purge_veths(netlink: &Netlink, node: NodeId, lines: &mut Vec<String>) -
         if let Some((domain, endpoint)) = owner_of(link, node) {
             netlink.delete(link).await?;
             lines.push(format!("veth {} of {domain}/{endpoint}", link.name));
+        } else if is_unfinished(link, node) {
+            netlink.delete(link).await?;
+            lines.push(format!("{}, which was being made", link.name));
         }
     }
     Ok(())
@@ -75,8 +81,10 @@ async fn purge_hooks(
             continue;
         };
         let link = links.get(&ifindex);
+        // Another interface may have got the index of one that is gone.
         if let (Some(link), Hook::FromEndpoint | Hook::ToEndpoint) = (link, hook)
             && link.up
+            && attach::runs(netlink, &pin, link, (hook, mechanism), node).await?
         {
             match netlink.down(link).await {
                 Err(e) if e.is_gone() => {}

@@ -31,6 +31,9 @@ pub struct Status {
     pub self_test: SelfTest,
     /// How full the tables of traffic are.
     pub counts: Counts,
+    /// How long this build has waited to take over from one with other tables, whose tables are in force; nothing if this
+    /// one's are.
+    pub waits: Option<Duration>,
 }
 
 /// How full the tables of traffic are; up to [`COUNTED_FOR`] old.

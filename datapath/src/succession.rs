@@ -8,14 +8,20 @@
 //! build gives such a map another size, the two have maps of their own and what is in the one is carried over to the
 //! other: while the tables are filled, again until there is little left, and once more behind the turn. The front of each
 //! value is the same in every build; what a build adds stands behind it and is zero in what came from before. A connection
-//! that began between the last two rounds, some milliseconds, may have to repeat its first answer.
+//! that began between the last two rounds, some milliseconds, may have to repeat its first answer. Of what both have, the
+//! one counts that was seen later: a turn that was cut off anywhere is gone through again, and does no harm.
+//!
+//! Until the turn nothing is taken away that the other build's programs use: tunnel devices, stubs on uplinks, next hops.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
 use aya::maps::{MapData, MapError, MapType};
+use datapath_common::{Connection, FragmentState};
 use nix::libc;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::batch::{Element, LOOKUP, NEXT_KEY, UPDATE, bpf};
@@ -32,31 +38,47 @@ const ROUNDS: usize = 3;
 pub(crate) struct Succession {
     /// First slot of the bank of this build's programs.
     bank: u32,
-    /// Another build is in force.
-    pending: bool,
+    /// Since when this build has waited, while another one is in force.
+    pending: Option<Instant>,
 }
 
 impl Succession {
     /// Carries over what another build left, so that names of numbers can be read.
     pub(crate) fn begin(pins: &Pins, bank: u32) -> Result<Self, Error> {
-        carry_all(pins, true)?;
+        carry_all(pins, false)?;
         Ok(Self {
             bank,
-            pending: pins.has_others()?,
+            pending: pins.has_others()?.then(Instant::now),
         })
     }
 
     /// Whether the tables of another build are in force.
     pub(crate) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// First slot of the bank of this build's programs.
+    pub(crate) fn bank(&self) -> u32 {
+        self.bank
+    }
+
+    /// Since when this build has waited, while the tables of another build are in force.
+    pub(crate) fn pending(&self) -> Option<Instant> {
         self.pending
     }
 }
 
 impl Datapath {
+    /// Whether packets go by this build's tables; else see [`Datapath::take_over`].
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        !self.succession.is_pending()
+    }
+
     /// Lets packets go by what this build applied, where a build with other layouts was in force until here: to be called
     /// when every domain was applied once. It does nothing where no such build was.
     pub fn take_over(&mut self) -> Result<(), Error> {
-        if !self.succession.pending {
+        if !self.succession.is_pending() {
             return Ok(());
         }
         for _ in 0..ROUNDS {
@@ -67,14 +89,15 @@ impl Datapath {
         enter(&self.stubs.ebpf, &mut self.maps, self.succession.bank)?;
         carry_all(&self.stubs.pins, false)?;
         self.stubs.pins.forget_others()?;
-        self.succession.pending = false;
+        self.succession.pending = None;
         info!("took over from a build with other tables");
-        Ok(())
+        self.look_soon();
+        self.find_functions()
     }
 
     /// Lets packets go by this load's programs, unless another build's tables are in force.
     pub(crate) fn succeed(&mut self) -> Result<(), Error> {
-        if self.succession.pending {
+        if self.succession.is_pending() {
             info!("the tables of another build are in force until all domains are applied");
             return Ok(());
         }
@@ -82,8 +105,8 @@ impl Datapath {
     }
 }
 
-/// Carries over all maps that were set aside; how many elements were not there. `replace`: elements that are there are
-/// older than those that come.
+/// Carries over all maps that were set aside; how many elements were not there. `replace`: of elements of which it cannot be
+/// told which was seen later, those that are there are older than those that come.
 fn carry_all(pins: &Pins, replace: bool) -> Result<usize, Error> {
     let mut added = 0;
     for former in pins.set_aside()? {
@@ -111,8 +134,23 @@ fn carry(name: &str, former: &Path, path: &Path, replace: bool) -> Result<usize,
         );
         return Ok(0);
     }
-    from.carry_to(&to, replace)
+    from.carry_to(&to, seen_in(name), replace)
         .map_err(|e| Error::map("carry over", "a map of another build")(MapError::IoError(e)))
+}
+
+/// Where in the values of a map it stands when each was seen last.
+fn seen_in(map: &str) -> Option<usize> {
+    match map {
+        "CONNECTIONS" | "HALF_OPEN" | "CROWDED" => Some(offset_of!(Connection, seen)),
+        "FRAGMENTS" => Some(offset_of!(FragmentState, seen)),
+        _ => None,
+    }
+}
+
+/// The seconds at a place of a value.
+fn seconds(value: &[u8], place: usize) -> Option<u32> {
+    let bytes = value.get(place..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes))
 }
 
 /// A map of keys and values of whatever size.
@@ -140,8 +178,9 @@ impl Raw {
         Ok(is_plain.then_some(raw))
     }
 
-    /// How many elements were not in `to`. What does not fit into it stays behind.
-    fn carry_to(&self, to: &Self, replace: bool) -> io::Result<usize> {
+    /// How many elements were not in `to`. What does not fit into it stays behind. `seen`: where it stands when an element
+    /// was seen last.
+    fn carry_to(&self, to: &Self, seen: Option<usize>, replace: bool) -> io::Result<usize> {
         let (mut key, mut next) = (Vec::new(), vec![0; self.key]);
         let mut value = vec![0; self.value.max(to.value)];
         let mut scratch = vec![0; to.value];
@@ -161,7 +200,9 @@ impl Raw {
             }
             // SAFETY: as above.
             let is_there = absent(unsafe { to.call(LOOKUP, key.as_ptr() as u64, scratch.as_mut_ptr() as u64, 0) })?;
-            if is_there.is_some() && !replace {
+            let at = |value: &[u8]| seen.and_then(|place| seconds(value, place));
+            let is_later = at(&value).cmp(&at(&scratch));
+            if is_there.is_some() && (is_later.is_lt() || is_later.is_eq() && !replace) {
                 continue;
             }
             // SAFETY: the kernel reads a key and a value, of which there is as much as the map's values have.
@@ -237,13 +278,13 @@ mod tests {
         }
         let (_small, from) = hash::<[u32; 2]>(&[(1, [10, 11]), (2, [20, 21])]);
         let (grown, to) = hash::<[u32; 3]>(&[(2, [7, 7, 7])]);
-        assert_eq!(from.carry_to(&to, false).expect("carried"), 1);
+        assert_eq!(from.carry_to(&to, None, false).expect("carried"), 1);
         assert_eq!(
             content(&grown),
             [(1, [10, 11, 0]), (2, [7, 7, 7])],
             "what is there is not older"
         );
-        assert_eq!(from.carry_to(&to, true).expect("carried"), 0);
+        assert_eq!(from.carry_to(&to, None, true).expect("carried"), 0);
         assert_eq!(
             content(&grown),
             [(1, [10, 11, 0]), (2, [20, 21, 0])],
@@ -251,8 +292,25 @@ mod tests {
         );
 
         let (shrunk, back) = hash::<u32>(&[]);
-        assert_eq!(to.carry_to(&back, true).expect("carried"), 2);
+        assert_eq!(to.carry_to(&back, None, true).expect("carried"), 2);
         assert_eq!(content(&shrunk), [(1, 10), (2, 20)]);
+    }
+
+    #[test]
+    fn of_what_both_have_the_one_counts_that_was_seen_later() {
+        if !privileged("of_what_both_have_the_one_counts_that_was_seen_later") {
+            return;
+        }
+        for (replace, tie) in [(false, 'b'), (true, 'a')] {
+            let value = |seen, who: char| [seen, who.into()];
+            let (_former, from) = hash::<[u32; 2]>(&[(1, value(7, 'a')), (2, value(7, 'a')), (3, value(7, 'a'))]);
+            let (map, to) = hash::<[u32; 2]>(&[(1, value(6, 'b')), (2, value(7, 'b')), (3, value(8, 'b'))]);
+            assert_eq!(from.carry_to(&to, Some(0), replace).expect("carried"), 0);
+            assert_eq!(
+                content(&map),
+                [(1, value(7, 'a')), (2, value(7, tie)), (3, value(8, 'b'))]
+            );
+        }
     }
 
     #[test]
@@ -263,6 +321,6 @@ mod tests {
         let all: Vec<(u32, u32)> = (0..100).map(|n| (n, n)).collect();
         let (_all, from) = hash::<u32>(&all);
         let few = HashMap::<MapData, u32, u32>::create(10, 0).expect("a map");
-        assert_eq!(from.carry_to(&raw(few.map()), true).expect("carried"), 10);
+        assert_eq!(from.carry_to(&raw(few.map()), None, true).expect("carried"), 10);
     }
 }

@@ -1,10 +1,12 @@
-//! Whether the kernel's tables are what was written: somebody with the same rights may have changed them. What differs is
-//! read back, all decisions that were made from it end, and every domain is applied again.
+//! Whether the kernel's maps are what was written: somebody with the same rights may have changed them. Where tables of
+//! domains differ they are read back, all decisions that were made from them end, and every domain is applied again; all
+//! else is written again at once, but for a function whose program is gone. What programs write themselves is theirs.
 
 use tracing::warn;
 
 use crate::datapath::Datapath;
 use crate::error::Error;
+use crate::load;
 use crate::tables::Tables;
 
 /// Between two looks at all tables, in looks at what else runs.
@@ -17,18 +19,24 @@ pub(crate) struct Verify {
 }
 
 impl Datapath {
-    /// Names of the tables in which something else is than was written; none is as it should be. Where there are some,
-    /// `changed` resolves, and applying every domain mends them.
+    /// Names of the maps in which something else was than was written; none is as it should be. Where tables of domains are
+    /// among them, `changed` resolves, and applying every domain mends them; the others are mended.
     pub fn verify(&mut self) -> Result<Vec<&'static str>, Error> {
         if self.unknown {
             return Ok(Vec::new());
         }
-        let differing = differing(&self.maps.read()?, self.installed.tables());
-        if !differing.is_empty() {
+        let mut found = differing(&self.maps.read()?, self.installed.tables());
+        if !found.is_empty() {
             self.unknown = true;
             self.changed = true;
         }
-        Ok(differing)
+        let (bank, is_in_force) = (self.succession.bank(), self.is_in_force());
+        found.extend(self.maps.mend(&self.numbers, is_in_force.then_some(bank))?);
+        if load::mend(&self.stubs.ebpf, &mut self.maps, bank, is_in_force)? {
+            found.push("PROGRAMS");
+        }
+        found.extend(self.mend_functions()?);
+        Ok(found)
     }
 
     /// One of many looks; every so often it costs a reading of all tables.
@@ -40,7 +48,7 @@ impl Datapath {
         self.verify.looks = 0;
         match self.verify() {
             Ok(differing) if differing.is_empty() => {}
-            Ok(differing) => warn!(tables = ?differing, "somebody else wrote into them: applying all again"),
+            Ok(differing) => warn!(tables = ?differing, "somebody else wrote into them: writing again"),
             Err(error) => warn!(error = error.words(), "cannot read the tables back"),
         }
     }

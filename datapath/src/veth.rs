@@ -1,11 +1,11 @@
 //! A workload's veth: the pair, with the host side here.
 
-use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use crate::error::Error;
 use crate::inside::Inside;
-use crate::links::Owner;
+use crate::links::{Owner, group};
 use crate::netlink::{Link, Netlink};
 use crate::netns::Namespace;
 
@@ -25,6 +25,7 @@ pub(crate) async fn create(
         .build();
     let pair = LinkVeth::new(&name, &inside.interface)
         .mtu(inside.mtu)
+        .append_extra_attribute(LinkAttribute::Group(group(owner.node)))
         .set_info_data(InfoData::Veth(InfoVeth::Peer(inner)))
         .build();
     let made = netlink.handle.link().add(pair).execute().await;

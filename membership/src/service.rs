@@ -23,6 +23,7 @@ mod hostile;
 pub(crate) mod internal;
 mod own_record;
 mod registrar;
+mod releasing;
 mod removal;
 mod renewal;
 mod restore;

@@ -200,13 +200,16 @@ fn check_maps(object: &Object) -> Result<(), Refusal> {
 }
 
 fn memory(map: &Map, is_per_cpu: bool) -> u64 {
-    let cpus = match std::thread::available_parallelism() {
-        Ok(cpus) if is_per_cpu => cpus.get() as u64,
-        _ => 1,
-    };
+    // The kernel makes a value for each CPU that there can be, whether it runs and whoever may use it.
+    let cpus = if is_per_cpu { possible_cpus() } else { 1 };
     let value = u64::from(map.value_size()).max(map.data().len() as u64);
     let element = ELEMENT + u64::from(map.key_size()) + value.saturating_mul(cpus);
     element.saturating_mul(map.max_entries().into())
+}
+
+/// So many that nothing fits, where the kernel does not tell.
+fn possible_cpus() -> u64 {
+    aya::util::nr_cpus().map_or(u64::MAX, |cpus| cpus as u64)
 }
 
 fn make_maps(object: &Object) -> Result<BTreeMap<String, MapData>, String> {

@@ -31,6 +31,9 @@ pub enum FunctionError {
     /// The table is full.
     #[error("this host has no room for another chain of functions: remove functions of other domains first")]
     NoRoom,
+    /// The tables of another build are in force.
+    #[error("a build with other tables is in force until this one has taken over: try again in some seconds")]
+    Succession,
     /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     File {

@@ -119,6 +119,17 @@ fn words(error: &io::Error, log: &[u8]) -> String {
 
 /// The program in a slot.
 pub(super) fn program_of(chain: &Elements<u32, u32>, slot: u32) -> Result<Program, Error> {
+    match chain.get(&slot)? {
+        Some(id) => program_with(id),
+        None => {
+            let error = io::Error::from_raw_os_error(libc::ENOENT);
+            Err(Error::map("read", "CHAIN")(MapError::IoError(error)))
+        }
+    }
+}
+
+/// The program with an id.
+pub(super) fn program_with(id: u32) -> Result<Program, Error> {
     #[repr(C)]
     struct ById {
         id: u32,
@@ -126,9 +137,6 @@ pub(super) fn program_of(chain: &Elements<u32, u32>, slot: u32) -> Result<Progra
         flags: u32,
     }
     let failed = |error: io::Error| Error::map("read", "CHAIN")(MapError::IoError(error));
-    let Some(id) = chain.get(&slot)? else {
-        return Err(failed(io::Error::from_raw_os_error(libc::ENOENT)));
-    };
     let mut by_id = ById { id, next: 0, flags: 0 };
     // SAFETY: only numbers.
     let descriptor = unsafe { bpf(PROGRAM_BY_ID, &mut by_id) }.map_err(failed)?;

@@ -16,10 +16,10 @@ use crate::namespace::{DEADLINE, Namespace, eventually, privileged};
 use crate::wanted::{Workload, domain, label};
 
 /// An object file of a function; it goes with its value.
-struct Object(PathBuf);
+pub(crate) struct Object(PathBuf);
 
 impl Object {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let (_, bytes) = FUNCTIONS.iter().find(|(known, _)| *known == name).expect("a function");
         Self::of(name, bytes)
     }
@@ -40,7 +40,7 @@ impl Drop for Object {
 }
 
 /// Loads a function for red; what went wrong, with its causes.
-fn load(host: &Host, name: &'static str, hook: FunctionHook, object: &Object) -> Result<u32, String> {
+pub(crate) fn load(host: &Host, name: &'static str, hook: FunctionHook, object: &Object) -> Result<u32, String> {
     let path = object.0.clone();
     host.with(move |datapath| {
         let loaded = datapath.load_function(&label("red"), &label(name), hook, &path, FailMode::Closed);
@@ -50,14 +50,14 @@ fn load(host: &Host, name: &'static str, hook: FunctionHook, object: &Object) ->
     })
 }
 
-fn remove(host: &Host, name: &'static str) -> Result<(), String> {
+pub(crate) fn remove(host: &Host, name: &'static str) -> Result<(), String> {
     host.with(move |datapath| {
         let removed = datapath.remove_function(&label("red"), &label(name));
         removed.map_err(|error| error.to_string())
     })
 }
 
-fn functions(host: &Host) -> Vec<LoadedFunction> {
+pub(crate) fn functions(host: &Host) -> Vec<LoadedFunction> {
     host.with(|datapath| datapath.functions().expect("they can be read"))
 }
 
@@ -70,7 +70,7 @@ fn names(host: &Host) -> Vec<String> {
 }
 
 /// Two hosts with a workload each.
-fn red() -> (Host, Host, Namespace, Namespace) {
+pub(crate) fn red() -> (Host, Host, Namespace, Namespace) {
     let (a, b) = two_hosts(true, false);
     let (web, db) = (Namespace::new("web"), Namespace::new("db"));
     let workloads = [

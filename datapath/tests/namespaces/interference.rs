@@ -56,7 +56,7 @@ fn what_somebody_wrote_into_tables_is_found_and_mended() {
     a.program(&wanted);
     assert!(web.pings("10.0.0.2", 56));
     assert_eq!(a.verify(), Vec::<&str>::new());
-    let map = MapData::from_pin(a.pins().join("v4/SEGMENTS")).and_then(Map::from_map_data);
+    let map = MapData::from_pin(a.pins().join(a.tables()).join("SEGMENTS")).and_then(Map::from_map_data);
     let map = map.expect("it is pinned");
     let mut segments = HashMap::<MapData, u32, datapath_common::Segment>::try_from(map).expect("segments");
     segments.remove(&100).expect("it is there");
@@ -84,7 +84,7 @@ fn stubs_over_maps_that_somebody_removed_do_not_stay_in_force() {
     a.program(&wanted);
     assert!(web.pings("10.0.0.2", 56));
     a.kill();
-    std::fs::remove_dir_all(a.pins().join("v4")).expect("pins can be removed");
+    std::fs::remove_dir_all(a.pins().join(a.tables())).expect("pins can be removed");
 
     a.open();
     let mut without = wanted.clone();

@@ -43,6 +43,8 @@ pub(crate) struct Host {
     pub(crate) node: NodeId,
     pub(crate) ipv4: Option<[u8; 4]>,
     pub(crate) ipv6: Option<Ipv6Addr>,
+    /// UDP port of VXLAN.
+    pub(crate) port: u16,
     daemon: Option<(tokio::sync::mpsc::UnboundedSender<Order>, JoinHandle<()>)>,
 }
 
@@ -61,6 +63,7 @@ impl Host {
             ipv4: ipv4.then_some([192, 0, 2, number]),
             ipv6: ipv6.then(|| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())),
             namespace,
+            port: VXLAN,
             daemon: None,
         }
     }
@@ -72,6 +75,7 @@ impl Host {
             node,
             ipv4: Some([192, 0, 2, number]),
             ipv6: None,
+            port: VXLAN,
             daemon: None,
         }
     }
@@ -80,7 +84,7 @@ impl Host {
         Vtep {
             ipv4: self.ipv4.map(Into::into),
             ipv6: self.ipv6,
-            port: VXLAN,
+            port: self.port,
             underlay_mtu: 1500,
         }
     }
@@ -91,7 +95,7 @@ impl Host {
             node: self.node,
             ipv4: self.ipv4.map(Into::into),
             ipv6: self.ipv6,
-            port: VXLAN,
+            port: self.port,
             geneve_port: GENEVE,
         }
     }
@@ -111,7 +115,10 @@ impl Host {
             loop {
                 let order = tokio::select! {
                     order = inbox.recv() => order,
-                    () = datapath.changed() => { changes += 1; continue }
+                    () = datapath.noticed() => {
+                        changes += usize::from(datapath.follow_up().await);
+                        continue;
+                    }
                 };
                 match order {
                     None => return,
@@ -275,6 +282,18 @@ impl Host {
             .collect();
         names.sort();
         names
+    }
+
+    /// The name of the folder of its tables.
+    pub(crate) fn tables(&self) -> String {
+        let found = self.folders().into_iter().rfind(|name| name.starts_with('v'));
+        found.expect("there are tables")
+    }
+
+    /// Makes its tables those of another build, as if that had ended.
+    pub(crate) fn to_another_build(&self) {
+        let tables = self.pins().join(self.tables());
+        std::fs::rename(tables, self.pins().join("v0")).expect("pins can be renamed");
     }
 
     pub(crate) fn pins(&self) -> PathBuf {

@@ -230,7 +230,8 @@ fn maps_of_another_shape_under_our_version_are_replaced() {
     let wanted = domain("red", 100, &all, &a, &[&b]);
     a.program(&wanted);
     a.kill();
-    let ports = a.pins().join("v4/PORTS");
+    let tables = a.tables();
+    let ports = a.pins().join(&tables).join("PORTS");
     std::fs::remove_file(&ports).expect("pins can be removed");
     HashMap::<_, u32, u32>::create(1, 0)
         .expect("a map")
@@ -249,7 +250,7 @@ fn maps_of_another_shape_under_our_version_are_replaced() {
         assert_eq!(a.programs(name), ["stub_from_endpo", "stub_to_endpoin"], "each once");
     }
     assert_eq!(a.programs("up0"), ["stub_from_under"]);
-    assert_eq!(a.folders(), ["hooks", "qdiscs", "state", "v4"]);
+    assert_eq!(a.folders(), ["hooks", "qdiscs", "state", &tables]);
 }
 
 #[test]
@@ -294,4 +295,36 @@ fn connections_that_are_over_are_swept_and_those_of_nobody_are_forgotten() {
     let left = || map.keys().map(|key| key.expect("a key")).collect::<Vec<_>>();
     eventually("what is over is gone", || left() == [key(1, 2000)]);
     assert_eq!(a.status().counts.connections, 1);
+}
+
+#[test]
+fn what_was_being_made_when_a_daemon_died_is_removed() {
+    if !privileged("what_was_being_made_when_a_daemon_died_is_removed") {
+        return;
+    }
+    let (mut a, b) = two_hosts(true, false);
+    let web = Namespace::new("web");
+    let workloads = [&Workload::in_namespace("web", 1, &a, &web)];
+    let wanted = domain("red", 100, &workloads, &a, &[&b]);
+    let applied = a.program(&wanted);
+    let PortState::Programmed { name, .. } = &applied.ports[&label("web")] else {
+        panic!("{applied:?}")
+    };
+    let shown = a.namespace.must(&format!("ip link show {name}"));
+    let group = shown.split_whitespace().skip_while(|word| *word != "group").nth(1);
+    let group = group.expect("a group");
+    assert_ne!(group, "default");
+    // As the request that makes an interface leaves it, before it is named; and somebody's of another group.
+    let half = format!("ip link add half0 group {group} type veth peer name half1");
+    a.namespace.must(&half);
+    a.namespace.must("ip link add other0 type veth peer name other1");
+    a.kill();
+    a.open();
+    assert!(!a.namespace.has_link("half0") && a.namespace.has_link("other0"));
+    assert_eq!(a.program(&wanted).ports, applied.ports, "what is whole stays");
+    a.namespace.must(&half);
+    a.kill();
+    let lines = a.purge();
+    assert!(lines.iter().any(|line| line.starts_with("half0")), "{lines:?}");
+    assert!(!a.namespace.has_link("half0") && a.namespace.has_link("other0"));
 }

@@ -21,6 +21,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 pub(super) enum Job {
     /// Say where this host's tunnel ends.
     Vtep,
+    /// Let packets go by this build's tables.
+    TakeOver,
     /// Bring one domain into force.
     Domain(DomainName),
 }
@@ -50,13 +52,10 @@ impl Agenda {
         self.due.values().min().copied()
     }
 
-    /// Takes a job that is due.
+    /// Takes the job that has been due for longest.
     pub(super) fn take(&mut self, now: Instant) -> Option<Job> {
-        let job = self
-            .due
-            .iter()
-            .find(|(_, due)| **due <= now)
-            .map(|(job, _)| job.clone())?;
+        let (job, due) = self.due.iter().min_by_key(|(_, due)| **due)?;
+        let job = (*due <= now).then(|| job.clone())?;
         self.due.remove(&job);
         Some(job)
     }
@@ -94,6 +93,21 @@ mod tests {
         assert_eq!(due, start + GATHER);
         assert_eq!(agenda.take(due), Some(red()));
         assert_eq!((agenda.take(due), agenda.next()), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_always_due_keeps_no_other_waiting() {
+        let (mut agenda, mut now) = (Agenda::default(), Instant::now());
+        let blue = Job::Domain("blue".parse().expect("a label"));
+        agenda.mark(blue.clone(), now);
+        agenda.mark(red(), now + Duration::from_millis(1));
+        let mut done = Vec::new();
+        for _ in 0..4 {
+            now += 2 * GATHER;
+            done.extend(agenda.take(now));
+            agenda.mark(blue.clone(), now - 2 * GATHER);
+        }
+        assert_eq!(done[..2], [blue, red()]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,6 +30,8 @@ pub(super) struct Force {
     pub(super) failures: BTreeMap<DomainName, String>,
     /// Why this host's tunnel end cannot be told.
     pub(super) vtep: Option<String>,
+    /// Why another build's tables stay in force though this one's are complete.
+    pub(super) take_over: Option<String>,
     /// Whether every domain that was on disk at the start was tried once.
     pub(super) started: bool,
 }

@@ -73,6 +73,7 @@ fn refusal(error: &FunctionError) -> ApiError {
     let code = match error {
         FunctionError::NoDomain(_) | FunctionError::NoFunction { .. } => Code::NotFound,
         FunctionError::Datapath(_) => Code::Internal,
+        FunctionError::Succession => Code::TryAgain,
         _ => Code::Refused,
     };
     ApiError::new(code, error.to_string())

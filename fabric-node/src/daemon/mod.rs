@@ -20,6 +20,7 @@ mod attach;
 mod backup;
 mod binding;
 mod ca;
+mod claims;
 mod conflicts;
 mod credentials;
 mod delete;

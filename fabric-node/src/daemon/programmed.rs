@@ -9,7 +9,7 @@ use membership::service::{Liveness, Mark, Member, Membership};
 use overlay::name::DomainName;
 use tokio::time::Instant;
 
-use super::force::Target;
+use super::force::{Force, Target};
 use super::reconcile::Handle;
 use super::seen::Sight;
 use super::wire::{self, Request, Response, WireError};
@@ -71,7 +71,10 @@ impl Waiter {
 
     async fn obeyed(&self, domain: &DomainName, target: Target) {
         let mut force = self.reconcile.force();
-        if force.wait_for(|force| force.reached(domain, target)).await.is_err() {
+        let is_forgotten =
+            |force: &Force| !force.domains.contains_key(domain) && !self.sight.domains().contains(domain);
+        let obeyed = force.wait_for(|force| force.reached(domain, target) || is_forgotten(force));
+        if obeyed.await.is_err() {
             // The node stops.
             std::future::pending::<()>().await;
         }

@@ -14,7 +14,7 @@ use membership::service::{FactWrite, Membership};
 use overlay::cluster::Cluster;
 use overlay::fact::Binding;
 use overlay::name::{DomainName, EndpointName};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const WAITING_AGAIN: Duration = Duration::from_secs(2);
 /// Questions that wait for an answer at the same time.
 const QUESTIONS: usize = 64;
+/// Workloads that are looked at at the same time, beside the task.
+const CHECKS: usize = 8;
 
 /// What others ask the task.
 enum Question {
@@ -191,6 +193,7 @@ pub(super) struct Reconciler {
     force: watch::Sender<Force>,
     begun: Arc<AtomicU64>,
     work: Work,
+    checks: Arc<Semaphore>,
     quarantine: Quarantine,
 }
 
@@ -229,13 +232,15 @@ impl Reconciler {
                 force,
                 begun,
                 work,
+                checks: Arc::new(Semaphore::new(CHECKS)),
                 quarantine,
             },
             handle,
         )
     }
 
-    /// Works until stopped. What is in force stays in force.
+    /// Works until stopped. What is in force stays in force. Each kind of work gets its turn, however much there is of
+    /// another; and none is broken off for another.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.membership.changes();
         self.mark_everything();
@@ -244,19 +249,22 @@ impl Reconciler {
         loop {
             let next = self.agenda.next();
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return,
                 change = changes.recv() => match change {
                     Ok(Scope::Domain(domain)) => self.agenda.mark(Job::Domain(domain), Instant::now()),
                     Ok(Scope::System) | Err(broadcast::error::RecvError::Lagged(_)) => self.mark_everything(),
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                Some(question) = self.questions.recv() => self.answer(question).await,
+                Some(question) = self.questions.recv() => self.answer(question),
                 () = sleep_until(next) => self.work().await,
+                () = self.datapath.noticed() => {
+                    if self.datapath.follow_up().await {
+                        self.mark_everything();
+                    }
+                }
                 released = quarantine.released() => for domain in released {
                     self.agenda.mark(Job::Domain(domain), Instant::now());
                 },
-                () = self.datapath.changed() => self.mark_everything(),
             }
         }
     }
@@ -276,19 +284,24 @@ impl Reconciler {
         domains
     }
 
-    async fn answer(&mut self, question: Question) {
+    fn answer(&mut self, question: Question) {
         // Who asked may have gone.
         match question {
             Question::Drops(to) => drop(to.send(self.datapath.drops().map_err(|error| error.to_string()))),
             Question::Audits(to) => drop(to.send(self.datapath.audits().map_err(|error| error.to_string()))),
             Question::Status(to) => drop(to.send(self.datapath.status())),
             Question::Check(domain, endpoint, binding, to) => {
-                let checked = tokio::time::timeout(ANSWER_MAX, self.datapath.check(&domain, &endpoint, &binding));
-                let told = match checked.await {
-                    Ok(told) => told.map_err(|error| error.to_string()),
-                    Err(_) => Err("the kernel does not answer".to_owned()),
-                };
-                drop(to.send(told));
+                // Where there are too many, who asks is told that the datapath is busy.
+                if let Ok(permit) = self.checks.clone().try_acquire_owned() {
+                    let check = tokio::time::timeout(ANSWER_MAX, self.datapath.check(&domain, &endpoint, &binding));
+                    tokio::spawn(async move {
+                        let told = match check.await {
+                            Ok(told) => told.map_err(|error| error.to_string()),
+                            Err(_) => Err("the kernel does not answer".to_owned()),
+                        };
+                        drop((to.send(told), permit));
+                    });
+                }
             }
             Question::Functions(to) => drop(to.send(self.datapath.functions())),
             Question::LoadFunction(file, to) => {
@@ -309,13 +322,12 @@ impl Reconciler {
         };
         let result = match &job {
             Job::Vtep => self.publish_vtep().await,
+            Job::TakeOver => self.datapath.take_over().map_err(|error| error.to_string()),
             Job::Domain(domain) => self.bring_into_force(domain).await,
         };
         self.note(&job, result.as_ref().err());
-        if self.first.is_applied()
-            && let Err(error) = self.datapath.take_over()
-        {
-            tracing::warn!(%error, "another build's tables stay in force for now");
+        if self.first.is_applied() && !self.datapath.is_in_force() && job != Job::TakeOver {
+            self.agenda.mark(Job::TakeOver, Instant::now());
         }
         match result {
             Ok(()) => self.agenda.done(&job),
@@ -456,6 +468,7 @@ impl Reconciler {
         self.force.send_modify(|force| {
             match (job, error) {
                 (Job::Vtep, error) => force.vtep = error.cloned(),
+                (Job::TakeOver, error) => force.take_over = error.cloned(),
                 (Job::Domain(domain), Some(error)) => drop(force.failures.insert(domain.clone(), error.clone())),
                 (Job::Domain(domain), None) => drop(force.failures.remove(domain)),
             }

@@ -22,6 +22,9 @@ use crate::api::types::{
 };
 use crate::wallclock;
 
+/// How long a build may take to take over from one with other tables before that is an alarm.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(30);
+
 /// All of `GET /v1/status`.
 pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditCount>) -> Status {
     let force = node.reconcile.force().borrow().clone();
@@ -33,6 +36,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditC
         .into_iter()
         .filter_map(|name| domain(&node.sight, &force, &name));
     let peers = all_peers(node);
+    let waits = datapath.waits;
     let unknown = membership.read(Unknown::of);
     Status {
         node: node_status(node),
@@ -53,6 +57,7 @@ pub(super) fn status(node: &Node, datapath: datapath::Status, audits: Vec<AuditC
             .into_iter()
             .map(of_membership)
             .chain(alarms(&force))
+            .chain(waits.and_then(|waits| succession(waits, &force)))
             .chain(clashes(&node.sight.cluster()))
             .chain(unknown.alarm())
             .chain(quarantined::alarms(node))
@@ -280,6 +285,26 @@ fn alarms(force: &Force) -> Vec<Alarm> {
     vtep.chain(domains).collect()
 }
 
+/// A build that came to take over and does not.
+fn succession(waits: Duration, force: &Force) -> Option<Alarm> {
+    if waits < TAKE_OVER_MAX {
+        return None;
+    }
+    let why = match (&force.take_over, force.failures.keys().next()) {
+        (Some(why), _) => why.clone(),
+        (None, Some(domain)) => format!("domain {domain} could not be brought into force here (not-programmed)"),
+        (None, None) => "it is bringing domains into force".to_owned(),
+    };
+    Some(Alarm {
+        name: "takeover-pending".to_owned(),
+        message: format!(
+            "for {} s this build has not taken over from one with other tables, which stay in force as they were when the \
+             daemon started: {why}",
+            waits.as_secs()
+        ),
+    })
+}
+
 /// Hosts without a tunnel end, because an older host says that it has theirs.
 fn clashes(cluster: &Cluster) -> Vec<Alarm> {
     let called = |node: &NodeId| {
@@ -319,7 +344,6 @@ pub(super) fn drops(counts: Vec<datapath::DropCount>) -> Vec<Drop> {
 mod tests {
     use membership::id::Label;
     use membership::node::NodeRecord;
-    use std::time::Duration;
 
     use super::*;
 
@@ -422,6 +446,20 @@ mod tests {
         let message = &alarms[0].message;
         assert!(message.contains("192.0.2.1") && message.contains("fab1's"), "{message}");
         assert!(message.contains(&young.to_string()), "{message}");
+    }
+
+    #[test]
+    fn a_build_that_does_not_take_over_is_an_alarm_that_says_why() {
+        let mut force = Force::default();
+        let said = |waits, force: &Force| succession(Duration::from_secs(waits), force).map(|alarm| alarm.message);
+        assert_eq!(said(29, &force), None);
+        assert!(said(30, &force).is_some_and(|message| message.contains("for 30 s") && message.contains("bringing")));
+        force
+            .failures
+            .insert("red".parse().expect("a label"), "full".to_owned());
+        assert!(said(31, &force).is_some_and(|message| message.contains("domain red")));
+        force.take_over = Some("no room".to_owned());
+        assert!(said(32, &force).is_some_and(|message| message.ends_with("no room")));
     }
 
     #[test]

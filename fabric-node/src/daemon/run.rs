@@ -20,7 +20,7 @@ use super::programmed::Waiter;
 use super::quarantine::Quarantine;
 use super::reconcile::{Handle, Reconciler};
 use super::seen::Sight;
-use super::{Failure, credentials, host, notify, paths, setup, wire};
+use super::{Failure, claims, credentials, host, notify, paths, setup, wire};
 use crate::api::https::{self, Credentials};
 use crate::api::refusals::Refusals;
 use crate::api::routes::router;
@@ -117,7 +117,9 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
     let _first = waiter.set(node.waiter());
     let reconciler = tokio::spawn(reconciler.run(stop_reconciler.clone()));
     first_pass(&reconcile).await;
-    let router = router(Arc::new(node));
+    let node = Arc::new(node);
+    let _ends_with_the_token = tokio::spawn(claims::run(node.clone(), stop_reconciler.clone()));
+    let router = router(node);
     let https = match tcp {
         Some(tcp) => {
             let credentials = credentials::follow(&membership, stop_server.clone());

@@ -1,4 +1,5 @@
-//! Claiming an exclusive key: ask every anchor, keep the proof.
+//! Claiming an exclusive key: note that it is asked for, ask every anchor, keep the proof. What is asked for and not used
+//! can be given up (`releasing`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::internal::{self, Claimed, NOT_SEATED, Request};
+use super::releasing;
 use super::state::State;
 use crate::claim::{Acknowledgement, Claim, ClaimError, KEY_MAX};
 use crate::id::{NodeId, Scope};
@@ -13,8 +15,8 @@ use crate::mesh::Mesh;
 use crate::node::Cluster;
 use crate::wallclock;
 
-/// The store's table of claims that this node holds.
-const TABLE: &str = "claims-held";
+/// The store's table of claims that this node holds; without witnesses where it asked for one.
+pub(super) const TABLE: &str = "claims-held";
 /// How long to wait for an anchor that is about to take its seat, and how often to look.
 const SEAT_DEADLINE: Duration = Duration::from_secs(10);
 const SEAT_PAUSE: Duration = Duration::from_millis(250);
@@ -24,12 +26,27 @@ pub(super) async fn claim(state: &Arc<State>, mesh: &Mesh, scope: Scope, key: &s
     if !(1..=KEY_MAX).contains(&key.len()) {
         return Err(ClaimError::Key(key.len()));
     }
+    // An old disk may hold claims that were given up.
+    state.settled().await;
     let until = wallclock::monotonic() + SEAT_DEADLINE;
+    if releasing::is_given_up(state, &scope, key).await {
+        // An anchor may hear only later that it is free.
+        let (key, holder) = (key.into(), state.own());
+        return Err(ClaimError::Held { key, holder });
+    }
+    if let Some(held) = held(state, &scope, key).await {
+        return Ok(held);
+    }
+    // Whatever becomes of it, it is known that some anchor may hold it for this node.
+    let asked = Claim {
+        scope: scope.clone(),
+        key: key.into(),
+        holder: state.own(),
+        witnesses: Vec::new(),
+    };
+    keep(state, &asked).await;
     loop {
         let cluster = state.roster().cluster().clone();
-        if let Some(held) = held(state, &scope, key).await {
-            return Ok(held);
-        }
         let answers = ask_all(state, mesh, &cluster, &scope, key).await;
         let claim = Claim {
             scope: scope.clone(),
@@ -160,6 +177,6 @@ async fn keep(state: &State, claim: &Claim) {
     }
 }
 
-fn row(scope: &Scope, key: &str) -> Option<Vec<u8>> {
+pub(super) fn row(scope: &Scope, key: &str) -> Option<Vec<u8>> {
     postcard::to_stdvec(&(scope, key)).ok()
 }

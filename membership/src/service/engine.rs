@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 
 use super::state::{Command, State};
-use super::{decrees, removal, renewal, writing};
+use super::{decrees, releasing, removal, renewal, writing};
 use crate::batch::Batch;
 use crate::counter::Counter;
 use crate::gossip::Gossip;
@@ -152,8 +152,12 @@ impl Engine {
             }
             Effect::Reclaim(theirs) => {
                 let state = self.state.clone();
-                self.reclaims
-                    .spawn(async move { writing::reclaim(&state, theirs).await });
+                self.reclaims.spawn(async move {
+                    if let Err(error) = releasing::doubt(&state).await {
+                        state.note("store-failed", error.to_string());
+                    }
+                    writing::reclaim(&state, theirs).await
+                });
             }
             Effect::Confirm(scope, body) => {
                 let state = self.state.clone();

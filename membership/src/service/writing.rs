@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::disk::DiskError;
 use super::state::{Command, State};
 use super::{FactWrite, IntentWrite, Mark, Membership, WriteError};
 use crate::author::{self, AuthorError, Authored, Write};
@@ -153,14 +152,7 @@ async fn write(state: &State, make: impl FnOnce(&State) -> Made) -> Result<Optio
     let Some(authored) = make(state)? else {
         return Ok(None);
     };
-    state
-        .disk
-        .commit(authored.change.clone())
-        .await
-        .map_err(|error| match error {
-            DiskError::Closed => WriteError::Closed,
-            DiskError::Store(why) => WriteError::Store(why),
-        })?;
+    state.disk.commit(authored.change.clone()).await?;
     let (done, merged) = oneshot::channel();
     let local = Command::Local(Box::new(authored.batch.clone()), done);
     // It is on disk: a node that stops meanwhile tells it after its next start.

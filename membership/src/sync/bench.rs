@@ -38,6 +38,8 @@ struct World {
     took: Vec<Duration>,
     /// Links that are cut, by the side of their ends.
     split: bool,
+    /// When the last frame of each link arrives: a stream keeps their order.
+    last: BTreeMap<(usize, usize), Duration>,
     /// What the last node spent on thinking.
     worked: Duration,
 }
@@ -80,6 +82,7 @@ impl World {
             bytes: 0,
             took: Vec::new(),
             split: false,
+            last: BTreeMap::new(),
             worked: Duration::ZERO,
         };
         for node in 0..nodes {
@@ -114,6 +117,9 @@ impl World {
                 if !self.split || node % 2 == to % 2 {
                     let late = DELAY.mul_f64(self.rng.random_range(1.0..10.0));
                     let from = node;
+                    let last = self.last.entry((from, to)).or_default();
+                    *last = (*last).max(self.now + late);
+                    let late = *last - self.now;
                     self.after(late, Happening::Arrive { from, to, frame });
                 }
             }
@@ -198,9 +204,9 @@ fn full() {
     let objects = std::env::var("FABRIC_OBJECTS").map_or(100_000, |count| count.parse().unwrap());
     let mut world = World::new(3, objects);
     let before = resident();
-    let joiner = world.syncs[2].me;
-    for node in 0..2 {
-        world.event(node, Event::PeerUp(joiner));
+    for (node, other) in [(0, 2), (1, 2), (2, 0), (2, 1)] {
+        let peer = world.syncs[other].me;
+        world.event(node, Event::PeerUp(peer));
     }
     while !world.agree() {
         world.run(world.now + Duration::from_millis(50));

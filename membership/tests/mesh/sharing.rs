@@ -72,6 +72,48 @@ async fn three_peers_notice_who_dies_and_who_returns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_given_up_is_nobodys_until_every_anchor_freed_it() {
+    let (one, a) = Host::found("one").await;
+    let (two, b) = Host::join("two", &a).await;
+    sees(&b, &[(&a, Liveness::Live)]).await;
+    until("the anchor knows it", || a.members().len() == 2).await;
+    let (scope, key) = (red(), "10.0.0.1");
+    let held = |holder: &membership::service::Membership| {
+        let (key, holder) = (key.into(), holder.id());
+        Err(ClaimError::Held { key, holder })
+    };
+    b.claim(scope.clone(), key).await.unwrap();
+    assert_eq!(b.keys_held().await.unwrap(), [(scope.clone(), key.to_owned())]);
+
+    b.give_up(&scope, key).await.unwrap();
+    assert_eq!(b.keys_held().await.unwrap(), []);
+    assert_eq!(b.claim(scope.clone(), key).await, held(&b), "it is not taken up again");
+    assert_eq!(a.claim(scope.clone(), key).await, held(&b), "nobody else can have it");
+
+    // Neither the end of the daemon nor that of the anchor changes that.
+    b.shutdown().await;
+    let b = two.start().await;
+    sees(&b, &[(&a, Liveness::Live)]).await;
+    a.shutdown().await;
+    assert!(!b.free(&scope, key).await.unwrap(), "the anchor is not there");
+    assert_eq!(b.keys_given_up().await.unwrap(), [(scope.clone(), key.to_owned())]);
+    assert_eq!(b.claim(scope.clone(), key).await, held(&b));
+    // What it asks for and nobody answers may be held for it all the same.
+    assert!(b.claim(scope.clone(), "10.0.0.2").await.is_err());
+    assert_eq!(b.keys_held().await.unwrap(), [(scope.clone(), "10.0.0.2".to_owned())]);
+    b.give_up(&scope, "10.0.0.2").await.unwrap();
+
+    let a = one.start().await;
+    sees(&b, &[(&a, Liveness::Live)]).await;
+    for key in [key, "10.0.0.2"] {
+        assert!(b.free(&scope, key).await.unwrap());
+        assert_eq!(a.claim(scope.clone(), key).await.unwrap().holder, a.id());
+    }
+    assert_eq!(b.keys_given_up().await.unwrap(), []);
+    assert_eq!(b.claim(scope.clone(), key).await, held(&a));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_has_one_owner() {
     let (one, a) = Host::found("one").await;
     let (_two, b) = Host::join("two", &a).await;

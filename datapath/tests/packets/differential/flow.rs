@@ -291,6 +291,8 @@ impl<'a> Flow<'a> {
         let host_of = |number: usize| plan.endpoints[number].host.filter(|_| !plan.gone);
         let sender = from.endpoint.map(|number| (number, host_of(number)));
         let host = match sender {
+            // Who is attached nowhere is always dropped alike.
+            Some((_, None)) if dice.percent(70) => return None,
             Some((number, Some(HERE) | None)) => return Some((Entrance::Port(self.domain, number), None)),
             // A host without a tunnel end sends nothing; a stranger may.
             Some((_, Some(D))) if dice.percent(80) => return None,

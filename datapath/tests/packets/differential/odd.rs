@@ -181,8 +181,8 @@ pub(crate) fn everybody(dice: &mut Dice, draft: &mut Draft) -> &'static str {
     };
     let (mac, group) = *dice.pick(&groups);
     let unknown = [2, 0xaa, 0, 0, 9, dice.byte()];
-    match dice.below(11) {
-        0..4 => {
+    match dice.below(13) {
+        0..4 | 11 => {
             (draft.to, draft.destination) = (mac, group.parse().unwrap());
             "a group"
         }
@@ -192,6 +192,10 @@ pub(crate) fn everybody(dice: &mut Dice, draft: &mut Draft) -> &'static str {
         }
         5 | 6 => {
             draft.to = unknown;
+            if dice.percent(50) {
+                let nobodys = if v4 { "10.0.0.77" } else { "fd00::77" };
+                draft.destination = nobodys.parse().unwrap();
+            }
             "an unknown MAC"
         }
         7 if !v4 => {
@@ -200,7 +204,7 @@ pub(crate) fn everybody(dice: &mut Dice, draft: &mut Draft) -> &'static str {
             draft.upper = icmp(*dice.pick(&[131, 132, 133, 143, 128]), 0);
             "somebody without an address"
         }
-        7 => {
+        7 | 12 => {
             draft.to = [1, 0x80, 0xc2, 0, 0, *dice.pick(&[0, 3, 14, 15, 16])];
             "what no bridge passes on"
         }
@@ -264,10 +268,11 @@ pub(crate) fn tunnel(dice: &mut Dice, tunnel: &mut Tunnel) -> &'static str {
     let family = usize::from(!tunnel.source.is_ipv4());
     let arms: &[u8] = if tunnel.is_geneve() {
         &[
-            0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 8, 8, 8, 9, 9, 9,
+            0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 7, 7, 8, 8, 8, 9,
+            9, 9,
         ]
     } else {
-        &[0, 1, 2, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5, 6]
+        &[0, 1, 2, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6]
     };
     match *dice.pick(arms) {
         0 => {
