@@ -1,6 +1,8 @@
 //! The contract with scripts, through the real command line, the real client, a real socket and the real routes: JSON
 //! shapes and tables as golden files, exit codes, and what reaches the daemon. `BLESS=1` writes the golden files.
 
+#[path = "contract/authority.rs"]
+mod authority;
 #[path = "contract/fleet.rs"]
 mod fleet;
 
@@ -123,6 +125,9 @@ async fn answers_have_the_shapes_of_the_contract() {
         ("peers", "peers".to_owned()),
         ("drops", "drops".to_owned()),
         ("anchor-list", "anchor list".to_owned()),
+        ("ca-show", "ca show".to_owned()),
+        ("ca-rotate", "ca rotate".to_owned()),
+        ("ca-rotate-finish", "ca rotate --finish --force".to_owned()),
         ("node-remove", "node remove h2".to_owned()),
         ("cluster-upgrade", "cluster upgrade".to_owned()),
         ("quarantine-list", "quarantine list".to_owned()),
@@ -198,6 +203,7 @@ async fn commands_reach_the_daemon_with_their_author() {
         "endpoint attach red/web-1 --netns web --ifname net0",
         "endpoint attach red/vm-1 --interface tap0",
         "anchor add h2",
+        "ca rotate --cancel",
         "history domain red",
         "history network lan -d red --limit 7",
         "diff -d red --at v0123456789abcdef",
@@ -219,6 +225,7 @@ async fn commands_reach_the_daemon_with_their_author() {
             ),
             format!("attach by {me} red/vm-1 Attach {{ netns: None, ifname: None, interface: Some(\"tap0\") }}"),
             format!("add anchor h2 by {me}"),
+            format!("rotate Cancel force false by {me}"),
             "history red Some(Domain) Some(red) 100".to_owned(),
             "history red Some(Network) Some(lan) 7".to_owned(),
             "diff red v0123456789abcdef".to_owned(),
@@ -274,6 +281,7 @@ async fn refusals_end_with_their_code_and_say_why() {
         ("node remove h1".to_owned(), 1, "is the only anchor".to_owned()),
         ("anchor add h9".to_owned(), 1, "no member is called h9".to_owned()),
         ("anchor remove h2".to_owned(), 75, "2 are needed".to_owned()),
+        ("ca rotate --finish".to_owned(), 1, "h3 have no certificate".to_owned()),
         (
             "cluster upgrade --finish".to_owned(),
             1,

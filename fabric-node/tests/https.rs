@@ -21,10 +21,11 @@ use fabric_node::ctl::{self, args::Cli};
 use fleet::{Fleet, now};
 use membership::id::ClusterId;
 use membership::identity::NodeKey;
-use membership::pki::{Authority, Roots, tls, to_pem};
+use membership::pki::{Authority, LEAF_LIFE, Roots, tls, to_pem};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 /// Longest that anything may take, by the clock of the test.
@@ -57,7 +58,7 @@ impl Cluster {
 
     fn node(&self) -> Person {
         let key = NodeKey::generate();
-        let certificate = self.authority.issue(&key.public(), now()).expect("issued");
+        let certificate = self.authority.issue(&key.public(), LEAF_LIFE, now()).expect("issued");
         Person { key, certificate }
     }
 
@@ -78,6 +79,7 @@ struct Node {
     fleet: Arc<Fleet>,
     refusals: Arc<Refusals>,
     address: SocketAddr,
+    credentials: watch::Sender<Credentials>,
 }
 
 impl Node {
@@ -97,23 +99,19 @@ impl Node {
         let listener = https::bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
         let address = listener.local_addr().expect("an address");
         let credentials = Credentials {
-            tls: tls::server(&shown.key, &shown.certificate, &cluster.roots).expect("TLS"),
+            tls: Arc::new(tls::server(&shown.key, &shown.certificate, &cluster.roots).expect("TLS")),
             roots: cluster.roots.clone(),
         };
         let refusals = Arc::<Refusals>::default();
-        let served = https::serve(
-            listener,
-            credentials,
-            router(fleet.clone()),
-            refusals.clone(),
-            pending(),
-        );
+        let (credentials, followed) = watch::channel(credentials);
+        let served = https::serve(listener, followed, router(fleet.clone()), refusals.clone(), pending());
         tokio::spawn(served);
         Self {
             dir,
             fleet,
             refusals,
             address,
+            credentials,
         }
     }
 
@@ -369,6 +367,40 @@ impl rustls::client::ResolvesClientCert for Nobody {
     fn has_certs(&self) -> bool {
         false
     }
+}
+
+/// A root takes the place of another one: who comes next meets the other certificate, who is there goes on.
+#[tokio::test]
+async fn credentials_change_without_a_restart() {
+    let (before, after) = (Cluster::new(1), Cluster::new(1));
+    let node = Node::start(&before).await;
+    let [old, new] = [&before, &after].map(|cluster| (client(&cluster.user(now()), cluster), cluster));
+    let (config, _) = &old;
+    let stream = TcpStream::connect(node.address).await.expect("connected");
+    let connector = TlsConnector::from(Arc::new(config.clone()));
+    let name = tls::any_node(&before.roots).expect("a name");
+    let mut standing = connector.connect(name, stream).await.expect("a handshake");
+    assert!(
+        node.raw(new.0.clone(), new.1).await.is_err(),
+        "a root that is not trusted yet"
+    );
+
+    let shown = after.node();
+    node.credentials.send_replace(Credentials {
+        tls: Arc::new(tls::server(&shown.key, &shown.certificate, &after.roots).expect("TLS")),
+        roots: after.roots.clone(),
+    });
+    let answer = node.raw(new.0, new.1).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(
+        node.raw(old.0, old.1).await.is_err(),
+        "a root that is not trusted any more"
+    );
+    let ask = b"GET /v1/status HTTP/1.1\r\nhost: any\r\nconnection: close\r\n\r\n";
+    standing.write_all(ask).await.expect("written");
+    let mut answer = String::new();
+    standing.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]

@@ -305,6 +305,7 @@ async fn purge_beside_a_running_daemon_is_refused() {
         data: dir.path().join("data"),
         listen: "127.0.0.1:0".parse().expect("an address"),
         advertise: Vec::new(),
+        certificate_life: membership::pki::LEAF_LIFE,
         wire: membership::wire::Versions::OWN,
     };
     let label = |text: &str| text.parse().expect("a name");
@@ -335,6 +336,7 @@ async fn a_node_is_forgotten_only_on_purpose() {
         data: dir.path().join("data"),
         listen: "127.0.0.1:0".parse().expect("an address"),
         advertise: Vec::new(),
+        certificate_life: membership::pki::LEAF_LIFE,
         wire: membership::wire::Versions::OWN,
     };
     let label = |text: &str| text.parse().expect("a name");

@@ -8,6 +8,7 @@
 //! | `node.der` | its certificate |
 //! | `bootstrap.bin` | [`Bootstrap`]: the cluster and its nodes as they were at the set-up |
 //! | `authority.key`, `authority.der` | the cluster's authority, on anchors only |
+//! | `authority-2.key`, `authority-2.der` | another one, while it takes the place of the first, and then on |
 //! | `generation` | number of the last start, for gossip |
 //! | `store.redb` | the records |
 //! | `setup.lock` | locked while `init` or `join` is at work |
@@ -36,8 +37,11 @@ const MANIFEST: &str = "node.json";
 const KEY: &str = "node.key";
 const CERTIFICATE: &str = "node.der";
 const BOOTSTRAP: &str = "bootstrap.bin";
-const AUTHORITY_KEY: &str = "authority.key";
-const AUTHORITY: &str = "authority.der";
+/// Key and certificate; the key is written last and removed first, so that with it the authority is there.
+const AUTHORITIES: [(&str, &str); 2] = [
+    ("authority.key", "authority.der"),
+    ("authority-2.key", "authority-2.der"),
+];
 const GENERATION: &str = "generation";
 const STORE: &str = "store.redb";
 const LOCK: &str = "setup.lock";
@@ -60,6 +64,9 @@ pub(crate) enum HomeError {
     /// Two set-ups at once would mix their files.
     #[error("another `init` or `join` is at work in {0}; wait for it")]
     Busy(PathBuf),
+    /// There is no place for another authority.
+    #[error("{0} holds two authorities already; one goes when the rotation of the CA is finished or given up")]
+    Full(PathBuf),
     /// Records of a node that is not there any more.
     #[error("{0} is left from another node: remove it, or choose another --data")]
     Leftover(PathBuf),
@@ -137,7 +144,7 @@ pub(crate) struct NodeFiles {
     pub(crate) key: NodeKey,
     pub(crate) certificate: Bytes,
     pub(crate) bootstrap: Bootstrap,
-    pub(crate) authority: Option<AuthorityFiles>,
+    pub(crate) authorities: Vec<AuthorityFiles>,
 }
 
 /// Held by who sets up a directory; the kernel frees it with the process.
@@ -183,7 +190,7 @@ impl Home {
             key,
             certificate: self.required(CERTIFICATE)?,
             bootstrap: self.bootstrap()?,
-            authority: self.authority()?,
+            authorities: self.authorities()?,
         }))
     }
 
@@ -195,27 +202,65 @@ impl Home {
         read.map_err(|error| self.damaged(BOOTSTRAP, error))
     }
 
-    /// Keeps the authority of a node that became an anchor. The key comes last: with it the authority is there.
+    /// Keeps the certificate that takes the place of the one before.
+    pub(crate) fn keep_certificate(&self, certificate: &[u8]) -> Result<(), HomeError> {
+        self.write(CERTIFICATE, certificate)
+    }
+
+    /// Keeps an authority, in the place that it has or in a free one.
     pub(crate) fn keep_authority(&self, authority: &AuthorityFiles) -> Result<(), HomeError> {
-        self.remove(AUTHORITY_KEY)?;
-        self.write(AUTHORITY, &authority.certificate)?;
-        self.write_key(AUTHORITY_KEY, &authority.key)
+        let (mut own, mut free) = (None, None);
+        for place in AUTHORITIES {
+            match self.authority(place)? {
+                Some(held) if held.certificate == authority.certificate => own = Some(place),
+                Some(_) => {}
+                None => free = free.or(Some(place)),
+            }
+        }
+        let place = own.or(free).ok_or_else(|| HomeError::Full(self.0.clone()))?;
+        self.write_authority(place, authority)
     }
 
-    /// Removes the authority of a node that is no anchor any more.
-    pub(crate) fn drop_authority(&self) -> Result<(), HomeError> {
-        self.remove(AUTHORITY_KEY)?;
-        self.remove(AUTHORITY)
+    /// Removes an authority, named by its certificate.
+    pub(crate) fn drop_authority(&self, certificate: &[u8]) -> Result<(), HomeError> {
+        for place in AUTHORITIES {
+            let held = self.authority(place)?;
+            if held.is_some_and(|held| held.certificate == certificate) {
+                self.remove(place.0)?;
+                self.remove(place.1)?;
+            }
+        }
+        Ok(())
     }
 
-    fn authority(&self) -> Result<Option<AuthorityFiles>, HomeError> {
-        let Some(key) = self.key(AUTHORITY_KEY)? else {
+    /// Removes all authorities, of a node that is no anchor any more.
+    pub(crate) fn drop_authorities(&self) -> Result<(), HomeError> {
+        for (key, certificate) in AUTHORITIES {
+            self.remove(key)?;
+            self.remove(certificate)?;
+        }
+        Ok(())
+    }
+
+    fn authorities(&self) -> Result<Vec<AuthorityFiles>, HomeError> {
+        let held = AUTHORITIES.into_iter().map(|place| self.authority(place));
+        held.filter_map(Result::transpose).collect()
+    }
+
+    fn authority(&self, (key, certificate): (&str, &str)) -> Result<Option<AuthorityFiles>, HomeError> {
+        let Some(key) = self.key(key)? else {
             return Ok(None);
         };
         Ok(Some(AuthorityFiles {
             key,
-            certificate: self.required(AUTHORITY)?,
+            certificate: self.required(certificate)?,
         }))
+    }
+
+    fn write_authority(&self, place: (&str, &str), authority: &AuthorityFiles) -> Result<(), HomeError> {
+        self.remove(place.0)?;
+        self.write(place.1, &authority.certificate)?;
+        self.write_key(place.0, &authority.key)
     }
 
     /// Writes a node; `node.json` last.
@@ -224,13 +269,10 @@ impl Home {
         self.write(CERTIFICATE, &files.certificate)?;
         let bootstrap = postcard::to_stdvec(&files.bootstrap).map_err(|error| self.damaged(BOOTSTRAP, error))?;
         self.write(BOOTSTRAP, &bootstrap)?;
-        match &files.authority {
-            Some(authority) => {
-                self.write_key(AUTHORITY_KEY, &authority.key)?;
-                self.write(AUTHORITY, &authority.certificate)?;
-            }
-            // An `init` that was cut short leaves an authority that nobody knows.
-            None => self.remove(AUTHORITY_KEY)?,
+        // An `init` that was cut short leaves an authority that nobody knows.
+        self.drop_authorities()?;
+        for (place, authority) in AUTHORITIES.into_iter().zip(&files.authorities) {
+            self.write_authority(place, authority)?;
         }
         let manifest = serde_json::to_vec_pretty(&files.manifest).map_err(|error| self.damaged(MANIFEST, error))?;
         self.write(MANIFEST, &manifest)
@@ -284,17 +326,11 @@ impl Home {
     /// Removes the node: the manifest first, with which there is none, then all that `Home` ever writes. Nobody else's files
     /// are touched.
     pub(crate) fn forget(&self) -> Result<(), HomeError> {
-        for name in [
-            MANIFEST,
-            KEY,
-            AUTHORITY_KEY,
-            AUTHORITY,
-            CERTIFICATE,
-            BOOTSTRAP,
-            GENERATION,
-            STORE,
-            LOCK,
-        ] {
+        let authorities = AUTHORITIES
+            .into_iter()
+            .flat_map(|(key, certificate)| [key, certificate]);
+        let names = [MANIFEST, KEY].into_iter().chain(authorities);
+        for name in names.chain([CERTIFICATE, BOOTSTRAP, GENERATION, STORE, LOCK]) {
             self.remove(name)?;
             self.remove(&draft_of(name))?;
         }
@@ -404,10 +440,10 @@ mod tests {
         NodeFiles {
             manifest: Manifest::new(key.id(), "one".parse().unwrap(), &cluster, Some("machine".to_owned())),
             certificate: Bytes::from_static(b"certificate"),
-            authority: Some(AuthorityFiles {
+            authorities: vec![AuthorityFiles {
                 key: key.clone(),
                 certificate: Bytes::from_static(b"authority"),
-            }),
+            }],
             bootstrap: Bootstrap {
                 cluster,
                 nodes: Vec::new(),
@@ -430,7 +466,7 @@ mod tests {
         home.begin().unwrap();
         let back = home.node().unwrap().unwrap();
         assert_eq!((&back.manifest, &back.bootstrap), (&files.manifest, &files.bootstrap));
-        assert_eq!(back.authority.unwrap().key.public(), files.key.public());
+        assert_eq!(back.authorities[0].key.public(), files.key.public());
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(home.0.clone()), 0o700);
         for file in fs::read_dir(&home.0).unwrap() {
@@ -453,11 +489,10 @@ mod tests {
         let home = Home::at(dir.path());
         // An `init` that got as far as its authority, and then a `join`.
         let mut files = files();
-        let authority = files.authority.take().unwrap();
-        home.write_key(AUTHORITY_KEY, &authority.key).unwrap();
-        home.write(AUTHORITY, &authority.certificate).unwrap();
+        let authority = files.authorities.remove(0);
+        home.keep_authority(&authority).unwrap();
         home.found(&files).unwrap();
-        assert!(home.node().unwrap().unwrap().authority.is_none());
+        assert!(home.node().unwrap().unwrap().authorities.is_empty());
         // Somebody removed the manifest only.
         home.write(STORE, b"records").unwrap();
         home.begin().unwrap();
@@ -478,21 +513,43 @@ mod tests {
     }
 
     #[test]
-    fn the_authority_comes_and_goes() {
+    fn authorities_come_and_go_each_by_itself() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path());
         let mut files = files();
-        let authority = files.authority.take().unwrap();
+        let first = files.authorities.remove(0);
         home.found(&files).unwrap();
-        home.keep_authority(&authority).unwrap();
-        let back = home.node().unwrap().unwrap().authority.unwrap();
-        assert_eq!(
-            (back.key.public(), back.certificate),
-            (authority.key.public(), authority.certificate)
+        let made = |certificate: &'static [u8]| AuthorityFiles {
+            key: NodeKey::generate(),
+            certificate: Bytes::from_static(certificate),
+        };
+        let (second, third) = (made(b"second"), made(b"third"));
+        let held = || {
+            let held = home.node().unwrap().unwrap().authorities.into_iter();
+            held.map(|held| (held.key.public(), held.certificate))
+                .collect::<Vec<_>>()
+        };
+        let said = |files: &AuthorityFiles| (files.key.public(), files.certificate.clone());
+        for authority in [&first, &second, &second] {
+            home.keep_authority(authority).unwrap();
+        }
+        assert_eq!(held(), [said(&first), said(&second)]);
+        assert!(matches!(home.keep_authority(&third), Err(HomeError::Full(_))));
+        home.drop_authority(b"third").unwrap();
+        home.drop_authority(&first.certificate).unwrap();
+        assert_eq!(held(), [said(&second)]);
+        // A crash between its two files leaves none.
+        home.write("authority.der", &third.certificate).unwrap();
+        assert_eq!(held(), [said(&second)]);
+        home.keep_authority(&third).unwrap();
+        assert_eq!(held(), [said(&third), said(&second)]);
+        home.drop_authorities().unwrap();
+        assert!(held().is_empty());
+        let left = fs::read_dir(dir.path()).unwrap();
+        assert!(
+            left.map(|entry| entry.unwrap().file_name())
+                .all(|name| !name.to_string_lossy().contains("authority"))
         );
-        home.drop_authority().unwrap();
-        assert!(home.node().unwrap().unwrap().authority.is_none());
-        assert!(!dir.path().join(AUTHORITY_KEY).exists() && !dir.path().join(AUTHORITY).exists());
     }
 
     #[test]

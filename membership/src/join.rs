@@ -1,5 +1,5 @@
-//! Joining: how a host with a token becomes a node. The only exchange with somebody who has no certificate yet, on a
-//! protocol of its own. The joiner shows the token's secret and proves that it holds the key it wants certified, by a
+//! Joining: how a host with a token becomes a node, and how a member gets back whose certificate has ended. The only
+//! exchange with somebody who has no good certificate, on a protocol of its own. The joiner shows the token's secret and proves that it holds the key it wants certified, by a
 //! signature over keying material of this very TLS session (RFC 8446 section 7.5), so that nobody can pass the proof
 //! on. The anchor answers with a certificate and with what it knows of the cluster.
 //!
@@ -8,18 +8,24 @@
 //!    bidi stream: Request, wire versions      ──►    token? proof? name free? do we understand each other?
 //!                                                    issue, write to disk
 //!    Grant | Denied                           ◄──
+//!
+//!  member                                          any anchor, known by its key
+//!    bidi stream: Renewal                     ──►    proof? a member, and not removed?
+//!    Renewed | Denied                         ◄──
 //! ```
 
 mod client;
+mod renewal;
 mod server;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use client::{JoinError, join};
+pub(crate) use renewal::{Renewal, Renewed, renew, renewing};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use server::read as read_request;
-pub(crate) use server::{Applicant, Registrar, serve};
+pub(crate) use server::{Applicant, Registrar, Served, serve};
 
 use crate::home::{Bootstrap, Unchained};
 use crate::id::{Label, NodeId};
@@ -27,6 +33,8 @@ use crate::token::{Refusal, Secret, TokenId};
 
 /// Version of the exchange.
 const VERSION: u16 = 1;
+/// The number by which a renewal is told from a join.
+const RENEWAL_VERSION: u16 = 2;
 /// Largest request.
 const REQUEST_MAX: usize = 4 * 1024;
 /// Largest answer: a cell of 800 nodes knows less than that.
@@ -36,6 +44,8 @@ const ANSWER_MAX: usize = 2 * 1024 * 1024;
 const EXPORTER: &[u8] = b"EXPORTER-fabric-join";
 /// In front of what the proof signs; no other signature begins with it.
 const PROOF: &[u8] = b"fabric join proof\0";
+/// The same for a renewal.
+const RENEWAL_PROOF: &[u8] = b"fabric renewal proof\0";
 
 /// What a joiner asks with.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,10 +117,17 @@ pub(crate) enum Denied {
     /// Ids never return.
     #[error("node {0} was removed from the cluster: remove its data directory with `fabric-node reset` and join again")]
     Removed(NodeId),
+    /// Only members renew.
+    #[error("node {0} is not known here as a member: join with a token made by `fabricctl token create`")]
+    NotMember(NodeId),
 }
 
 fn proof_message(material: &[u8; 32]) -> Vec<u8> {
     [PROOF, material].concat()
+}
+
+fn renewal_message(material: &[u8; 32]) -> Vec<u8> {
+    [RENEWAL_PROOF, material].concat()
 }
 
 /// Both ends get the same bytes, and no other session does.

@@ -27,6 +27,7 @@
 //! | [`sync`] | the replication protocol, without I/O |
 //! | [`identity`] | a node's key and its machine |
 //! | [`pki`] | the cluster's certificates |
+//! | [`renewal`] | when a node renews its certificate |
 //! | [`token`] | what lets a host join |
 //! | `home` | the data directory |
 //! | `join` | how a host becomes a node |
@@ -64,6 +65,7 @@ mod mesh;
 pub mod node;
 pub mod pki;
 pub mod record;
+pub mod renewal;
 pub mod replica;
 mod root;
 pub mod service;

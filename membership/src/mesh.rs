@@ -46,9 +46,10 @@ use self::refusals::Refusals;
 use self::table::{Dialled, Seat, Table};
 use self::tls::TlsError;
 use crate::counter::{Counter, Counters};
-use crate::id::NodeId;
+use crate::id::{ClusterId, NodeId};
 use crate::identity::NodeKey;
-use crate::pki::Roots;
+use crate::join::JoinError;
+use crate::pki::{self, Roots};
 use crate::service::CallError;
 use crate::wallclock;
 use crate::wire::Versions;
@@ -141,12 +142,25 @@ impl WeakMesh {
     }
 }
 
+/// Whom this node trusts, and as whom it dials. Replaced as a whole; connections that stand keep what they began with.
+#[derive(Debug)]
+struct Face {
+    roots: Roots,
+    client: quinn::ClientConfig,
+}
+
+impl Face {
+    fn new(key: &NodeKey, certificate: &Bytes, roots: Roots) -> Result<Arc<Self>, TlsError> {
+        let client = tls::member(key, certificate, &roots)?;
+        Ok(Arc::new(Self { roots, client }))
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     own: NodeId,
-    roots: Roots,
     endpoint: Endpoint,
-    client: quinn::ClientConfig,
+    face: Mutex<Arc<Face>>,
     handlers: Handlers,
     counters: Arc<Counters>,
     refusals: Refusals,
@@ -186,8 +200,7 @@ impl Mesh {
         let endpoint = Endpoint::new(tls::endpoint(key), Some(server), socket, Arc::new(TokioRuntime)).map_err(bind)?;
         let shared = Arc::new(Shared {
             own: key.id(),
-            client: tls::member(key, certificate, &roots)?,
-            roots,
+            face: Mutex::new(Face::new(key, certificate, roots)?),
             endpoint,
             handlers,
             refusals: Refusals::new(counters.clone()),
@@ -209,6 +222,15 @@ impl Mesh {
         Ok(Self(shared))
     }
 
+    /// Shows another certificate from here on, and trusts these roots. Connections that stand go on.
+    pub(crate) fn show(&self, key: &NodeKey, certificate: &Bytes, roots: Roots) -> Result<(), TlsError> {
+        let server = tls::server(key, certificate, &roots)?;
+        let face = Face::new(key, certificate, roots)?;
+        self.0.endpoint.set_server_config(Some(server));
+        *self.0.face.lock().unwrap_or_else(PoisonError::into_inner) = face;
+        Ok(())
+    }
+
     /// A handle that does not keep it.
     pub(crate) fn downgrade(&self) -> WeakMesh {
         WeakMesh(Arc::downgrade(&self.0))
@@ -217,6 +239,17 @@ impl Mesh {
     /// Where the endpoint is bound.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.0.endpoint.local_addr().ok()
+    }
+
+    /// Dials a node from the mesh's own socket, with other credentials than the mesh's.
+    pub(crate) async fn connect(
+        &self,
+        client: quinn::ClientConfig,
+        address: SocketAddr,
+        node: NodeId,
+        cluster: ClusterId,
+    ) -> Result<Connection, JoinError> {
+        dial::other(&self.0, client, address, &pki::dns_name(node, cluster)).await
     }
 
     /// Takes the members and where they are reached. This node itself may be among them.
@@ -334,6 +367,10 @@ impl Mesh {
 }
 
 impl Shared {
+    fn face(&self) -> Arc<Face> {
+        self.face.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What the cluster agreed on.
     fn agreed(&self) -> u16 {
         self.agreed.load(Ordering::Relaxed)

@@ -9,17 +9,21 @@
 
 mod authority;
 mod leaf;
+mod pinned;
 pub mod request;
 mod roots;
 pub mod tls;
 mod user;
 
-pub use authority::{Authority, USER_LIFE_MAX};
-pub use leaf::{Leaf, root_key};
+pub(crate) use authority::BACKDATE;
+pub use authority::{Authority, LEAF_LIFE, USER_LIFE_MAX};
+pub use leaf::{Leaf, root_key, root_validity};
+pub(crate) use pinned::Pinned;
 pub use roots::Roots;
 pub use user::User;
 
 use ed25519_dalek::pkcs8::spki::der::pem::{self, LineEnding};
+use sha2::{Digest as _, Sha256};
 
 use crate::id::{ClusterId, Label, NodeId};
 
@@ -80,6 +84,13 @@ fn user_uri(name: &Label, cluster: ClusterId) -> String {
 /// A certificate (DER) as PEM (RFC 7468 section 5).
 pub fn to_pem(der: &[u8]) -> Result<String, PkiError> {
     armoured("CERTIFICATE", der)
+}
+
+/// SHA-256 of a certificate (DER) as people compare it.
+#[must_use]
+pub fn fingerprint(der: &[u8]) -> String {
+    let pairs: Vec<String> = Sha256::digest(der).iter().map(|byte| format!("{byte:02X}")).collect();
+    pairs.join(":")
 }
 
 fn armoured(label: &str, der: &[u8]) -> Result<String, PkiError> {

@@ -3,13 +3,14 @@
 //!
 //! Start with `start`, then `engine`, the loop. `writing` and `claiming` are what callers wait for; `handlers`,
 //! `internal` and `registrar` answer other nodes; `decrees` changes the cluster record, and `warden`, `seat` and
-//! `authority` do what follows from it; `history` reads back; `users` lets people in; `setup` makes data directories,
+//! `authority` do what follows from it; `renewal` and `rotation` replace certificates and roots; `history` reads back; `users` lets people in; `setup` makes data directories,
 //! `restore` their first content; `cell` bounds them.
 
 mod alarms;
 mod anchors;
 mod authority;
 mod cell;
+mod certificates;
 mod claiming;
 mod decrees;
 mod disk;
@@ -24,12 +25,15 @@ mod own_record;
 mod registrar;
 mod releasing;
 mod removal;
+mod renewal;
 mod restore;
 mod roster;
+mod rotation;
 mod seat;
 mod setup;
 mod start;
 mod state;
+mod trust;
 mod upgrade;
 mod users;
 mod warden;
@@ -48,11 +52,13 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 pub use self::anchors::{Anchor, AnchorList};
+pub use self::certificates::{Ca, Root};
 pub use self::decrees::DecreeError;
 pub use self::history::HistoryError;
 pub use self::holding::{Hold, forget, hold, node_of};
 pub use self::removal::Void;
 pub use self::restore::Restored;
+pub use self::rotation::RotateError;
 #[cfg(test)]
 pub(crate) use self::setup::init as set_up;
 use self::state::State;
@@ -80,6 +86,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where others reach it; `listen` if empty.
     pub advertise: Vec<SocketAddr>,
+    /// How long the certificates live that this node makes for nodes, as an anchor: [`pki::LEAF_LIFE`] but for tests of
+    /// their renewal.
+    ///
+    /// [`pki::LEAF_LIFE`]: crate::pki::LEAF_LIFE
+    pub certificate_life: Duration,
     /// What it speaks with others: [`Versions::OWN`], or less while a cluster is being upgraded.
     pub wire: Versions,
 }
@@ -466,7 +477,10 @@ pub enum SetupError {
     #[error("the cluster did not let this node in: {0}")]
     NotLetIn(String),
     /// An address of the token answered, but not as a node of the token's cluster.
-    #[error("who answered is not of the token's cluster: {0}; use a token made there with `fabricctl token create`")]
+    #[error(
+        "who answered is not of the token's cluster, or that cluster's CA was replaced since the token was made: {0}; make \
+         another token there with `fabricctl token create`"
+    )]
     Stranger(String),
     /// No address of the token answered.
     #[error("none of {0} could be reached: {1}")]

@@ -7,6 +7,7 @@ use membership::id::Label;
 use overlay::object::Kind;
 
 use super::anchors::Anchors;
+use super::ca::{Ca, CaRotate};
 use super::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use super::error::ApiError;
 use super::moment::Moment;
@@ -117,6 +118,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn add_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError>;
     /// Makes the anchor of this name or id an ordinary node.
     async fn drop_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError>;
+    /// The roots by which nodes and users are known.
+    async fn ca(&self) -> Result<Ca, ApiError>;
+    /// Begins, finishes or gives up their replacement.
+    async fn rotate_ca(&self, author: &Author, asked: CaRotate) -> Result<Ca, ApiError>;
     /// Removes the node of this name or id from the cluster.
     async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError>;
     /// Has this node removed from the cluster.

@@ -14,6 +14,7 @@ use membership::pki::{PkiError, Roots};
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -38,10 +39,10 @@ const PARTING_MAX: Duration = Duration::from_secs(1);
 const PARTING_BYTES_MAX: u64 = 64 * 1024;
 
 /// How a node proves itself, and whom it trusts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Credentials {
     /// Asks for a certificate and checks that a root of the cluster signed it.
-    pub tls: ServerConfig,
+    pub tls: Arc<ServerConfig>,
     /// The roots of the cluster.
     pub roots: Roots,
 }
@@ -53,17 +54,17 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         .map_err(|source| ServeError::Address { address, source })
 }
 
-/// Serves until `stop` resolves; requests in progress are finished.
+/// Serves until `stop` resolves; requests in progress are finished. Each connection goes by the credentials of the moment
+/// at which it comes, and keeps them.
 pub async fn serve(
     listener: TcpListener,
-    credentials: Credentials,
+    credentials: watch::Receiver<Credentials>,
     router: Router,
     refusals: Arc<Refusals>,
     stop: impl Future<Output = ()> + Send,
 ) {
     let door = Arc::new(Door {
-        tls: TlsAcceptor::from(Arc::new(credentials.tls)),
-        roots: credentials.roots,
+        credentials,
         users: Connections::new(router, CONNECTIONS_MAX),
         strangers: Connections::new(Router::new().fallback(not_a_user), STRANGERS_MAX),
         refusals,
@@ -87,8 +88,7 @@ pub async fn serve(
 
 /// What every connection passes.
 struct Door {
-    tls: TlsAcceptor,
-    roots: Roots,
+    credentials: watch::Receiver<Credentials>,
     users: Connections,
     strangers: Connections,
     refusals: Arc<Refusals>,
@@ -96,7 +96,8 @@ struct Door {
 
 impl Door {
     async fn admit(self: Arc<Self>, stream: TcpStream, from: SocketAddr, handshake: Handshake) {
-        let accepting = self.tls.accept(stream).into_fallible();
+        let Credentials { tls, roots } = self.credentials.borrow().clone();
+        let accepting = TlsAcceptor::from(tls).accept(stream).into_fallible();
         let stream = match timeout(HANDSHAKE_MAX, accepting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err((error, stream))) => {
@@ -106,7 +107,7 @@ impl Door {
             Err(_) => return self.refusals.note(Reason::Slow, from, "the handshake took too long"),
         };
         drop(handshake);
-        let (connections, author) = match self.user(&stream) {
+        let (connections, author) = match user(&stream, &roots) {
             Ok(author) => (&self.users, author),
             Err(why) => {
                 self.refusals.note(Reason::NotUser, from, &why.to_string());
@@ -118,13 +119,13 @@ impl Door {
             None => self.refusals.note(Reason::Busy, from, "too many connections at once"),
         }
     }
+}
 
-    fn user(&self, stream: &TlsStream<TcpStream>) -> Result<Author, PkiError> {
-        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let shown = shown.ok_or(PkiError::NotUser("there is none"))?;
-        let user = self.roots.check_user(shown, wallclock::since_epoch())?;
-        Ok(Author::Certified(user.name))
-    }
+fn user(stream: &TlsStream<TcpStream>, roots: &Roots) -> Result<Author, PkiError> {
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let shown = shown.ok_or(PkiError::NotUser("there is none"))?;
+    let user = roots.check_user(shown, wallclock::since_epoch())?;
+    Ok(Author::Certified(user.name))
 }
 
 /// The one answer to who is no user.

@@ -6,6 +6,7 @@
 pub mod anchors;
 pub mod backend;
 mod backup;
+pub mod ca;
 pub mod changes;
 mod conflicts;
 mod connections;

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{anchors, backup, conflicts, functions, history, nodes, quarantine, routes, upgrade};
+use super::{anchors, backup, ca, conflicts, functions, history, nodes, quarantine, routes, upgrade};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -37,6 +37,8 @@ use super::{anchors, backup, conflicts, functions, history, nodes, quarantine, r
         anchors::list,
         anchors::add,
         anchors::remove,
+        ca::show,
+        ca::rotate,
         nodes::remove,
         nodes::leave,
         quarantine::list,

@@ -24,7 +24,7 @@ use super::types::{
     Status, Token, TokenRequest, UserCertificate, UserRequest,
 };
 use super::version::Precondition;
-use super::{BODY_MAX, anchors, backup, conflicts, functions, history, nodes, openapi, quarantine, upgrade};
+use super::{BODY_MAX, anchors, backup, ca, conflicts, functions, history, nodes, openapi, quarantine, upgrade};
 
 /// Requests that are worked on at the same time.
 const CONCURRENT_MAX: usize = 64;
@@ -64,6 +64,8 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/endpoints/{domain}/{name}/detach", post(detach))
         .route("/v1/anchors", get(anchors::list).post(anchors::add))
         .route("/v1/anchors/{node}", delete_of(anchors::remove))
+        .route("/v1/ca", get(ca::show))
+        .route("/v1/ca/rotate", post(ca::rotate))
         .route("/v1/nodes/{node}", delete_of(nodes::remove))
         .route("/v1/leave", post(nodes::leave))
         .route("/v1/quarantine", get(quarantine::list))

@@ -50,6 +50,8 @@ pub struct NodeStatus {
     pub tunnel_port: u16,
     /// Seconds since the daemon started.
     pub uptime_s: u64,
+    /// Seconds until its certificate ends; 0 if it has.
+    pub certificate_left_s: u64,
 }
 
 /// The cluster.
@@ -271,6 +273,8 @@ pub struct Peer {
     pub loss_percent: Option<u8>,
     /// Bytes of the largest IP packet that the path carries both ways; null while it is not known.
     pub path_mtu: Option<u16>,
+    /// Seconds until its certificate ends, as far as it is known here; 0 if it has, null if it cannot be read.
+    pub certificate_left_s: Option<u64>,
 }
 
 /// How a node looks from another one.

@@ -1,6 +1,7 @@
 //! The command line of `fabricctl`.
 
 mod anchor;
+mod ca;
 mod changes;
 mod cluster;
 mod node;
@@ -16,6 +17,7 @@ use membership::id::Label;
 use overlay::object::Kind;
 
 pub use self::anchor::AnchorCommand;
+pub use self::ca::{CaCommand, ExportArgs, RotateArgs};
 pub use self::changes::{
     BackupArgs, ConflictsArgs, ConflictsCommand, DiffArgs, HistoryArgs, ResolveArgs, RollbackArgs,
 };
@@ -183,6 +185,10 @@ nothing that hosts say of themselves. `fabric-node init --restore FILE` makes a 
     /// Shows and changes who witnesses joins, removals and addresses
     #[command(subcommand, arg_required_else_help = true)]
     Anchor(AnchorCommand),
+
+    /// Shows, replaces and exports the CA that makes the certificates of nodes and users
+    #[command(subcommand, arg_required_else_help = true)]
+    Ca(CaCommand),
 
     /// Takes nodes out of the cluster
     #[command(subcommand, arg_required_else_help = true)]

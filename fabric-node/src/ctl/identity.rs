@@ -98,7 +98,7 @@ pub(super) fn unusable(path: &Path, error: io::Error) -> Problem {
         io::ErrorKind::PermissionDenied => Problem::Identity { path, why },
         io::ErrorKind::AlreadyExists => Problem::File {
             path,
-            message: "it is there already; choose another --out, or replace it with --force".to_owned(),
+            message: "it is there already; choose another name, or replace it with --force".to_owned(),
         },
         _ => Problem::File { path, message: why },
     }

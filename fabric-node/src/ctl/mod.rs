@@ -5,11 +5,13 @@
 mod anchor;
 pub mod args;
 mod backup;
+mod ca;
 mod changes;
 mod client;
 mod cluster;
 mod files;
 mod identity;
+mod left;
 mod pages;
 mod place;
 mod problem;

@@ -7,15 +7,15 @@ use membership::id::Label;
 use overlay::object::Kind;
 
 use super::args::{
-    Api, ApplyArgs, AttachArgs, Cli, Command, ConflictsArgs, ConflictsCommand, DeleteArgs, DiffArgs, EndpointCommand,
-    FunctionArgs, FunctionCommand, GetArgs, HistoryArgs, NamedArgs, NodeCommand, Output, QuarantineCommand,
-    ResolveArgs, RollbackArgs, TokenCommand, UserCommand,
+    Api, ApplyArgs, AttachArgs, CaCommand, Cli, Command, ConflictsArgs, ConflictsCommand, DeleteArgs, DiffArgs,
+    EndpointCommand, FunctionArgs, FunctionCommand, GetArgs, HistoryArgs, NamedArgs, NodeCommand, Output,
+    QuarantineCommand, ResolveArgs, RollbackArgs, TokenCommand, UserCommand,
 };
 use super::client::Client;
 use super::problem::Problem;
 use super::show::{self, show};
 use super::user::{self, Created};
-use super::{anchor, backup, changes, cluster, files, pages, quarantine, tables, watch};
+use super::{anchor, backup, ca, changes, cluster, files, pages, quarantine, tables, watch};
 use crate::api::changes::{Conflicts, Diff, History, Resolve, Resolved, Rollback, RolledBack};
 use crate::api::nodes::NodeRemoved;
 use crate::api::quarantine::{Quarantined, Released};
@@ -97,6 +97,18 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
         Command::Anchor(command) => {
             let answer = anchor::ask(&session.client, command).await?;
             session.show(&answer, anchor::table)
+        }
+        Command::Ca(CaCommand::Show) => {
+            let answer = ca::show(&session.client).await?;
+            session.show(&answer, ca::table)
+        }
+        Command::Ca(CaCommand::Rotate(args)) => {
+            let answer = ca::rotate(&session.client, &args).await?;
+            session.show(&answer, ca::table)
+        }
+        Command::Ca(CaCommand::Export(args)) => {
+            let made = ca::export(&session.client, &args).await?;
+            session.show(&made, ca::Exported::told)
         }
         Command::Quarantine(QuarantineCommand::List) => {
             let answer: Vec<Quarantined> = session.client.get("/v1/quarantine").await?;

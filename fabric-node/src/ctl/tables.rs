@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 
+use super::left::left;
 use super::specs;
 use crate::api::types::{
     Applied, Attached, Audit, Condition, Connections, Deleted, Detached, Device, Direction, Drop, FailMode, Function,
@@ -90,9 +91,20 @@ pub(super) fn peers(peers: &[Peer]) -> String {
             rtt,
             peer.loss_percent.map_or(NONE.to_owned(), |loss| format!("{loss} %")),
             peer.path_mtu.map_or(NONE.to_owned(), |mtu| mtu.to_string()),
+            peer.certificate_left_s.map_or(NONE.to_owned(), left),
         ]
     };
-    let header = ["ID", "NAME", "STATE", "ADDRESSES", "PATH", "RTT", "LOSS", "MTU"];
+    let header = [
+        "ID",
+        "NAME",
+        "STATE",
+        "ADDRESSES",
+        "PATH",
+        "RTT",
+        "LOSS",
+        "MTU",
+        "CERTIFICATE",
+    ];
     grid(&header, peers.iter().map(row))
 }
 
@@ -161,6 +173,7 @@ pub(super) fn status(status: &Status) -> String {
             "Up",
             humantime::format_duration(std::time::Duration::from_secs(node.uptime_s)).to_string(),
         ),
+        ("Cert", certificate(node.certificate_left_s)),
         ("Cluster", format!("{} ({})", status.cluster.name, status.cluster.id)),
         ("Anchors", joined(&status.cluster.anchor_names)),
         (
@@ -201,6 +214,13 @@ pub(super) fn status(status: &Status) -> String {
         .iter()
         .map(|alarm| vec![alarm.name.clone(), alarm.message.clone()]);
     text + &section("Alarms", &grid(&["NAME", "MESSAGE"], alarms))
+}
+
+fn certificate(seconds: u64) -> String {
+    match seconds {
+        0 => left(seconds),
+        _ => format!("{} left", left(seconds)),
+    }
 }
 
 fn device(device: &Device) -> String {

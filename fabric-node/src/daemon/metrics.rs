@@ -94,6 +94,12 @@ impl Said {
         page.gauges("node", "This node; always 1", [(labels, 1.0)])?;
         let up = node.uptime_s as f64;
         page.gauge("uptime_seconds", "Since the daemon started", up)?;
+        let left = node.certificate_left_s as f64;
+        page.gauge(
+            "certificate_left_seconds",
+            "Until the certificate of this node ends",
+            left,
+        )?;
         let alarms = self.status.alarms.len() as f64;
         page.gauge("alarms", "What `fabricctl status` shows as alarms", alarms)?;
         let events = self.status.counters.iter();
@@ -186,6 +192,12 @@ impl Said {
             "peer_rtt_seconds",
             "Round-trip time, of the path where it is probed, else of the mesh",
             rtt,
+        )?;
+        let left = all().filter_map(|(labels, peer)| Some((labels, peer.certificate_left_s? as f64)));
+        page.gauges(
+            "peer_certificate_left_seconds",
+            "Until the certificate of a node ends",
+            left,
         )?;
         let mtu = all().filter_map(|(labels, peer)| Some((labels, f64::from(peer.path_mtu?))));
         page.gauges(
@@ -344,6 +356,8 @@ mod tests {
             r#"fabric_path_loss_ratio{id="cccccccccccc",name="h3"} 0.02"#,
             r#"fabric_peer_rtt_seconds{id="cccccccccccc",name="h3"} 0.000087"#,
             r#"fabric_path_mtu_bytes{id="cccccccccccc",name="h3"} 1500.0"#,
+            "fabric_certificate_left_seconds 5184000.0",
+            r#"fabric_peer_certificate_left_seconds{id="bbbbbbbbbbbb",name="h2"} 5184000.0"#,
             r#"fabric_records{scope="red",class="object"} 5.0"#,
             r#"fabric_endpoints{domain="red",state="here"} 1.0"#,
             r#"fabric_domain_programmed{domain="red"} 1.0"#,

@@ -19,8 +19,10 @@ mod apply;
 mod attach;
 mod backup;
 mod binding;
+mod ca;
 mod claims;
 mod conflicts;
+mod credentials;
 mod delete;
 mod first;
 #[cfg(test)]

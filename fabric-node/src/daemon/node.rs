@@ -17,11 +17,12 @@ use super::quarantine::Quarantine;
 use super::reconcile::{AskError, Handle};
 use super::seen::Sight;
 use super::{
-    anchors, apply, attach, backup, conflicts, delete, functions, history, objects, quarantined, report, rollback,
+    anchors, apply, attach, backup, ca, conflicts, delete, functions, history, objects, quarantined, report, rollback,
     upgrade, users,
 };
 use crate::api::anchors::Anchors;
 use crate::api::backend::{Author, Backend, Chunks};
+use crate::api::ca::{Ca, CaRotate};
 use crate::api::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use crate::api::error::ApiError;
 use crate::api::moment::Moment;
@@ -224,6 +225,15 @@ impl Backend for Node {
     async fn drop_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
         tracing::info!(%author, node, "remove an anchor");
         anchors::remove(self, node).await
+    }
+
+    async fn ca(&self) -> Result<Ca, ApiError> {
+        ca::show(self)
+    }
+
+    async fn rotate_ca(&self, author: &Author, asked: CaRotate) -> Result<Ca, ApiError> {
+        tracing::info!(%author, step = ?asked.step, force = asked.force, "rotate the CA");
+        ca::rotate(self, &asked).await
     }
 
     async fn remove_node(&self, author: &Author, node: &str) -> Result<NodeRemoved, ApiError> {

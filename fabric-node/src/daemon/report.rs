@@ -20,6 +20,7 @@ use crate::api::types::{
     Alarm, Audit, ClusterStatus, Condition, Connections, DatapathStatus, Device, Direction, DomainStatus, Drop, Hook,
     Loss, LostPeer, NodeStatus, Path, Peer, PeerCounts, PeerState, SelfTest, Status, Underlay,
 };
+use crate::wallclock;
 
 /// How long a build may take to take over from one with other tables before that is an alarm.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(30);
@@ -86,15 +87,17 @@ fn node_status(node: &Node) -> NodeStatus {
         tunnel: tunnel.collect(),
         tunnel_port: node.tunnel_port,
         uptime_s: node.started.elapsed().as_secs(),
+        certificate_left_s: node.membership.certificate_left(wallclock::since_epoch()).as_secs(),
     }
 }
 
 /// The nodes other than this one, by name, with the paths to them.
 pub(super) fn all_peers(node: &Node) -> Vec<Peer> {
-    peers(node.membership.id(), node.membership.members(), &node.paths.borrow())
+    let (members, now) = (node.membership.members(), wallclock::since_epoch());
+    peers(node.membership.id(), members, &node.paths.borrow(), now)
 }
 
-fn peers(here: NodeId, members: Vec<Member>, paths: &BTreeMap<NodeId, PathState>) -> Vec<Peer> {
+fn peers(here: NodeId, members: Vec<Member>, paths: &BTreeMap<NodeId, PathState>, now: Duration) -> Vec<Peer> {
     let micros = |time: Duration| u64::try_from(time.as_micros()).ok();
     let peer = |member: Member| {
         let known = paths.get(&member.id).copied().unwrap_or_default();
@@ -107,6 +110,7 @@ fn peers(here: NodeId, members: Vec<Member>, paths: &BTreeMap<NodeId, PathState>
             path: path(known.verdict),
             loss_percent: known.loss_percent,
             path_mtu: known.mtu,
+            certificate_left_s: member.certificate_left(now).map(|left| left.as_secs()),
         }
     };
     let mut peers: Vec<Peer> = members
@@ -375,7 +379,7 @@ mod tests {
             mtu: Some(1500),
         };
         let paths = [(NodeId::of_key(&[2; 32]), up)].into();
-        let peers = peers(NodeId::of_key(&[1; 32]), members, &paths);
+        let peers = peers(NodeId::of_key(&[1; 32]), members, &paths, Duration::ZERO);
         let seen: Vec<_> = peers
             .iter()
             .map(|peer| (peer.name.as_str(), peer.state, peer.rtt_us))
@@ -412,7 +416,7 @@ mod tests {
                 ..PathState::default()
             };
             let paths = [(NodeId::of_key(&[2; 32]), state)].into();
-            let peers = peers(here, vec![member(2, "b", liveness, None)], &paths);
+            let peers = peers(here, vec![member(2, "b", liveness, None)], &paths, Duration::ZERO);
             lost(&peers).first().map(|lost| lost.what)
         };
         for (liveness, verdict, expected) in [

@@ -9,7 +9,7 @@ use datapath::{Datapath, Prober};
 use membership::service::{CallHandler, Membership, StartError};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use super::programmed::Waiter;
 use super::quarantine::Quarantine;
 use super::reconcile::{Handle, Reconciler};
 use super::seen::Sight;
-use super::{Failure, claims, host, notify, paths, setup, wire};
+use super::{Failure, claims, credentials, host, notify, paths, setup, wire};
 use crate::api::https::{self, Credentials};
 use crate::api::refusals::Refusals;
 use crate::api::routes::router;
@@ -121,7 +121,10 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
     let _ends_with_the_token = tokio::spawn(claims::run(node.clone(), stop_reconciler.clone()));
     let router = router(node);
     let https = match tcp {
-        Some(tcp) => Some((tcp, credentials(&membership)?)),
+        Some(tcp) => {
+            let credentials = credentials::follow(&membership, stop_server.clone());
+            Some((tcp, credentials.map_err(ServeError::from)?))
+        }
         None => None,
     };
     let server = tokio::spawn(serve_all(unix, https, router, refusals, stop_server.clone()));
@@ -137,16 +140,10 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
     })
 }
 
-/// How this node proves itself to users on other hosts.
-fn credentials(membership: &Membership) -> Result<Credentials, ServeError> {
-    let (tls, roots) = membership.api_tls()?;
-    Ok(Credentials { tls, roots })
-}
-
 /// The same routes on the socket and, where it is set, over TLS.
 async fn serve_all(
     unix: UnixListener,
-    https: Option<(TcpListener, Credentials)>,
+    https: Option<(TcpListener, watch::Receiver<Credentials>)>,
     router: Router,
     refusals: Arc<Refusals>,
     stop: CancellationToken,

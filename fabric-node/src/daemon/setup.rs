@@ -204,6 +204,7 @@ pub(super) fn membership_config(
         data: config.node.data.clone(),
         listen: config.mesh.listen.0,
         advertise: addresses.advertise,
+        certificate_life: membership::pki::LEAF_LIFE,
         wire: config.wire.spoken,
     })
 }

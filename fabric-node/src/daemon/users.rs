@@ -38,7 +38,8 @@ fn elsewhere(node: &Node, anchors: &[NodeId]) -> ApiError {
     ))
 }
 
-fn rfc3339(since_epoch: Duration) -> String {
+/// A time since 1970-01-01 UTC as it is written (RFC 3339).
+pub(super) fn rfc3339(since_epoch: Duration) -> String {
     let seconds = i64::try_from(since_epoch.as_secs()).ok();
     let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     time.and_then(|time| time.format(&Rfc3339).ok())

@@ -8,6 +8,7 @@ mod looking;
 use async_trait::async_trait;
 use fabric_node::api::anchors::{Anchor, Anchors};
 use fabric_node::api::backend::{Author, Backend, Chunks};
+use fabric_node::api::ca::{Ca, CaRoot, CaRotate, CaStep};
 use fabric_node::api::changes::{Conflicts, Diff, History, Resolved, RolledBack};
 use fabric_node::api::error::{ApiError, Code, Detail};
 use fabric_node::api::moment::Moment;
@@ -163,6 +164,7 @@ fn node() -> NodeStatus {
         tunnel: vec![text("192.0.2.1"), text("2001:db8::1")],
         tunnel_port: 4789,
         uptime_s: 3661,
+        certificate_left_s: 60 * 86_400,
     }
 }
 
@@ -270,6 +272,7 @@ impl Backend for Fleet {
             path,
             loss_percent,
             path_mtu: loss_percent.map(|_| 1500),
+            certificate_left_s: Some(if state == PeerState::Live { 60 * 86_400 } else { 0 }),
         };
         let live = peer("bbbbbbbbbbbb", "h2", PeerState::Live, Some(1234), Path::Unknown, None);
         Ok(vec![
@@ -522,6 +525,19 @@ impl Backend for Fleet {
         Ok(anchors())
     }
 
+    async fn ca(&self) -> Result<Ca, ApiError> {
+        Ok(ca(&["h3"]))
+    }
+
+    async fn rotate_ca(&self, author: &Author, asked: CaRotate) -> Result<Ca, ApiError> {
+        self.note(format!("rotate {:?} force {} by {author}", asked.step, asked.force));
+        match asked.step {
+            CaStep::Begin => Ok(ca(&["h2", "h3"])),
+            CaStep::Finish if !asked.force => Err(ApiError::refused("h3 have no certificate of the latter root yet")),
+            CaStep::Finish | CaStep::Cancel => Ok(ca(&[])),
+        }
+    }
+
     async fn drop_anchor(&self, author: &Author, node: &str) -> Result<Anchors, ApiError> {
         self.note(format!("drop anchor {node} by {author}"));
         Err(ApiError::try_again("1 of 3 anchors agreed, 2 are needed"))
@@ -595,6 +611,26 @@ impl Backend for Fleet {
 pub(crate) fn now() -> std::time::Duration {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.expect("a clock after 1970")
+}
+
+fn ca(pending: &[&str]) -> Ca {
+    let root = |fingerprint: &str, year: u16, certificates, issues| CaRoot {
+        fingerprint: text(fingerprint),
+        not_before: format!("{year}-01-31T12:00:00Z"),
+        not_after: format!("{}-01-29T12:00:00Z", year + 10),
+        certificates,
+        issues,
+        key_here: issues,
+        pem: format!("-----BEGIN CERTIFICATE-----\n{year}\n-----END CERTIFICATE-----\n"),
+    };
+    Ca {
+        roots: vec![
+            root("AA:AA", 2026, pending.len(), false),
+            root("BB:BB", 2030, 3 - pending.len(), true),
+        ],
+        nodes: 3,
+        pending: pending.iter().map(|name| text(name)).collect(),
+    }
 }
 
 fn quarantined() -> Quarantined {

@@ -95,6 +95,7 @@ fn made() -> (NodeKey, Vec<u8>, Bootstrap, Vec<u8>) {
         data: dir.path().join("data"),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: vec!["192.0.2.1:7790".parse().unwrap()],
+        certificate_life: crate::pki::LEAF_LIFE,
         wire: Versions::OWN,
     };
     let outcome = set_up(&config, "one".parse().unwrap(), "lab".parse().unwrap(), None);

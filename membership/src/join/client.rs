@@ -51,7 +51,7 @@ pub(crate) async fn join(
     let mut stranger = false;
     for seed in &token.seeds {
         match timeout(ADDRESS_DEADLINE, ask(token, &roots, key, name, (from, wire), *seed)).await {
-            Ok(Ok(grant)) => return check(&roots, key, grant, now),
+            Ok(Ok(grant)) => return check(token, key, grant, now),
             Ok(Err(JoinError::Unreachable(why))) => reasons.push(format!("{seed}: {why}")),
             Ok(Err(JoinError::Stranger(why))) => {
                 stranger = true;
@@ -69,9 +69,11 @@ pub(crate) async fn join(
     })
 }
 
-fn check(roots: &Roots, key: &NodeKey, grant: Grant, now: Duration) -> Result<Grant, JoinError> {
+/// The anchor is known by the token's root; what it issued may be of another one, as its record says.
+fn check(token: &Token, key: &NodeKey, grant: Grant, now: Duration) -> Result<Grant, JoinError> {
+    let roots = Roots::new(token.cluster, &grant.bootstrap.cluster.roots)?;
     let leaf = roots.check(&grant.certificate, now)?;
-    if leaf.node != key.id() || grant.bootstrap.cluster.id != roots.cluster() {
+    if leaf.node != key.id() || grant.bootstrap.cluster.id != token.cluster {
         return Err(JoinError::Certificate(PkiError::Malformed(
             "it is of another node or cluster",
         )));

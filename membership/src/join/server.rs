@@ -6,9 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use quinn::Connection;
+use serde::Serialize;
 use tokio::time::timeout;
 
-use super::{Denied, Grant, REQUEST_MAX, Request, VERSION, keying_material, proof_message};
+use super::{
+    Denied, Grant, RENEWAL_VERSION, REQUEST_MAX, Renewal, Renewed, Request, VERSION, keying_material, proof_message,
+    renewal_message,
+};
 use crate::home::Bootstrap;
 use crate::id::{Label, NodeId};
 use crate::identity;
@@ -44,12 +48,33 @@ pub(crate) trait Registrar: Send + Sync {
     /// this returns.
     fn admit(&self, applicant: Applicant) -> BoxFuture<'_, Result<Bytes, Denied>>;
 
+    /// A further certificate (DER) for a member whose key was proven, and the decrees above a version.
+    fn renew(&self, key: &[u8; 32], since: u64) -> Result<Renewed, Denied>;
+
     /// What a joiner needs to know.
     fn bootstrap(&self) -> Bootstrap;
 }
 
+/// What somebody asks.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// To become a node.
+    Join(Request, Versions),
+    /// To get a further certificate.
+    Renew(Renewal),
+}
+
+/// Who got what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// A node joined.
+    Joined(NodeId),
+    /// A member got a further certificate.
+    Renewed(NodeId),
+}
+
 /// Serves one connection; the reason, where it was denied.
-pub(crate) async fn serve(connection: &Connection, registrar: &Arc<dyn Registrar>) -> Result<NodeId, Denied> {
+pub(crate) async fn serve(connection: &Connection, registrar: &Arc<dyn Registrar>) -> Result<Served, Denied> {
     let lost = |_| Denied::Failed("the connection was lost".to_owned());
     let asked = async {
         let (send, mut receive) = connection.accept_bi().await.map_err(lost)?;
@@ -61,16 +86,15 @@ pub(crate) async fn serve(connection: &Connection, registrar: &Arc<dyn Registrar
         .unwrap_or_else(|_| Err(Denied::Failed("its request did not come in time".to_owned())))?;
     let decided = decide(connection, registrar, &request).await;
     let (answer, outcome) = match decided {
-        Ok((node, grant)) => (Ok(grant), Ok(node)),
-        Err(denied) => (Err(denied.clone()), Err(denied)),
+        Ok((served, answer)) => (Ok(answer), Ok(served)),
+        Err(denied) => (said(&Err::<(), _>(denied.clone())), Err(denied)),
     };
-    let answer: Result<Grant, Denied> = answer;
-    let patience = if answer.is_ok() {
+    let patience = if outcome.is_ok() {
         ANSWER_DEADLINE
     } else {
         DENIAL_DEADLINE
     };
-    if let Ok(bytes) = postcard::to_stdvec(&answer) {
+    if let Ok(bytes) = answer {
         let written = timeout(patience, send.write_all(&bytes)).await;
         if matches!(written, Ok(Ok(()))) && send.finish().is_ok() {
             // The joiner closes once it has read all.
@@ -85,13 +109,47 @@ async fn decide(
     connection: &Connection,
     registrar: &Arc<dyn Registrar>,
     request: &[u8],
-) -> Result<(NodeId, Grant), Denied> {
-    let (request, wire) = read(request)?;
-    let material = keying_material(connection, &request.key).ok_or(Denied::Proof)?;
-    let signature = <&[u8; 64]>::try_from(&request.proof[..]).map_err(|_| Denied::Proof)?;
-    if !identity::verify(&request.key, &proof_message(&material), signature) {
-        return Err(Denied::Proof);
+) -> Result<(Served, Vec<u8>), Denied> {
+    match read(request)? {
+        Asked::Join(request, wire) => {
+            let (node, grant) = admit(connection, registrar, request, wire).await?;
+            Ok((Served::Joined(node), said(&Ok(grant))?))
+        }
+        Asked::Renew(request) => {
+            prove(connection, &request.key, &request.proof, renewal_message)?;
+            let renewed = registrar.renew(&request.key, request.since)?;
+            Ok((Served::Renewed(NodeId::of_key(&request.key)), said(&Ok(renewed))?))
+        }
     }
+}
+
+fn said<T: Serialize>(answer: &Result<T, Denied>) -> Result<Vec<u8>, Denied> {
+    postcard::to_stdvec(answer).map_err(|error| Denied::Failed(error.to_string()))
+}
+
+/// Whether who asks holds the key that it names.
+fn prove(
+    connection: &Connection,
+    key: &[u8; 32],
+    proof: &[u8],
+    message: fn(&[u8; 32]) -> Vec<u8>,
+) -> Result<(), Denied> {
+    let material = keying_material(connection, key).ok_or(Denied::Proof)?;
+    let signature = <&[u8; 64]>::try_from(proof).map_err(|_| Denied::Proof)?;
+    if identity::verify(key, &message(&material), signature) {
+        Ok(())
+    } else {
+        Err(Denied::Proof)
+    }
+}
+
+async fn admit(
+    connection: &Connection,
+    registrar: &Arc<dyn Registrar>,
+    request: Request,
+    wire: Versions,
+) -> Result<(NodeId, Grant), Denied> {
+    prove(connection, &request.key, &request.proof, proof_message)?;
     let node = NodeId::of_key(&request.key);
     let Request {
         name,
@@ -118,18 +176,23 @@ async fn decide(
     ))
 }
 
-/// Reads what a joiner asks with. What it speaks stands behind; software from before there was a choice does not say.
-pub(crate) fn read(bytes: &[u8]) -> Result<(Request, Versions), Denied> {
+/// Reads what somebody asks with. What a joiner speaks stands behind; software from before there was a choice does not
+/// say.
+pub(crate) fn read(bytes: &[u8]) -> Result<Asked, Denied> {
     // The version comes first, so that a later one can be told from junk.
     let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(|_| Denied::Version(0))?;
+    let unreadable = || Denied::Failed("the request cannot be read".to_owned());
+    if version == RENEWAL_VERSION {
+        let renewal = postcard::from_bytes(bytes).map_err(|_| unreadable())?;
+        return Ok(Asked::Renew(renewal));
+    }
     if version != VERSION {
         return Err(Denied::Version(version));
     }
-    let unreadable = || Denied::Failed("the request cannot be read".to_owned());
     let (request, rest) = postcard::take_from_bytes(bytes).map_err(|_| unreadable())?;
     let said: (u16, u16) = match rest {
         [] => (FIRST, FIRST),
         rest => postcard::from_bytes(rest).map_err(|_| unreadable())?,
     };
-    Ok((request, said.try_into().map_err(|()| unreadable())?))
+    Ok(Asked::Join(request, said.try_into().map_err(|()| unreadable())?))
 }

@@ -14,6 +14,7 @@ use super::table::Dialled;
 use super::{Shared, link};
 use crate::counter::Counter;
 use crate::id::NodeId;
+use crate::join::JoinError;
 use crate::pki;
 use crate::wallclock;
 
@@ -55,10 +56,11 @@ async fn one(shared: &Arc<Shared>, peer: NodeId, address: SocketAddr) {
 }
 
 async fn connect(shared: &Shared, peer: NodeId, address: SocketAddr) -> Result<Connection, String> {
-    let name = pki::dns_name(peer, shared.roots.cluster());
+    let face = shared.face();
+    let name = pki::dns_name(peer, face.roots.cluster());
     let connecting = shared
         .endpoint
-        .connect_with(shared.client.clone(), address, &name)
+        .connect_with(face.client.clone(), address, &name)
         .map_err(|error| error.to_string())?;
     let connection = match timeout(DIAL_DEADLINE, connecting).await {
         Ok(Ok(connection)) => connection,
@@ -68,11 +70,28 @@ async fn connect(shared: &Shared, peer: NodeId, address: SocketAddr) -> Result<C
         }
         Err(_) => return Err("no answer in time".to_owned()),
     };
-    match admission::peer(&connection, &shared.roots, shared.own, wallclock::since_epoch()) {
+    match admission::peer(&connection, &face.roots, shared.own, wallclock::since_epoch()) {
         Ok(found) if shared.banished().contains(&found) => Err(refuse(shared, &connection, &Refused::Removed(found))),
         Ok(found) if found == peer => Ok(connection),
         Ok(found) => Err(refuse(shared, &connection, &Refused::WrongPeer(found))),
         Err(refused) => Err(refuse(shared, &connection, &refused)),
+    }
+}
+
+/// A connection for something else than the mesh's own business, whose other end `client` judges.
+pub(super) async fn other(
+    shared: &Shared,
+    client: quinn::ClientConfig,
+    address: SocketAddr,
+    name: &str,
+) -> Result<Connection, JoinError> {
+    let unreachable = |error: &dyn std::fmt::Display| JoinError::Unreachable(error.to_string());
+    let connecting = shared.endpoint.connect_with(client, address, name);
+    let connecting = connecting.map_err(|error| unreachable(&error))?;
+    match timeout(DIAL_DEADLINE, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(unreachable(&error)),
+        Err(_) => Err(unreachable(&"no answer in time")),
     }
 }
 

@@ -83,7 +83,7 @@ async fn admit(shared: &Arc<Shared>, doors: &Doors, connection: Connection) {
 }
 
 async fn admit_member(shared: &Arc<Shared>, connection: Connection) {
-    match admission::peer(&connection, &shared.roots, shared.own, wallclock::since_epoch()) {
+    match admission::peer(&connection, &shared.face().roots, shared.own, wallclock::since_epoch()) {
         Ok(peer) if shared.banished().contains(&peer) => turn_away(shared, &connection, &Refused::Removed(peer)),
         Ok(peer) => match shared.places.enter(peer) {
             Some(_place) => drop(link::serve(shared, peer, Dialled::There, connection).await),

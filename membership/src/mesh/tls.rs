@@ -16,8 +16,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use crate::id::ClusterId;
 use crate::identity::NodeKey;
-use crate::pki::Roots;
+use crate::pki::{Pinned, Roots};
 
 /// The application protocol of members. Its number is not the wire version, which the first frame is about.
 pub(crate) const MESH_ALPN: &[u8] = b"fabric/1";
@@ -75,6 +76,18 @@ pub(crate) fn member(key: &NodeKey, certificate: &Bytes, roots: &Roots) -> Resul
 /// What dials an anchor to join: it knows the cluster's roots, and has no certificate yet.
 pub(crate) fn joiner(roots: &Roots) -> Result<quinn::ClientConfig, TlsError> {
     dialling(client(roots.store())?.with_no_client_auth(), JOIN_ALPN)
+}
+
+/// What dials an anchor to renew a certificate: it knows the anchor's key, and has no good certificate any more.
+pub(crate) fn renewer(cluster: ClusterId, anchor: [u8; 32]) -> Result<quinn::ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(config)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned::new(cluster, anchor, provider)))
+        .with_no_client_auth();
+    dialling(tls, JOIN_ALPN)
 }
 
 type ClientBuilder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;

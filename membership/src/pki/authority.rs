@@ -14,12 +14,12 @@ use super::{PkiError, any_peer_name, dns_name, spiffe_uri, user_uri};
 use crate::id::{ClusterId, Label, NodeId};
 use crate::identity::NodeKey;
 
-/// A leaf's life.
-pub(super) const LEAF_LIFE: Duration = Duration::from_secs(90 * DAY);
+/// A leaf's life, unless somebody says otherwise.
+pub const LEAF_LIFE: Duration = Duration::from_secs(90 * DAY);
 /// Longest life of a user's certificate.
 pub const USER_LIFE_MAX: Duration = Duration::from_secs(90 * DAY);
 /// How far a certificate reaches back, for hosts whose clock is behind.
-const BACKDATE: Duration = Duration::from_secs(DAY);
+pub(crate) const BACKDATE: Duration = Duration::from_secs(DAY);
 const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * DAY);
 const DAY: u64 = 24 * 60 * 60;
 
@@ -73,10 +73,10 @@ impl Authority {
         self.key
     }
 
-    /// The certificate (DER) of the node with this public key, good from a day before `now` for 90 days.
-    pub fn issue(&self, public: &[u8; 32], now: Duration) -> Result<Bytes, PkiError> {
+    /// The certificate (DER) of the node with this public key, good from a day before `now` until `life` after it.
+    pub fn issue(&self, public: &[u8; 32], life: Duration, now: Duration) -> Result<Bytes, PkiError> {
         let node = NodeId::of_key(public);
-        let mut params = params(now, LEAF_LIFE)?;
+        let mut params = params(now, life)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.distinguished_name = named(node.to_string());
         params.subject_alt_names = vec![

@@ -9,6 +9,7 @@ use x509_parser::oid_registry::OID_SIG_ED25519;
 use x509_parser::prelude::FromDer as _;
 
 use super::PkiError;
+use super::authority::BACKDATE;
 use crate::id::{ClusterId, NodeId};
 
 /// The content of a node's certificate.
@@ -45,12 +46,30 @@ impl Leaf {
             not_after: since_epoch(validity.not_after.timestamp()),
         })
     }
+
+    /// How long it was to live when it was issued.
+    #[must_use]
+    pub fn life(&self) -> Duration {
+        self.not_after.saturating_sub(self.not_before.saturating_add(BACKDATE))
+    }
 }
 
 /// The Ed25519 public key of a root certificate (DER).
 pub fn root_key(der: &[u8]) -> Result<[u8; 32], PkiError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) if certificate.is_ca() => public_key(&certificate),
+        _ => Err(PkiError::Malformed("it is no authority's")),
+    }
+}
+
+/// From when and until when a root certificate (DER) is good, since 1970-01-01 UTC.
+pub fn root_validity(der: &[u8]) -> Result<(Duration, Duration), PkiError> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) if certificate.is_ca() => {
+            let validity = certificate.validity();
+            let [from, until] = [validity.not_before, validity.not_after].map(|time| since_epoch(time.timestamp()));
+            Ok((from, until))
+        }
         _ => Err(PkiError::Malformed("it is no authority's")),
     }
 }

@@ -18,28 +18,20 @@ pub struct Roots {
     cluster: ClusterId,
     store: Arc<RootCertStore>,
     verifier: Arc<dyn ClientCertVerifier>,
+    /// Each by itself.
+    each: Vec<(Bytes, Arc<dyn ClientCertVerifier>)>,
 }
 
 impl Roots {
     /// Roots are certificates in DER form.
     pub fn new(cluster: ClusterId, roots: &[Bytes]) -> Result<Self, PkiError> {
-        let mut store = RootCertStore::empty();
-        for root in roots {
-            let root = CertificateDer::from(root.to_vec());
-            store
-                .add(root)
-                .map_err(|error| PkiError::Untrusted(error.to_string()))?;
-        }
-        let store = Arc::new(store);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(store.clone(), provider)
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| PkiError::Untrusted(error.to_string()))?;
+        let store = store(roots)?;
+        let alone = |root: &Bytes| Ok((root.clone(), verifier(self::store(std::slice::from_ref(root))?)?));
         Ok(Self {
             cluster,
+            verifier: verifier(store.clone())?,
             store,
-            verifier,
+            each: roots.iter().map(alone).collect::<Result<_, PkiError>>()?,
         })
     }
 
@@ -76,6 +68,17 @@ impl Roots {
         Ok(user)
     }
 
+    /// The root (DER) that signed a node's certificate (DER), whatever its time.
+    #[must_use]
+    pub fn signer(&self, der: &[u8]) -> Option<&Bytes> {
+        let at = UnixTime::since_unix_epoch(Leaf::parse(der).ok()?.not_before);
+        let signed = |verifier: &Arc<dyn ClientCertVerifier>| {
+            verifier.verify_client_cert(&CertificateDer::from(der), &[], at).is_ok()
+        };
+        let found = self.each.iter().find(|(_, verifier)| signed(verifier));
+        found.map(|(root, _)| root)
+    }
+
     fn chains(&self, der: &[u8], at: Duration) -> Result<(), PkiError> {
         self.verifier
             .verify_client_cert(&CertificateDer::from(der), &[], UnixTime::since_unix_epoch(at))
@@ -90,6 +93,24 @@ impl Roots {
     pub(crate) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         self.verifier.clone()
     }
+}
+
+fn store(roots: &[Bytes]) -> Result<Arc<RootCertStore>, PkiError> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        let root = CertificateDer::from(root.to_vec());
+        let added = store.add(root);
+        added.map_err(|error| PkiError::Untrusted(error.to_string()))?;
+    }
+    Ok(Arc::new(store))
+}
+
+fn verifier(store: Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    WebPkiClientVerifier::builder_with_provider(store, provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| PkiError::Untrusted(error.to_string()))
 }
 
 fn reason(error: &TlsError) -> String {
@@ -110,7 +131,7 @@ mod tests {
     use super::*;
     use crate::id::NodeId;
     use crate::identity::NodeKey;
-    use crate::pki::Authority;
+    use crate::pki::{Authority, LEAF_LIFE};
 
     const NOW: Duration = Duration::from_secs(1_800_000_000);
     const DAY: Duration = Duration::from_secs(86_400);
@@ -126,33 +147,47 @@ mod tests {
     fn a_leaf_names_node_key_and_cluster() {
         let (id, authority, roots) = cluster(1);
         let key = NodeKey::from_seed(&[9; 32]);
-        let der = authority.issue(&key.public(), NOW).unwrap();
+        let der = authority.issue(&key.public(), LEAF_LIFE, NOW).unwrap();
         let leaf = roots.check(&der, NOW).unwrap();
         assert_eq!((leaf.node, leaf.key, leaf.cluster), (key.id(), key.public(), id));
         assert_eq!(leaf.not_before, NOW - DAY);
-        assert_eq!(leaf.not_after, NOW + 90 * DAY);
+        assert_eq!((leaf.not_after, leaf.life()), (NOW + 90 * DAY, LEAF_LIFE));
     }
 
     #[test]
     fn a_certificate_of_another_cluster_is_refused() {
         let (other, authority, _) = cluster(1);
         let (_, _, roots) = cluster(2);
-        let der = authority.issue(&[3; 32], NOW).unwrap();
+        let der = authority.issue(&[3; 32], LEAF_LIFE, NOW).unwrap();
         assert_eq!(roots.check(&der, NOW), Err(PkiError::OtherCluster(other)));
+    }
+
+    #[test]
+    fn of_two_roots_the_one_that_signed_is_told() {
+        let (id, old, _) = cluster(1);
+        let new = Authority::create(id, NodeKey::from_seed(&[2; 32]), NOW + 90 * DAY).unwrap();
+        let both = Roots::new(id, &[old.certificate().clone(), new.certificate().clone()]).unwrap();
+        let leaves = [&old, &new].map(|authority| authority.issue(&[3; 32], LEAF_LIFE, NOW + 90 * DAY).unwrap());
+        assert_eq!(both.signer(&leaves[0]), Some(old.certificate()));
+        assert_eq!(both.signer(&leaves[1]), Some(new.certificate()));
+        assert!(leaves.iter().all(|leaf| both.check(leaf, NOW + 90 * DAY).is_ok()));
+        let forger = Authority::create(id, NodeKey::from_seed(&[7; 32]), NOW).unwrap();
+        assert_eq!(both.signer(&forger.issue(&[3; 32], LEAF_LIFE, NOW).unwrap()), None);
+        assert_eq!(both.signer(b"junk"), None);
     }
 
     #[test]
     fn an_impostor_with_the_right_cluster_id_is_refused() {
         let (id, _, roots) = cluster(1);
         let impostor = Authority::create(id, NodeKey::from_seed(&[7; 32]), NOW).unwrap();
-        let der = impostor.issue(&[3; 32], NOW).unwrap();
+        let der = impostor.issue(&[3; 32], LEAF_LIFE, NOW).unwrap();
         assert!(matches!(roots.check(&der, NOW), Err(PkiError::Untrusted(_))));
     }
 
     #[test]
     fn time_counts_for_connections_but_not_for_records() {
         let (_, authority, roots) = cluster(1);
-        let der = authority.issue(&[3; 32], NOW).unwrap();
+        let der = authority.issue(&[3; 32], LEAF_LIFE, NOW).unwrap();
         assert!(matches!(roots.check(&der, NOW + 91 * DAY), Err(PkiError::Untrusted(why)) if why == "it has expired"));
         assert!(roots.check(&der, NOW - 2 * DAY).is_err());
         assert_eq!(roots.check_record(&der).unwrap().node, NodeId::of_key(&[3; 32]));
@@ -181,7 +216,7 @@ mod tests {
         );
         assert!(matches!(roots.check(&user, NOW), Err(PkiError::Malformed(_))));
         assert!(matches!(roots.check_record(&user), Err(PkiError::Malformed(_))));
-        let node = authority.issue(&key.public(), NOW).unwrap();
+        let node = authority.issue(&key.public(), LEAF_LIFE, NOW).unwrap();
         assert!(matches!(roots.check_user(&node, NOW), Err(PkiError::NotUser(_))));
         assert!(roots.check_user(authority.certificate(), NOW).is_err());
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::state::State;
-use super::{Alarm, cell};
+use super::{Alarm, cell, certificates, renewal};
 use crate::gossip::Gossip;
 use crate::health::Doubt;
 use crate::mesh::Mesh;
+use crate::pki;
 use crate::wallclock;
 
 /// How long an event is shown.
@@ -17,8 +18,10 @@ const SHOWN: Duration = Duration::from_secs(600);
 const EVENTS_MAX: usize = 64;
 const SAME_MAX: usize = 8;
 
-/// A certificate is to be renewed when a third of its 90 days is left.
-const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A root is to be replaced when this is left of its ten years.
+const ROOT_EXPIRES_SOON: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Most nodes that the words about a rotation name.
+const PENDING_NAMED: usize = 5;
 
 /// Say that deleted objects cannot be forgotten when there are so many.
 const TOMBSTONES_MANY: usize = 1_000;
@@ -30,6 +33,8 @@ pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
     let conditions = [
         removed(state),
         certificate(state),
+        root(state),
+        rotation(state),
         wire(state),
         filling(state),
         health(state, now),
@@ -67,21 +72,67 @@ fn removed(state: &State) -> Option<Alarm> {
 }
 
 fn certificate(state: &State) -> Option<Alarm> {
-    let left = state.leaf.not_after.checked_sub(wallclock::since_epoch());
-    match left {
-        None => Some(alarm(
-            "certificate-expired",
-            "this node's certificate has expired and peers refuse it: remove its data directory and join with a token"
-                .to_owned(),
-        )),
-        Some(left) if left < EXPIRES_SOON => {
-            let days = left.as_secs() / (24 * 60 * 60);
-            Some(alarm(
-                "certificate-expires",
-                format!("this node's certificate expires in {days} days"),
-            ))
+    let (held, now) = (renewal::held(state), wallclock::since_epoch());
+    let why = state.unrenewed().unwrap_or_else(|| "no anchor answered".to_owned());
+    let then =
+        "it goes on asking; see that an anchor runs that can be reached and holds the CA key (`fabricctl anchor list`)";
+    if held.is_over(now) {
+        let words =
+            format!("this node's certificate has expired and peers refuse it; it was not renewed: {why}; {then}");
+        return Some(alarm("certificate-expired", words));
+    }
+    held.is_expiring(now).then(|| {
+        let left = for_people(held.left(now));
+        let words = format!("this node's certificate expires in {left} and was not renewed: {why}; {then}");
+        alarm("certificate-expiring", words)
+    })
+}
+
+/// The root that issues is replaced by people, who need time for it.
+fn root(state: &State) -> Option<Alarm> {
+    let roots = state.roster().standing().roots().to_vec();
+    let (_, not_after) = pki::root_validity(roots.last()?).ok()?;
+    let left = not_after.saturating_sub(wallclock::since_epoch());
+    (left < ROOT_EXPIRES_SOON).then(|| {
+        let words = format!(
+            "the cluster's CA certificate ends in {}: replace it with `fabricctl ca rotate`",
+            for_people(left)
+        );
+        alarm("ca-expiring", words)
+    })
+}
+
+fn rotation(state: &State) -> Option<Alarm> {
+    if state.roster().standing().roots().len() < 2 {
+        return None;
+    }
+    let ca = certificates::ca(state);
+    let all = format!(
+        "the cluster trusts two roots: {} of {} nodes",
+        ca.members - ca.pending.len(),
+        ca.members
+    );
+    let words = match &ca.pending[..] {
+        [] => format!("{all} have certificates of the later one; finish with `fabricctl ca rotate --finish`"),
+        pending => {
+            let named: Vec<String> = pending.iter().take(PENDING_NAMED).map(ToString::to_string).collect();
+            let more = if pending.len() > PENDING_NAMED { ", …" } else { "" };
+            format!(
+                "{all} have certificates of the later one, {}{more} not yet: start those that do not run; `fabricctl ca show`",
+                named.join(", ")
+            )
         }
-        Some(_) => None,
+    };
+    Some(alarm("ca-rotating", words))
+}
+
+/// A time in its largest unit.
+fn for_people(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} minutes", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} hours", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -1,13 +1,17 @@
-//! The cluster's authority on anchors: who becomes one gets its key from another one, over the mesh (TLS 1.3, both sides
-//! known by certificate), and who ceases to be one deletes it. The key is in memory that is wiped, apart from what the
+//! The cluster's authority on anchors, or two while one takes the place of the other: who becomes an anchor gets the key
+//! from another one, over the mesh (TLS 1.3, both sides known by certificate), and who ceases to be one deletes it. The key is in memory that is wiped, apart from what the
 //! QUIC library has under way; it is never logged.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::internal::{self, ANCHOR_DEADLINE, Request};
 use super::state::State;
-use crate::decree::root_digest;
+use crate::decree::{Act, ROOT_BYTES_MAX, root_digest};
 use crate::home::AuthorityFiles;
 use crate::id::NodeId;
 use crate::identity::NodeKey;
@@ -19,17 +23,27 @@ use crate::record::Digest;
 const ANSWER_MAX: usize = 8 * 1024;
 
 /// The root that issues: the one that was trusted last.
-fn wanted(state: &State) -> Option<Bytes> {
+pub(super) fn wanted(state: &State) -> Option<Bytes> {
     state.roster().standing().roots().last().cloned()
+}
+
+/// The authority that makes certificates here: of the trusted roots the latest whose key this node has.
+pub(super) fn issuing(state: &State) -> Option<Arc<Authority>> {
+    let roots = state.roster().standing().roots().to_vec();
+    roots.iter().rev().find_map(|root| held(state, root_digest(root)))
+}
+
+/// The authority with this root, if it lies here.
+pub(super) fn held(state: &State, root: Digest) -> Option<Arc<Authority>> {
+    let mut held = state.authorities().into_iter();
+    held.find(|authority| root_digest(authority.certificate()) == root)
 }
 
 /// Gives the key to an anchor.
 pub(super) fn hand_over(state: &State, to: NodeId, root: Digest) -> Result<Bytes, String> {
     internal::check_anchor(state, to)?;
     internal::check_anchor(state, state.own())?;
-    let authority = state.authority();
-    let authority = authority.filter(|authority| root_digest(authority.certificate()) == root);
-    let authority = authority.ok_or("the key of that root is not here")?;
+    let authority = held(state, root).ok_or("the key of that root is not here")?;
     let pem = authority.key().to_pem().map_err(|error| error.to_string())?;
     // As large as it may become, so that no copy is left behind by growing.
     let mut answer = Zeroizing::new(vec![0; ANSWER_MAX]);
@@ -40,13 +54,10 @@ pub(super) fn hand_over(state: &State, to: NodeId, root: Digest) -> Result<Bytes
     Ok(Bytes::from_owner(answer))
 }
 
-/// Fetches the key if this anchor lacks it, from whichever anchor has it.
+/// Fetches the key of the root that issues if this anchor lacks it, from whichever anchor has it.
 pub(super) async fn fetch(state: &State, mesh: &Mesh) -> Result<(), String> {
     let Some(root) = wanted(state) else { return Ok(()) };
-    if state
-        .authority()
-        .is_some_and(|authority| *authority.certificate() == root)
-    {
+    if held(state, root_digest(&root)).is_some() {
         return Ok(());
     }
     let anchors: Vec<NodeId> = state.roster().standing().seats().iter().map(|seat| seat.node).collect();
@@ -58,6 +69,64 @@ pub(super) async fn fetch(state: &State, mesh: &Mesh) -> Result<(), String> {
         }
     }
     Err(why)
+}
+
+/// Takes the key of a root that another anchor is about to have trusted, from that anchor. It is on disk when this
+/// returns.
+pub(super) async fn prepare(state: &State, mesh: &Mesh, from_whom: NodeId, root: &Bytes) -> Result<(), String> {
+    internal::check_anchor(state, from_whom)?;
+    internal::check_anchor(state, state.own())?;
+    if root.len() > ROOT_BYTES_MAX {
+        return Err(format!("a root certificate has at most {ROOT_BYTES_MAX} bytes"));
+    }
+    if held(state, root_digest(root)).is_some() {
+        return Ok(());
+    }
+    let files = from(mesh, from_whom, root).await?;
+    keep(state, files)
+}
+
+/// The authority of a root that somebody was about to have trusted, here or on another anchor. It is kept for good: the
+/// anchors may have decided for it already, without this node having heard.
+pub(super) fn candidate(state: &State) -> Option<Arc<Authority>> {
+    let (trusted, dropped) = fates(state);
+    let made = |root: &Bytes| pki::root_validity(root).map_or(Duration::ZERO, |(from, _)| from);
+    let latest = trusted.iter().map(made).max().unwrap_or_default();
+    let open = |root: &Bytes| !trusted.contains(root) && !dropped.contains(&root_digest(root)) && made(root) >= latest;
+    state
+        .authorities()
+        .into_iter()
+        .find(|authority| open(authority.certificate()))
+}
+
+/// The roots that are trusted, and the names of those that were.
+fn fates(state: &State) -> (Vec<Bytes>, BTreeSet<Digest>) {
+    let roster = state.roster();
+    let dropped = roster
+        .decrees()
+        .steps()
+        .iter()
+        .filter_map(|step| match step.decree.act {
+            Act::DropRoot(root) => Some(root),
+            _ => None,
+        });
+    (roster.standing().roots().to_vec(), dropped.collect())
+}
+
+/// Deletes the keys of roots that are not trusted any more.
+pub(super) fn tidy(state: &State) -> Result<(), String> {
+    let ((trusted, _), candidate) = (fates(state), candidate(state));
+    let candidate = candidate.map(|authority| authority.certificate().clone());
+    for authority in state.authorities() {
+        let root = authority.certificate();
+        if trusted.contains(root) || candidate.as_ref() == Some(root) {
+            continue;
+        }
+        state.home.drop_authority(root).map_err(|error| error.to_string())?;
+        state.keep_authorities(|other| other.certificate() != root);
+        tracing::info!("the key of a root that is not trusted any more was deleted");
+    }
+    Ok(())
 }
 
 async fn from(mesh: &Mesh, anchor: NodeId, root: &Bytes) -> Result<AuthorityFiles, String> {
@@ -90,26 +159,24 @@ fn read(answer: &[u8], root: &Bytes) -> Result<AuthorityFiles, String> {
 pub(super) fn keep(state: &State, files: AuthorityFiles) -> Result<(), String> {
     state.home.keep_authority(&files).map_err(|error| error.to_string())?;
     let cluster = state.roster().cluster().id;
-    state.set_authority(Some(Authority::restore(cluster, files.key, files.certificate)));
+    state.add_authority(Authority::restore(cluster, files.key, files.certificate));
     tracing::info!("this anchor holds the key of the cluster's authority");
     Ok(())
 }
 
-/// Lets go of the key on a node that is no anchor.
-pub(super) fn drop_it(state: &State) -> Result<(), String> {
-    if state.authority().is_none() {
+/// Lets go of all keys on a node that is no anchor.
+pub(super) fn drop_all(state: &State) -> Result<(), String> {
+    if state.authorities().is_empty() {
         return Ok(());
     }
-    state.home.drop_authority().map_err(|error| error.to_string())?;
-    state.set_authority(None);
+    state.home.drop_authorities().map_err(|error| error.to_string())?;
+    state.keep_authorities(|_| false);
     tracing::info!("this node is no anchor any more; the key of the cluster's authority was deleted");
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::id::ClusterId;
 

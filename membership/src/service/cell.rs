@@ -69,6 +69,7 @@ mod tests {
             data: dir.path().join("data"),
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
+            certificate_life: crate::pki::LEAF_LIFE,
             wire: crate::wire::Versions::OWN,
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 
 use super::state::{Command, State};
-use super::{decrees, releasing, removal, writing};
+use super::{decrees, releasing, removal, renewal, writing};
 use crate::batch::Batch;
 use crate::counter::Counter;
 use crate::gossip::Gossip;
@@ -181,6 +181,7 @@ impl Engine {
             let _unheard = self.state.changes.send(scope);
         }
         self.mesh.banish(self.state.roster().banished());
+        renewal::follow(&self.state, &self.mesh);
         let agreed = self.state.roster().standing().wire();
         self.state.core().agree(agreed);
         self.mesh.agree(agreed);

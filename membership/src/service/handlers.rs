@@ -11,7 +11,7 @@ use super::registrar::Desk;
 use super::state::State;
 use crate::counter::Counter;
 use crate::id::NodeId;
-use crate::join::{self, Registrar};
+use crate::join::{self, Registrar, Served};
 use crate::mesh::{Class, Handlers, Mesh, WeakMesh};
 
 /// The mesh answers from its first packet on, and its handlers need the state, which is made after it.
@@ -56,7 +56,10 @@ impl Slot {
                 mesh: mesh.clone(),
             });
             match join::serve(&connection, &desk).await {
-                Ok(node) => tracing::info!(%node, %from, "a node joined"),
+                Ok(Served::Joined(node)) => tracing::info!(%node, %from, "a node joined"),
+                Ok(Served::Renewed(node)) => {
+                    tracing::info!(%node, %from, "a member whom the mesh did not take got a further certificate");
+                }
                 Err(denied) => mesh.refuse(Counter::RefusedJoin, from, &denied.to_string()),
             }
         })

@@ -60,6 +60,7 @@ impl Host {
             data: dir.path().join("data"),
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
+            certificate_life: pki::LEAF_LIFE,
             wire: Versions::OWN,
         };
         Self { config, _dir: dir }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
-use super::{authority, decrees, registrar, removal, seat};
+use super::{authority, decrees, registrar, removal, seat, warden};
 use crate::claim::{Acknowledgement, Granted, KEY_MAX};
 use crate::decree;
 use crate::id::{Label, NodeId, Scope};
@@ -66,6 +66,13 @@ pub(crate) enum Request {
     },
     /// Asks an anchor to remove the asker.
     Leave,
+    /// Asks an anchor for a further certificate for the asker.
+    Renew,
+    /// Of an anchor to another: to fetch the key of this root certificate (DER) from the asker, and to keep it.
+    Prepare {
+        /// Which is about to be trusted.
+        root: Bytes,
+    },
 }
 
 /// What an anchor answers to [`Request::Claim`].
@@ -117,8 +124,16 @@ pub(super) async fn answer(state: Arc<State>, mesh: Mesh, from: NodeId, request:
             check_anchor(&state, state.own())?;
             said(&removal::let_go(&state, &mesh, from).await)
         }
+        Request::Prepare { root } => said(&authority::prepare(&state, &mesh, from, &root).await?),
+        Request::Renew => said(&renewed(&state, from)?),
         Request::Claims { list, after } => said(&seat::page(&state, from, list, after).await?),
     }
+}
+
+/// The connection proves the asker's key, and the record that is known of it says which that is.
+fn renewed(state: &State, from: NodeId) -> Result<Bytes, String> {
+    let key = warden::key_of(state, from).ok_or_else(|| format!("the record of node {from} is not here yet"))?;
+    registrar::renew(state, &key).map_err(|denied| denied.to_string())
 }
 
 fn said(answer: &impl Serialize) -> Result<Bytes, String> {

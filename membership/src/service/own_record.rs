@@ -81,6 +81,17 @@ pub(super) async fn say(state: &Arc<State>, own: NodeRecord) -> Result<(), Strin
         .map_err(|error| error.to_string())
 }
 
+/// Says it again with the certificate of the moment, where the replica says something else.
+pub(super) async fn repeat(state: &Arc<State>) -> Result<(), String> {
+    match state.record() {
+        Some(own) => {
+            let certificate = state.identity().certificate.clone();
+            say(state, NodeRecord { certificate, ..own }).await
+        }
+        None => Ok(()),
+    }
+}
+
 fn body(value: &impl serde::Serialize) -> Result<Body, String> {
     let bytes = postcard::to_stdvec(value).map_err(|error| error.to_string())?;
     Ok(Body {

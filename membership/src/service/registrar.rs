@@ -10,10 +10,10 @@ use futures::future::{BoxFuture, join_all};
 use super::disk::DiskError;
 use super::internal::{self, Request};
 use super::state::State;
-use super::{TokenError, cell};
+use super::{TokenError, authority, cell, warden};
 use crate::home::Bootstrap;
 use crate::id::{Label, NodeId};
-use crate::join::{Applicant, Denied, Registrar};
+use crate::join::{Applicant, Denied, Registrar, Renewed};
 use crate::mesh::Mesh;
 use crate::node::Cluster;
 use crate::pki::Authority;
@@ -34,7 +34,9 @@ pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<St
     let (id, secret) = (TokenId(rand::random()), Secret(rand::random()));
     let own = state.own();
     let seeds = state.roster().addresses().remove(&own).unwrap_or_default();
-    let root = authority.certificate().clone();
+    // By which this node is known to who joins: not always the one that issues.
+    let shown = state.trust.roots().signer(&state.identity().certificate).cloned();
+    let root = shown.unwrap_or_else(|| authority.certificate().clone());
     let token = Token {
         cluster: cluster.id,
         anchor: own,
@@ -54,9 +56,7 @@ pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<St
 
 /// The cluster's authority, if this node is an anchor and has it.
 pub(super) fn authority(state: &State, cluster: &Cluster) -> Option<Arc<Authority>> {
-    state
-        .authority()
-        .filter(|_| cluster.anchors.nodes.contains(&state.own()))
+    authority::issuing(state).filter(|_| cluster.anchors.nodes.contains(&state.own()))
 }
 
 fn no_authority(state: &State, cluster: Cluster) -> TokenError {
@@ -105,6 +105,13 @@ pub(super) struct Desk {
 impl Registrar for Desk {
     fn admit(&self, applicant: Applicant) -> BoxFuture<'_, Result<Bytes, Denied>> {
         Box::pin(admit(self.state.clone(), &self.mesh, applicant))
+    }
+
+    fn renew(&self, key: &[u8; 32], since: u64) -> Result<Renewed, Denied> {
+        Ok(Renewed {
+            certificate: renew(&self.state, key)?,
+            decrees: self.state.roster().decrees().since(since),
+        })
     }
 
     fn bootstrap(&self) -> Bootstrap {
@@ -216,11 +223,9 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         Ok(Redeemed::Fresh) => {}
     }
     let issued = check_place(state, &book, node, name, now).and_then(|()| {
-        let authority = state
-            .authority()
-            .ok_or_else(|| Denied::Failed("this node is no anchor".to_owned()))?;
+        let authority = authority::issuing(state).ok_or_else(|| Denied::Failed("this node is no anchor".to_owned()))?;
         authority
-            .issue(key, now)
+            .issue(key, state.certificate_life, now)
             .map_err(|error| Denied::Failed(error.to_string()))
     });
     if let Ok(certificate) = &issued {
@@ -228,6 +233,22 @@ fn decide(state: &State, store: &Store, applicant: &Applicant) -> Result<Result<
         write(store, &book)?;
     }
     Ok(issued)
+}
+
+/// A further certificate (DER) for a member who was proven to hold this key.
+pub(super) fn renew(state: &State, key: &[u8; 32]) -> Result<Bytes, Denied> {
+    let (node, cluster) = (NodeId::of_key(key), state.roster().cluster().clone());
+    let authority = authority(state, &cluster).ok_or_else(|| {
+        Denied::Failed("this node is no anchor, or does not hold the cluster's CA key yet".to_owned())
+    })?;
+    if state.roster().standing().removed().contains_key(&node) {
+        return Err(Denied::Removed(node));
+    }
+    if warden::key_of(state, node) != Some(*key) {
+        return Err(Denied::NotMember(node));
+    }
+    let issued = authority.issue(key, state.certificate_life, wallclock::since_epoch());
+    issued.map_err(|error| Denied::Failed(error.to_string()))
 }
 
 /// Name and place are promised to those who were let in a moment ago and whose records are not here yet; not to those who

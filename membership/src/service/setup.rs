@@ -56,16 +56,16 @@ pub(crate) fn init(
     };
     let files = NodeFiles {
         manifest: Manifest::new(key.id(), node_name, &cluster, identity::machine()),
-        certificate: authority.issue(&key.public(), now)?,
+        certificate: authority.issue(&key.public(), config.certificate_life, now)?,
         bootstrap: Bootstrap {
             cluster,
             nodes: Vec::new(),
             decrees: None,
         },
-        authority: Some(AuthorityFiles {
+        authorities: vec![AuthorityFiles {
             certificate: authority.certificate().clone(),
             key: authority.into_key(),
-        }),
+        }],
         key,
     };
     made(&home, &files)
@@ -91,7 +91,7 @@ pub(super) async fn join(config: &Config, node_name: Label, token: &str) -> Resu
         manifest: Manifest::new(key.id(), node_name, &grant.bootstrap.cluster, identity::machine()),
         certificate: grant.certificate,
         bootstrap: grant.bootstrap,
-        authority: None,
+        authorities: Vec::new(),
         key,
     };
     made(&home, &files)

@@ -12,18 +12,18 @@ use super::disk::Disk;
 use super::engine::Engine;
 use super::handlers::Slot;
 use super::roster::Roster;
-use super::state::{Parts, State, lock};
-use super::{CallHandler, Config, Inner, Membership, StartError, decrees, own_record, seat, warden};
+use super::state::{Identity, Parts, State, lock};
+use super::trust::{Certifier, Trust};
+use super::{CallHandler, Config, Inner, Membership, StartError, decrees, own_record, renewal, seat, warden};
 use crate::counter::Counters;
 use crate::decree::Chain;
 use crate::gossip::{self, Gossip};
 use crate::home::{Home, HomeError, NodeFiles};
 use crate::id::NodeId;
 use crate::identity;
-use crate::keyring::Certify;
 use crate::mesh::{self, Mesh, MeshError};
 use crate::node::NodeRecord;
-use crate::pki::{Authority, Leaf, PkiError, Roots};
+use crate::pki::{Authority, Leaf, PkiError};
 use crate::replica::Replica;
 use crate::store::{Store, StoreError};
 use crate::sync::Sync;
@@ -56,12 +56,6 @@ impl From<MeshError> for StartError {
     }
 }
 
-impl Certify for Roots {
-    fn public_key(&self, record: &NodeRecord) -> Option<[u8; 32]> {
-        self.check_record(&record.certificate).ok().map(|leaf| leaf.key)
-    }
-}
-
 /// Starts the peer in `config.data`.
 pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Membership, StartError> {
     let home = Home::at(&config.data);
@@ -79,9 +73,10 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
     let seated = seat::load(&disk)
         .await
         .map_err(|error| StartError::Other(error.to_string()))?;
-    let roots = Roots::new(files.manifest.cluster, chain.now().roots())?;
+    let trust = Trust::new(files.manifest.cluster, chain.now().roots(), &files.bootstrap, &replica)?;
+    let trust = Arc::new(trust);
     let replica = without_removed(&disk, replica, &chain, files.key.id()).await?;
-    let mut core = Sync::new(&files.key.public(), replica, Box::new(roots.clone())).speaking(config.wire);
+    let mut core = Sync::new(&files.key.public(), replica, Box::new(Certifier(trust.clone()))).speaking(config.wire);
     if files.bootstrap.nodes.iter().any(|(known, _)| *known != files.key.id()) {
         core.expect_others();
     }
@@ -89,7 +84,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
     let settings = mesh::Settings {
         key: &files.key,
         certificate: &files.certificate,
-        roots,
+        roots: trust.roots(),
         listen: config.listen,
         counters: counters.clone(),
         wire: config.wire,
@@ -110,12 +105,19 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         key,
         certificate,
         bootstrap,
-        authority,
+        authorities,
     } = files;
     let state = Arc::new(State::new(Parts {
-        leaf: Leaf::parse(&certificate).inspect_err(|_| mesh.abandon())?,
-        certificate,
-        authority: authority.map(|files| Authority::restore(manifest.cluster, files.key, files.certificate)),
+        identity: Identity {
+            leaf: Leaf::parse(&certificate).inspect_err(|_| mesh.abandon())?,
+            certificate,
+        },
+        trust,
+        certificate_life: config.certificate_life,
+        authorities: authorities
+            .into_iter()
+            .map(|files| Authority::restore(manifest.cluster, files.key, files.certificate))
+            .collect(),
         seated,
         roster: Roster::new(key.id(), bootstrap, chain),
         home: home.clone(),
@@ -132,6 +134,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
     let gossip = start_gossip(&state, &mesh, home);
     let engine = tokio::spawn(Engine::new(state.clone(), mesh.clone(), gossip.clone()).run(events, commands));
     tokio::spawn(warden::run(Arc::downgrade(&state), mesh.downgrade()));
+    tokio::spawn(renewal::run(Arc::downgrade(&state), mesh.downgrade()));
     let engine = Mutex::new(Some(engine));
     begin(
         Membership(Arc::new(Inner {
@@ -163,8 +166,12 @@ async fn without_removed(disk: &Disk, mut replica: Replica, chain: &Chain, own: 
 
 /// Has the node's own record on disk before anybody gets hold of the peer.
 async fn begin(membership: Membership, own: NodeRecord) -> Result<Membership, StartError> {
+    let said = own.clone();
     let why = match timeout(FIRST_WRITES, own_record::say(&membership.0.state, own)).await {
-        Ok(Ok(())) => return Ok(membership),
+        Ok(Ok(())) => {
+            membership.0.state.set_record(said);
+            return Ok(membership);
+        }
         Ok(Err(why)) => why,
         Err(_) => "the disk does not answer".to_owned(),
     };

@@ -13,6 +13,7 @@ use super::CallHandler;
 use super::alarms::Events;
 use super::disk::Disk;
 use super::roster::Roster;
+use super::trust::Trust;
 use crate::batch::Batch;
 use crate::counter::Counters;
 use crate::health::Health;
@@ -20,6 +21,7 @@ use crate::hlc::{Clock, Stamp};
 use crate::home::Home;
 use crate::id::{NodeId, Scope};
 use crate::identity::NodeKey;
+use crate::node::NodeRecord;
 use crate::pki::{Authority, Leaf};
 use crate::sync::{Sync, TICK};
 use crate::wallclock;
@@ -44,20 +46,21 @@ pub(super) enum Command {
 /// The shared state of one peer.
 pub(super) struct State {
     pub(super) key: NodeKey,
-    /// This node's own certificate.
-    pub(super) leaf: Leaf,
-    /// The same as DER.
-    pub(super) certificate: Bytes,
+    own: NodeId,
     pub(super) home: Home,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
     pub(super) commands: mpsc::Sender<Command>,
+    pub(super) trust: Arc<Trust>,
+    /// Of the certificates that this node makes for nodes.
+    pub(super) certificate_life: Duration,
     /// Held while this node proposes a decree: one at a time.
     pub(super) deciding: tokio::sync::Mutex<()>,
     /// Held from making an own batch until it is merged: each builds on the one before.
     pub(super) writing: tokio::sync::Mutex<()>,
     pub(super) changes: broadcast::Sender<Scope>,
     pub(super) members_changed: watch::Sender<u64>,
+    pub(super) credentials_changed: watch::Sender<u64>,
     pub(super) counters: Arc<Counters>,
     /// What this node speaks with others.
     pub(super) wire: Versions,
@@ -72,19 +75,34 @@ pub(super) struct State {
     events: Arc<Mutex<Events>>,
     health: Mutex<Health>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    identity: Mutex<Arc<Identity>>,
+    /// What this node says of itself, once it does.
+    record: Mutex<Option<NodeRecord>>,
+    /// Why the last try to renew the certificate came to nothing.
+    unrenewed: Mutex<Option<String>>,
     /// On anchors only.
-    authority: Mutex<Option<Arc<Authority>>>,
+    authorities: Mutex<Vec<Arc<Authority>>>,
     /// The version that gave this node the seat for which it holds the claims of those before it.
     seated: Mutex<Option<u64>>,
+}
+
+/// As whom this node speaks.
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// Its certificate.
+    pub(super) leaf: Leaf,
+    /// The same as DER.
+    pub(super) certificate: Bytes,
 }
 
 /// What [`State::new`] takes.
 pub(super) struct Parts {
     pub(super) home: Home,
     pub(super) key: NodeKey,
-    pub(super) leaf: Leaf,
-    pub(super) certificate: Bytes,
-    pub(super) authority: Option<Authority>,
+    pub(super) identity: Identity,
+    pub(super) trust: Arc<Trust>,
+    pub(super) certificate_life: Duration,
+    pub(super) authorities: Vec<Authority>,
     pub(super) seated: Option<u64>,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
@@ -104,9 +122,10 @@ impl State {
         let Parts {
             home,
             key,
-            leaf,
-            certificate,
-            authority,
+            identity,
+            trust,
+            certificate_life,
+            authorities,
             seated,
             disk,
             handler,
@@ -119,10 +138,14 @@ impl State {
         } = parts;
         Self {
             home,
+            own: key.id(),
             key,
-            leaf,
-            certificate,
-            authority: Mutex::new(authority.map(Arc::new)),
+            trust,
+            certificate_life,
+            identity: Mutex::new(Arc::new(identity)),
+            record: Mutex::default(),
+            unrenewed: Mutex::default(),
+            authorities: Mutex::new(authorities.into_iter().map(Arc::new).collect()),
             seated: Mutex::new(seated),
             disk,
             handler,
@@ -131,6 +154,7 @@ impl State {
             writing: tokio::sync::Mutex::new(()),
             changes: broadcast::Sender::new(CHANGES),
             members_changed: watch::Sender::new(0),
+            credentials_changed: watch::Sender::new(0),
             counters,
             wire,
             stop: CancellationToken::new(),
@@ -146,7 +170,33 @@ impl State {
     }
 
     pub(super) fn own(&self) -> NodeId {
-        self.leaf.node
+        self.own
+    }
+
+    /// As whom this node speaks at the moment.
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        lock(&self.identity).clone()
+    }
+
+    pub(super) fn set_identity(&self, identity: Identity) {
+        *lock(&self.identity) = Arc::new(identity);
+    }
+
+    pub(super) fn record(&self) -> Option<NodeRecord> {
+        lock(&self.record).clone()
+    }
+
+    pub(super) fn set_record(&self, record: NodeRecord) {
+        *lock(&self.record) = Some(record);
+    }
+
+    /// Why the certificate could not be renewed, if it should have been.
+    pub(super) fn unrenewed(&self) -> Option<String> {
+        lock(&self.unrenewed).clone()
+    }
+
+    pub(super) fn set_unrenewed(&self, why: Option<String>) {
+        *lock(&self.unrenewed) = why;
     }
 
     pub(super) fn core(&self) -> MutexGuard<'_, Sync> {
@@ -170,14 +220,21 @@ impl State {
         lock(&self.events)
     }
 
-    /// The cluster's authority, where it lies.
-    pub(super) fn authority(&self) -> Option<Arc<Authority>> {
-        lock(&self.authority).clone()
+    /// The authorities that lie here, trusted or not.
+    pub(super) fn authorities(&self) -> Vec<Arc<Authority>> {
+        lock(&self.authorities).clone()
     }
 
-    /// Takes the authority, or lets go of it.
-    pub(super) fn set_authority(&self, authority: Option<Authority>) {
-        *lock(&self.authority) = authority.map(Arc::new);
+    /// Takes an authority.
+    pub(super) fn add_authority(&self, authority: Authority) {
+        let mut held = lock(&self.authorities);
+        held.retain(|other| other.certificate() != authority.certificate());
+        held.push(Arc::new(authority));
+    }
+
+    /// Lets go of those authorities that are not to be kept.
+    pub(super) fn keep_authorities(&self, keep: impl Fn(&Authority) -> bool) {
+        lock(&self.authorities).retain(|authority| keep(authority));
     }
 
     /// The seat for which this anchor has what it needs to witness claims.

@@ -57,7 +57,6 @@ pub(super) fn issue(state: &State, name: &Label, request: &str, life: Duration) 
 
 /// This node's side of TLS.
 pub(super) fn api_tls(state: &State) -> Result<(ServerConfig, Roots), PkiError> {
-    let cluster = state.roster().cluster().clone();
-    let roots = Roots::new(cluster.id, &cluster.roots)?;
-    Ok((tls::server(&state.key, &state.certificate, &roots)?, roots))
+    let roots = state.trust.roots();
+    Ok((tls::server(&state.key, &state.identity().certificate, &roots)?, roots))
 }

@@ -56,13 +56,14 @@ impl Warden {
         }
         let anchor = state.roster().standing().seat(state.own()).is_some();
         if !anchor {
-            trouble(state, "authority-not-dropped", authority::drop_it(state));
+            trouble(state, "authority-not-dropped", authority::drop_all(state));
             return;
         }
         trouble(state, "decrees-not-said", say(state).await);
         if let Err(why) = authority::fetch(state, mesh).await {
             tracing::debug!("the key of the authority is not here yet: {why}");
         }
+        trouble(state, "authority-not-dropped", authority::tidy(state));
         self.release(state).await;
         if let Err(why) = seat::take(state, mesh).await {
             tracing::debug!("the seat is not taken yet: {why}");

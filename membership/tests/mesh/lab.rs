@@ -31,6 +31,7 @@ impl Host {
             data: dir.path().join("data"),
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
+            certificate_life: membership::pki::LEAF_LIFE,
             wire: membership::wire::Versions::OWN,
         };
         Self { config, _dir: dir }

@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod anchors;
+mod certificates;
 mod doubting;
 mod forgetting;
 mod lab;
 mod removal;
 mod restoring;
+mod rotation;
 mod sharing;
 mod strangers;
 mod versions;

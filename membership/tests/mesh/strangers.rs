@@ -17,7 +17,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 #[expect(clippy::disallowed_methods, reason = "certificates and tokens live in real time")]
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
@@ -230,7 +230,7 @@ async fn connections_that_prove_nothing_are_closed_and_counted() {
     for id in [ClusterId::from_random([9; 16]), a.cluster().id] {
         let before = counter(&a, "refused_certificate");
         let foreign = Authority::create(id, NodeKey::generate(), now()).unwrap();
-        let certificate = foreign.issue(&key.public(), now()).unwrap();
+        let certificate = foreign.issue(&key.public(), pki::LEAF_LIFE, now()).unwrap();
         let ended = knock(&a, b"fabric/1", Some((&key, certificate.to_vec()))).await;
         assert!(matches!(ended, ConnectionError::ConnectionClosed(_)), "{ended}");
         until("it is counted", || counter(&a, "refused_certificate") == before + 1).await;
