@@ -1,16 +1,19 @@
 //! Gives addresses back that this host claimed and that no endpoint has any more: its endpoint was deleted, got another
 //! network or a fixed address, or the attach that claimed it never came to its end. First this host takes its word back,
 //! then every member has to have obeyed that, then the anchors free the address. A member that is away holds it back until
-//! it returns or is removed: it may believe still that the address is the former endpoint's.
+//! it returns or is removed: it may believe still that the address is the former endpoint's. What this release cannot read
+//! has the addresses that it had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use membership::id::Scope;
+use membership::record::Fact;
 use membership::service::{FactWrite, Mark, WriteError};
 use overlay::fact::{ADDRESS_CLAIM_KIND, AddressClaim, Content as _};
-use overlay::name::DomainName;
+use overlay::name::{DomainName, EndpointName};
+use overlay::object::Kind;
 use overlay::view::View;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -60,16 +63,16 @@ pub(super) async fn run(node: Arc<Node>, stop: CancellationToken) {
 async fn give_up(node: &Node, idle: &mut Idle) -> Result<(), WriteError> {
     // No attach is between its claims and its word for them.
     let _turn = node.writes.lock().await;
-    let mut views = BTreeMap::new();
+    let mut grounds = BTreeMap::new();
     let mut unused = BTreeMap::new();
     for (scope, key) in node.membership.keys_held().await? {
         let Scope::Domain(domain) = &scope else { continue };
-        let said = said(node, &scope, &key);
-        let view: &Option<View> = views
+        let ground: &Ground = grounds
             .entry(domain.clone())
-            .or_insert_with(|| node.sight.read(domain).view);
-        if !said.as_ref().is_some_and(|said| is_used(view.as_ref(), said)) {
-            unused.insert((scope, key), said.map(|said| said.key()));
+            .or_insert_with(|| Ground::read(node, domain));
+        if !ground.uses(&key) {
+            let said = ground.said.claims.get(&key).map(AddressClaim::key);
+            unused.insert((scope, key), said);
         }
     }
     let due = idle.due(unused.keys(), Instant::now());
@@ -84,23 +87,73 @@ async fn give_up(node: &Node, idle: &mut Idle) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// What this host says of a key.
-fn said(node: &Node, scope: &Scope, key: &str) -> Option<AddressClaim> {
-    let here = node.membership.id();
-    node.membership.read(|replica| {
-        let facts = replica.facts_from(scope, here);
-        let mut claims = facts
-            .filter(|fact| &*fact.key.kind == ADDRESS_CLAIM_KIND)
-            .filter_map(|fact| AddressClaim::decode(fact.body.as_ref()?).ok());
-        claims.find(|said| *said.claim.key == *key)
-    })
+/// What this host says of its keys of a domain.
+#[derive(Debug, Default)]
+struct Said {
+    claims: BTreeMap<String, AddressClaim>,
+    /// It said something that this release cannot read: that may be of any key.
+    is_partly_unreadable: bool,
 }
 
-/// Whether an endpoint has the address by this claim.
-fn is_used(view: Option<&View>, said: &AddressClaim) -> bool {
-    let endpoint = said.endpoint.parse().ok();
-    let seen = view.zip(endpoint).and_then(|(view, name)| view.endpoints.get(&name));
-    seen.is_some_and(|seen| seen.spec.network.as_str() == said.network && seen.claimed.contains(&said.address))
+impl Said {
+    fn read(node: &Node, domain: &DomainName) -> Self {
+        let (here, scope) = (node.membership.id(), Scope::Domain(domain.clone()));
+        node.membership
+            .read(|replica| Self::of(replica.facts_from(&scope, here)))
+    }
+
+    fn of<'a>(facts: impl Iterator<Item = &'a Fact>) -> Self {
+        let mut all = Self::default();
+        for fact in facts.filter(|fact| &*fact.key.kind == ADDRESS_CLAIM_KIND) {
+            match fact.body.as_ref().map(AddressClaim::decode) {
+                Some(Ok(said)) => drop(all.claims.insert(said.claim.key.to_string(), said)),
+                Some(Err(_)) => all.is_partly_unreadable = true,
+                None => {}
+            }
+        }
+        all
+    }
+}
+
+/// What decides whether the addresses of a domain are used. What this release cannot read may use any.
+#[derive(Debug)]
+struct Ground {
+    said: Said,
+    view: Option<View>,
+    /// There is a Domain object, whether a view can be made of it or not.
+    is_there: bool,
+}
+
+impl Ground {
+    fn read(node: &Node, domain: &DomainName) -> Self {
+        let (view, key) = (node.sight.read(domain).view, Kind::Domain.key(domain));
+        let is_there = node.membership.read(|replica| {
+            let object = replica.intent(&Scope::Domain(domain.clone()), &key);
+            object.is_some_and(|versions| versions.shown().body.is_some())
+        });
+        Self {
+            said: Said::read(node, domain),
+            view,
+            is_there,
+        }
+    }
+
+    /// Whether an endpoint has the address by what this host says of its key, or may have it.
+    fn uses(&self, key: &str) -> bool {
+        let Some(said) = self.said.claims.get(key) else {
+            return self.said.is_partly_unreadable;
+        };
+        let Some(view) = &self.view else {
+            return self.is_there;
+        };
+        let is_unreadable = |kind, name: &str| view.unreadable.contains_key(&(kind, name.to_owned()));
+        if is_unreadable(Kind::Endpoint, &said.endpoint) || is_unreadable(Kind::Network, &said.network) {
+            return true;
+        }
+        let endpoint = said.endpoint.parse().ok();
+        let seen = endpoint.and_then(|name| view.endpoints.get::<EndpointName>(&name));
+        seen.is_some_and(|seen| seen.spec.network.as_str() == &*said.network && seen.claimed.contains(&said.address))
+    }
 }
 
 impl Idle {
@@ -162,7 +215,110 @@ async fn is_obeyed(node: &Node, scope: &Scope) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use membership::claim::Claim;
+    use membership::hlc::Stamp;
+    use membership::id::NodeId;
+    use membership::record::{Body, Digest, Dot, Intent, Key, VersionVector};
+    use overlay::address::claim_key;
+    use overlay::cluster::Cluster;
+    use overlay::manifest;
+
+    use super::super::fixture::red;
     use super::*;
+
+    /// The key of an address of network lan.
+    fn key(address: &str) -> String {
+        claim_key(&"lan".parse().expect("a name"), address.parse().expect("an address"))
+    }
+
+    fn fact(key: &Key, body: Option<Body>) -> Fact {
+        Fact {
+            origin: NodeId::of_key(&[1; 32]),
+            scope: red(),
+            epoch: 1,
+            seq: 1,
+            previous: Digest::default(),
+            key: key.clone(),
+            stamp: Stamp::default(),
+            body,
+        }
+    }
+
+    fn claim() -> Fact {
+        let claim = Claim {
+            scope: red(),
+            key: key("10.0.0.7").into(),
+            holder: NodeId::of_key(&[1; 32]),
+            witnesses: Vec::new(),
+        };
+        let said = AddressClaim {
+            network: "lan".to_owned(),
+            endpoint: "web".to_owned(),
+            address: "10.0.0.7".parse().expect("an address"),
+            claim,
+        };
+        fact(&said.key(), Some(said.encode().expect("small")))
+    }
+
+    /// The domain of these objects, in which web has the address by its claim.
+    fn ground(objects: &[&str], unreadable: &[&str]) -> Ground {
+        let object = |kind: &&str| {
+            let text = match *kind {
+                "Domain" => "{kind: Domain, name: red, spec: {}}",
+                "Network" => "{kind: Network, domain: red, name: lan, spec: {subnets: [10.0.0.0/24], vni: 7}}",
+                _ => "{kind: Endpoint, domain: red, name: web, spec: {network: lan}}",
+            };
+            let object = manifest::parse("test", text).expect("good").remove(0).object;
+            let mut body = object.spec.encode();
+            if unreadable.contains(kind) {
+                body.version = u16::MAX;
+            }
+            let (key, dot) = (
+                object.spec.kind().key(&object.name),
+                Dot {
+                    writer: NodeId::of_key(&[1; 32]),
+                    counter: 1,
+                },
+            );
+            let (context, stamp, author) = (VersionVector::default(), Stamp::default(), "alice".into());
+            Intent {
+                scope: red(),
+                key,
+                dot,
+                context,
+                stamp,
+                author,
+                body: Some(body),
+            }
+        };
+        let (intents, fact): (Vec<_>, _) = (objects.iter().map(object).collect(), claim());
+        let domain = "red".parse().expect("a name");
+        let cluster = Cluster::default();
+        Ground {
+            view: View::of(&domain, &intents, [&fact], &cluster, &|_| true),
+            said: Said::of([&fact].into_iter()),
+            is_there: objects.contains(&"Domain"),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_its_addresses_still() {
+        let all = ["Domain", "Network", "Endpoint"];
+        assert!(ground(&all, &[]).uses(&key("10.0.0.7")));
+        assert!(!ground(&all, &[]).uses(&key("10.0.0.8")), "nobody says anything of it");
+        for kind in all {
+            assert!(ground(&all, &[kind]).uses(&key("10.0.0.7")), "{kind}");
+            let others: Vec<_> = all.into_iter().filter(|other| *other != kind).collect();
+            assert!(!ground(&others, &[]).uses(&key("10.0.0.7")), "{kind} is gone");
+        }
+        let mut later = claim();
+        later.body.as_mut().expect("it says something").version = u16::MAX;
+        let unreadable = Ground {
+            said: Said::of([&later].into_iter()),
+            ..ground(&all, &[])
+        };
+        assert!(unreadable.uses(&key("10.0.0.7")), "a later release said it");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_address_is_given_up_when_it_has_been_nobodys_for_a_while() {
