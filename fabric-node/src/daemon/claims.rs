@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(10);
 /// How long the members are asked whether they obeyed.
 const CONFIRM_MAX: Duration = Duration::from_secs(10);
-/// Most addresses that are given up in one look.
+/// Most addresses that are given up in one look, and that are freed in one of a domain.
 const AT_ONCE: usize = 128;
 
 /// Within which scope, and which key.
@@ -113,6 +113,11 @@ impl Said {
         }
         all
     }
+
+    /// Whether this host may say that it has the key.
+    fn may_name(&self, key: &str) -> bool {
+        self.is_partly_unreadable || self.claims.contains_key(key)
+    }
 }
 
 /// What decides whether the addresses of a domain are used. What this release cannot read may use any.
@@ -168,7 +173,8 @@ impl Idle {
     }
 }
 
-/// Has the anchors free what was given up, where every member obeyed that.
+/// Has the anchors free what was given up, where every member obeyed that. What this host still says it has it did not
+/// give up, whatever its disk says.
 async fn free(node: &Node) -> Result<(), WriteError> {
     let mut by_domain: BTreeMap<DomainName, Vec<String>> = BTreeMap::new();
     for (scope, key) in node.membership.keys_given_up().await? {
@@ -176,9 +182,12 @@ async fn free(node: &Node) -> Result<(), WriteError> {
             by_domain.entry(domain).or_default().push(key);
         }
     }
-    for (domain, keys) in by_domain {
+    for (domain, mut keys) in by_domain {
+        let said = Said::read(node, &domain);
+        keys.retain(|key| !said.may_name(key));
+        keys.truncate(AT_ONCE);
         let scope = Scope::Domain(domain);
-        if !is_obeyed(node, &scope).await {
+        if keys.is_empty() || !is_obeyed(node, &scope).await {
             continue;
         }
         let freed = keys.iter().map(|key| node.membership.free(&scope, key));
@@ -318,6 +327,16 @@ mod tests {
             ..ground(&all, &[])
         };
         assert!(unreadable.uses(&key("10.0.0.7")), "a later release said it");
+        assert!(unreadable.said.may_name(&key("10.0.0.7")));
+    }
+
+    #[test]
+    fn what_this_host_says_it_has_is_not_freed() {
+        let (there, mut withdrawn) = (claim(), claim());
+        withdrawn.body = None;
+        assert!(Said::of([&there].into_iter()).may_name(&key("10.0.0.7")));
+        assert!(!Said::of([&there].into_iter()).may_name(&key("10.0.0.8")));
+        assert!(!Said::of([&withdrawn].into_iter()).may_name(&key("10.0.0.7")));
     }
 
     #[tokio::test(start_paused = true)]
