@@ -12,6 +12,7 @@ use membership::record::Fact;
 use crate::address::claim_key;
 use crate::fact::{ADDRESS_CLAIM_KIND, AddressClaim, Content};
 use crate::name::{DomainName, EndpointName, NetworkName};
+use crate::object::Kind;
 use crate::view::View;
 
 /// Who holds an address of a network, for which endpoint.
@@ -23,13 +24,19 @@ pub(crate) struct Held {
 }
 
 /// The valid claims of a domain, one for each address: should two hosts hold one, the older, then the lower id, counts.
+/// `may_have` says whether an endpoint can have an address of a network: what is claimed for another one counts for
+/// nothing, least of all against who has the address.
 pub(crate) fn held(
     domain: &DomainName,
     facts: &[&Fact],
+    may_have: &dyn Fn(&EndpointName, &NetworkName) -> bool,
     verify: &dyn Fn(&Claim) -> bool,
 ) -> BTreeMap<(NetworkName, IpAddr), Held> {
     let mut held: BTreeMap<(NetworkName, IpAddr), Held> = BTreeMap::new();
     for (place, claim) in facts.iter().filter_map(|fact| read(domain, fact, verify)) {
+        if !may_have(&claim.endpoint, &place.0) {
+            continue;
+        }
         let best = held.entry(place).or_insert_with(|| claim.clone());
         if claim < *best {
             *best = claim;
@@ -56,6 +63,13 @@ fn read(domain: &DomainName, fact: &Fact, verify: &dyn Fn(&Claim) -> bool) -> Op
         endpoint,
     };
     (consistent && verify(claim)).then_some(((network, said.address), held))
+}
+
+/// Whether an endpoint can have an address of a network as far as a view tells: what cannot be read may be on any.
+pub(crate) fn may_have(view: &View, endpoint: &EndpointName, network: &NetworkName) -> bool {
+    let seen = view.endpoints.get(endpoint);
+    let is_unreadable = || view.unreadable.contains_key(&(Kind::Endpoint, endpoint.to_string()));
+    seen.map_or_else(is_unreadable, |seen| seen.spec.network == *network)
 }
 
 /// Gives each endpoint at most one claimed address for each subnet in which it has no fixed one: that of the host where
@@ -106,4 +120,95 @@ fn fixed(view: &View) -> BTreeSet<(NetworkName, IpAddr)> {
     endpoints
         .flat_map(|spec| spec.addresses.iter().map(|address| (spec.network.clone(), *address)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use membership::record::{Digest, Dot, Intent, VersionVector};
+
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::manifest;
+
+    fn red() -> Scope {
+        Scope::Domain("red".parse().unwrap())
+    }
+
+    fn host(number: u8) -> NodeId {
+        NodeId::of_key(&[number; 32])
+    }
+
+    fn stamp(millis: u64) -> Stamp {
+        Stamp { millis, logical: 0 }
+    }
+
+    fn object(text: &str) -> Intent {
+        let object = manifest::parse("test", text).unwrap().remove(0).object;
+        Intent {
+            scope: red(),
+            key: object.spec.kind().key(&object.name),
+            dot: Dot {
+                writer: host(9),
+                counter: 1,
+            },
+            context: VersionVector::default(),
+            stamp: stamp(1),
+            author: "alice".into(),
+            body: Some(object.spec.encode()),
+        }
+    }
+
+    fn claim(origin: u8, endpoint: &str, millis: u64) -> Fact {
+        let address = "10.0.0.7".parse().unwrap();
+        let said = AddressClaim {
+            network: "lan".to_owned(),
+            endpoint: endpoint.to_owned(),
+            address,
+            claim: Claim {
+                scope: red(),
+                key: claim_key(&"lan".parse().unwrap(), address).into(),
+                holder: host(origin),
+                witnesses: Vec::new(),
+            },
+        };
+        Fact {
+            origin: host(origin),
+            scope: red(),
+            epoch: 1,
+            seq: 1,
+            previous: Digest::default(),
+            key: said.key(),
+            stamp: stamp(millis),
+            body: Some(said.encode().unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_former_claim_of_an_endpoint_that_cannot_have_the_address_beats_nobody() {
+        let mut objects = vec![
+            object("{kind: Domain, name: red, spec: {}}"),
+            object("{kind: Network, domain: red, name: lan, spec: {subnets: [10.0.0.0/24], vni: 7}}"),
+            object("{kind: Network, domain: red, name: other, spec: {subnets: [10.0.1.0/24], vni: 8}}"),
+            object("{kind: Endpoint, domain: red, name: web, spec: {network: lan}}"),
+        ];
+        let facts = [claim(1, "former", 5), claim(2, "web", 8)];
+        let of_web = |objects: &[Intent]| {
+            let (domain, cluster) = ("red".parse().unwrap(), Cluster::default());
+            let view = View::of(&domain, objects, &facts, &cluster, &|_| true).unwrap();
+            view.endpoints[&"web".parse::<EndpointName>().unwrap()].claimed.len()
+        };
+        assert_eq!(of_web(&objects), 1, "it is deleted");
+        objects.push(object(
+            "{kind: Endpoint, domain: red, name: former, spec: {network: other}}",
+        ));
+        assert_eq!(of_web(&objects), 1, "it is on another network");
+        objects.pop();
+        objects.push(object(
+            "{kind: Endpoint, domain: red, name: former, spec: {network: lan}}",
+        ));
+        assert_eq!(of_web(&objects), 0, "the older one counts");
+        let unreadable = objects.last_mut().unwrap().body.as_mut().unwrap();
+        unreadable.version = u16::MAX;
+        assert_eq!(of_web(&objects), 0, "what cannot be read has what it had");
+    }
 }

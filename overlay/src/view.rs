@@ -123,7 +123,8 @@ impl View {
         for fact in &facts {
             view.place(fact, cluster);
         }
-        let held = claims::held(domain, &facts, verify);
+        let may_have = |endpoint: &_, network: &_| claims::may_have(&view, endpoint, network);
+        let held = claims::held(domain, &facts, &may_have, verify);
         claims::assign(&mut view, held);
         Some(view)
     }
