@@ -103,7 +103,8 @@ pub fn facts(
 }
 
 /// Answers [`Effect::Reclaim`]: joins what peers hold of this node with what it holds itself, the later stamp of each
-/// key winning, and says all of it again in an epoch above both. `None` if this node's own head is the higher one.
+/// key winning, and says all of it again in an epoch above both, but for what was withdrawn since so long ago that the
+/// withdrawal is forgotten. `None` if this node's own head is the higher one.
 ///
 /// [`Effect::Reclaim`]: crate::sync::Effect::Reclaim
 pub fn reclaim(replica: &Replica, signer: &dyn Signer, theirs: &FactBatch) -> Result<Option<Authored>, AuthorError> {
@@ -116,10 +117,12 @@ pub fn reclaim(replica: &Replica, signer: &dyn Signer, theirs: &FactBatch) -> Re
         .map_or(0, |held| held.head.value().epoch)
         .max(*epoch)
         .saturating_add(1);
+    let is_forgotten = forgotten(theirs);
     let mut latest: BTreeMap<&Key, &Signed<Fact>> = BTreeMap::new();
     for fact in held
         .into_iter()
         .flat_map(|held| held.current.values())
+        .filter(|fact| !is_forgotten(fact.value()))
         .chain(theirs.facts())
     {
         let known = latest.entry(&fact.value().key).or_insert(fact);
@@ -136,6 +139,17 @@ pub fn reclaim(replica: &Replica, signer: &dyn Signer, theirs: &FactBatch) -> Re
         chain.say(fact.key.clone(), fact.body.clone(), fact.stamp)?;
     }
     authored(replica, chain.finish()?).map(Some)
+}
+
+/// Tells the facts whose withdrawal is among those that the latter history forgot. What an old disk said beside that
+/// history has the same numbers, but later stamps.
+fn forgotten(theirs: &FactBatch) -> impl Fn(&Fact) -> bool {
+    let head = theirs.head().value();
+    let last = theirs.facts().iter().map(|fact| fact.value().stamp).max();
+    let keys: BTreeSet<&Key> = theirs.facts().iter().map(|fact| &fact.value().key).collect();
+    move |fact| {
+        fact.epoch == head.epoch && fact.seq < head.floor && Some(fact.stamp) < last && !keys.contains(&fact.key)
+    }
 }
 
 /// Orders what one node said of one key on two histories.

@@ -267,6 +267,36 @@ fn an_origin_that_contradicts_itself_is_reported_and_the_higher_head_wins() {
 }
 
 #[test]
+fn reclaiming_does_not_say_again_what_was_withdrawn_and_forgotten() {
+    let (host, scope) = (Host::new(1), domain("red"));
+    let mut before = Replica::default();
+    host.says(
+        &mut before,
+        &scope,
+        1,
+        vec![write("kept", Some("1")), write("gone", Some("1"))],
+    );
+    let mut peers = merge_all(&everything(&before));
+    host.says(&mut peers, &scope, 2, vec![write("gone", None)]);
+    let many = |body| (0..200).map(|n| write(&format!("many-{n}"), body)).collect::<Vec<_>>();
+    host.says(&mut peers, &scope, 3, many(Some("1")));
+    host.says(&mut peers, &scope, 4, many(None));
+    host.says(&mut before, &scope, 9, vec![write("beside", Some("9"))]);
+    let all = everything(&peers);
+    let Some(Batch::Facts(theirs)) = all.first() else {
+        unreachable!()
+    };
+    assert!(
+        theirs.facts().iter().all(|fact| &*fact.value().key.name != "gone"),
+        "it is forgotten"
+    );
+    let made = author::reclaim(&before, &host, theirs).unwrap().unwrap();
+    assert!(before.merge(&made.batch).unwrap().change.is_some());
+    let names: Vec<_> = before.facts(&scope).map(|fact| &*fact.key.name).collect();
+    assert_eq!(names, ["beside", "kept"]);
+}
+
+#[test]
 fn reclaiming_joins_both_sides_above_both() {
     let (host, scope) = (Host::new(1), domain("red"));
     let mut before = Replica::default();
