@@ -11,6 +11,7 @@ use super::disk::DiskError;
 use super::internal::{self, ANCHOR_DEADLINE, Request};
 use super::state::State;
 use super::{Membership, WriteError};
+use crate::claim::Claim;
 use crate::id::{NodeId, Scope};
 use crate::mesh::Mesh;
 
@@ -33,26 +34,30 @@ impl Membership {
 
     /// Gives a key up: this node neither uses nor claims it from here on. Nobody else can have it before [`Self::free`].
     pub async fn give_up(&self, scope: &Scope, key: &str) -> Result<(), WriteError> {
-        let Some(row) = row(scope, key) else { return Ok(()) };
-        let put = self.0.state.disk.run(move |store| store.put(GIVEN_UP, &row, &[]));
-        Ok(put.await?)
+        Ok(give_up(&self.0.state, scope, key).await?)
     }
 
     /// Has the anchors free a key that was given up; whether all have. Call it when nobody in the cluster can still believe
     /// that the key is this node's, and again while it is not true.
     pub async fn free(&self, scope: &Scope, key: &str) -> Result<bool, WriteError> {
         let (state, mesh) = (&self.0.state, &self.0.mesh);
+        // An old disk may say so of keys that are in use again.
+        state.settled().await;
+        let _no_doubt_meanwhile = state.freeing.read().await;
         if !is_given_up(state, scope, key).await {
             return Ok(true);
         }
         let anchors = state.roster().cluster().anchors.clone();
         let asked = anchors.nodes.iter().map(|anchor| ask(state, mesh, *anchor, scope, key));
         let freed = join_all(asked).await.into_iter().all(|freed| freed);
-        if !freed || state.roster().cluster().anchors != anchors {
+        if !freed {
             return Ok(false);
         }
         // A word of a try before this one may still be under way.
         tokio::time::sleep(ANCHOR_DEADLINE).await;
+        if state.roster().cluster().anchors != anchors {
+            return Ok(false);
+        }
         let Some(row) = row(scope, key) else { return Ok(true) };
         let forgotten = state.disk.run(move |store| {
             store.delete(HELD, &row)?;
@@ -70,16 +75,43 @@ pub(super) async fn is_given_up(state: &State, scope: &Scope, key: &str) -> bool
     !matches!(found, Ok(None))
 }
 
-/// Forgets the proofs of all claims: the disk is older than what this node said since, and it may have given some of them
-/// up. Whoever claims asks the anchors again.
+/// Notes that this node gave the key up.
+pub(super) async fn give_up(state: &State, scope: &Scope, key: &str) -> Result<(), DiskError> {
+    let Some(row) = row(scope, key) else { return Ok(()) };
+    state.disk.run(move |store| store.put(GIVEN_UP, &row, &[])).await
+}
+
+/// Forgets the proofs of all claims, and what was given up, but not the keys: the disk is older than what this node said
+/// since, and it may have given up or claimed any of them. Whoever claims asks the anchors again; what nobody uses is given
+/// up once more.
 pub(super) async fn doubt(state: &State) -> Result<(), DiskError> {
-    let forgotten = state.disk.run(|store| {
-        for (row, _) in store.entries(HELD)? {
-            store.delete(HELD, &row)?;
+    let _nothing_is_freed_meanwhile = state.freeing.write().await;
+    let holder = state.own();
+    let forgotten = state.disk.run(move |store| {
+        let mut rows = store.entries(HELD)?;
+        rows.extend(store.entries(GIVEN_UP)?);
+        for (row, _) in rows {
+            match asked(&row, holder) {
+                Some(asked) => store.put(HELD, &row, &asked)?,
+                None => store.delete(HELD, &row)?,
+            }
+            store.delete(GIVEN_UP, &row)?;
         }
         Ok(())
     });
     forgotten.await
+}
+
+/// The claim of a row as it is before anybody witnessed it.
+fn asked(row: &[u8], holder: NodeId) -> Option<Vec<u8>> {
+    let (scope, key): (Scope, String) = postcard::from_bytes(row).ok()?;
+    let claim = Claim {
+        scope,
+        key: key.into(),
+        holder,
+        witnesses: Vec::new(),
+    };
+    postcard::to_stdvec(&claim).ok()
 }
 
 async fn keys(state: &State, table: &'static str) -> Result<Vec<(Scope, String)>, DiskError> {

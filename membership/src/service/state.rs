@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) deciding: tokio::sync::Mutex<()>,
     /// Held from making an own batch until it is merged: each builds on the one before.
     pub(super) writing: tokio::sync::Mutex<()>,
+    /// Read while keys are freed, written while the disk is doubted: it may say of keys in use that they were given up.
+    pub(super) freeing: tokio::sync::RwLock<()>,
     pub(super) changes: broadcast::Sender<Scope>,
     pub(super) members_changed: watch::Sender<u64>,
     pub(super) credentials_changed: watch::Sender<u64>,
@@ -152,6 +154,7 @@ impl State {
             commands,
             deciding: tokio::sync::Mutex::new(()),
             writing: tokio::sync::Mutex::new(()),
+            freeing: tokio::sync::RwLock::new(()),
             changes: broadcast::Sender::new(CHANGES),
             members_changed: watch::Sender::new(0),
             credentials_changed: watch::Sender::new(0),

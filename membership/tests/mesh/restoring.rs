@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::lab::{DEADLINE, Host, body, counter, label, red, say, shown, until, write};
+use membership::claim::ClaimError;
 use membership::hlc::Stamp;
 use membership::record::Key;
 use membership::service::{FactWrite, Membership, Outcome, Restored, SetupError, StartError, WriteError, init_from};
@@ -70,6 +71,49 @@ async fn a_restored_disk_does_not_contradict_what_its_peers_have() {
         (Vec::new(), vec!["store-restored".to_owned()])
     );
     assert_eq!(counter(&a, "bad_frames"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_disk_does_not_free_what_was_claimed_again() {
+    let (_one, a) = Host::found("one").await;
+    let (mut two, b) = Host::join("two", &a).await;
+    let (scope, key, other) = (red(), "10.0.0.1", "10.0.0.2");
+    say(&b, "early", "1").await;
+    b.claim(scope.clone(), key).await.unwrap();
+    b.claim(scope.clone(), other).await.unwrap();
+    b.give_up(&scope, key).await.unwrap();
+    let own = b.members().into_iter().find(|member| member.id == b.id());
+    two.config.listen = own.unwrap().record.addresses[0];
+    stop(b).await;
+    let backup = tempfile::tempdir().unwrap();
+    copy(&two.config.data, backup.path());
+
+    // One is free, and claimed again; the other is free, and somebody else's.
+    let b = again(&two).await;
+    assert!(b.free(&scope, key).await.unwrap());
+    b.claim(scope.clone(), key).await.unwrap();
+    b.give_up(&scope, other).await.unwrap();
+    assert!(b.free(&scope, other).await.unwrap());
+    a.claim(scope.clone(), other).await.unwrap();
+    let late = say(&b, "late", "2").await;
+    until("the peer has it", || a.holds(&late)).await;
+    stop(b).await;
+    copy(backup.path(), &two.config.data);
+
+    let b = again(&two).await;
+    assert!(b.free(&scope, key).await.unwrap(), "there is nothing to free");
+    let held = |holder: &Membership, key: &str| {
+        let (key, holder) = (key.into(), holder.id());
+        Err(ClaimError::Held { key, holder })
+    };
+    assert_eq!(a.claim(scope.clone(), key).await, held(&b, key), "it is in use");
+    let keys = [key, other].map(|key| (scope.clone(), key.to_owned()));
+    assert_eq!(b.keys_held().await.unwrap(), keys, "what nobody uses can be given up");
+    assert_eq!(
+        b.claim(scope.clone(), other).await,
+        held(&a, other),
+        "the old proof is forgotten"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
