@@ -61,7 +61,10 @@ pub(super) async fn claim(state: &Arc<State>, mesh: &Mesh, scope: Scope, key: &s
         // So many, and not for one list: it changed in between.
         let changed = answers.given.len() >= cluster.anchors.majority();
         if let Some(holder) = answers.held {
-            give_back(state, mesh, &cluster, &scope, key).await;
+            // It must not stay half ours. Freed at once, a word that an anchor hears late would free what is claimed anew.
+            if let Err(error) = releasing::give_up(state, &scope, key).await {
+                state.note("store-failed", error.to_string());
+            }
             let key = key.into();
             return Err(ClaimError::Held { key, holder });
         }
@@ -135,22 +138,6 @@ fn is_good(state: &State, cluster: &Cluster, anchor: NodeId, word: &Acknowledgem
     let core = state.core();
     let keyring = core.replica().keyring();
     word.anchor == anchor && word.verify(keyring, cluster.id, scope, key, state.own())
-}
-
-/// A key that somebody else got must not stay half ours. All anchors are told: one may have copied it of another one.
-async fn give_back(state: &State, mesh: &Mesh, cluster: &Cluster, scope: &Scope, key: &str) {
-    let given_back = cluster.anchors.nodes.iter().map(|anchor| async move {
-        let (scope, key) = (scope.clone(), key.to_owned());
-        let back = if *anchor == state.own() {
-            internal::release(state, state.own(), scope, key).await
-        } else {
-            internal::ask(mesh, *anchor, &Request::Release { scope, key }).await
-        };
-        if let Err(why) = back {
-            tracing::debug!(%anchor, "a key could not be given back: {why}");
-        }
-    });
-    join_all(given_back).await;
 }
 
 fn is_witnessed(state: &State, claim: &Claim) -> bool {

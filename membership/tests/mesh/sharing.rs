@@ -107,6 +107,10 @@ async fn a_key_that_is_given_up_is_nobodys_until_every_anchor_freed_it() {
     sees(&b, &[(&a, Liveness::Live)]).await;
     for key in [key, "10.0.0.2"] {
         assert!(b.free(&scope, key).await.unwrap());
+        assert!(
+            a.free(&scope, key).await.unwrap(),
+            "what it asked for itself goes back the same way"
+        );
         assert_eq!(a.claim(scope.clone(), key).await.unwrap().holder, a.id());
     }
     assert_eq!(b.keys_given_up().await.unwrap(), []);
@@ -134,6 +138,14 @@ async fn a_claim_has_one_owner() {
             holder: held.0
         }
     );
+    let given_up = [(red(), "10.0.0.1".to_owned())];
+    let (winner, loser) = if held.0 == a.id() { (&a, &b) } else { (&b, &a) };
+    assert_eq!(
+        loser.keys_given_up().await.unwrap(),
+        given_up,
+        "what it got of it goes back"
+    );
+    assert_eq!(winner.keys_given_up().await.unwrap(), []);
     for no_key in [String::new(), "x".repeat(201)] {
         assert_eq!(b.claim(red(), &no_key).await, Err(ClaimError::Key(no_key.len())));
     }
