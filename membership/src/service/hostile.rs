@@ -533,3 +533,14 @@ async fn floods_are_bounded_and_named_and_silence_nobody() {
             .all(|alarm| alarm.name != "bad-frame" && alarm.name != "bad-gossip")
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_seated_anchor_says_that_a_key_is_free() {
+    let stage = Stage::new().await;
+    let freed = |by: &Membership| {
+        let state = by.0.state.clone();
+        async move { internal::release(&state, state.own(), red(), "10.0.0.1".to_owned()).await }
+    };
+    assert_eq!(freed(&stage.a).await, Ok(()));
+    assert_eq!(freed(&stage.b).await, Err(internal::NOT_SEATED.to_owned()));
+}

@@ -177,8 +177,16 @@ pub(super) async fn claim(state: &Arc<State>, holder: NodeId, scope: Scope, key:
     }
 }
 
-/// Frees a key that the asker holds.
-pub(super) async fn release(state: &State, holder: NodeId, scope: Scope, key: String) -> Result<(), String> {
-    let released = state.disk.run(move |store| store.release(&scope, &key, holder)).await;
-    released.map_err(|error| error.to_string())
+/// Frees a key that the asker holds. Only who is seated can: who copies ledgers at the moment would have it back.
+pub(super) async fn release(state: &Arc<State>, holder: NodeId, scope: Scope, key: String) -> Result<(), String> {
+    let deciding = state.clone();
+    let release = move |store: &Store| {
+        let is_seated = seat::witnesses_for(&deciding).is_some();
+        if is_seated {
+            store.release(&scope, &key, holder)?;
+        }
+        Ok(is_seated)
+    };
+    let released = state.disk.run(release).await.map_err(|error| error.to_string())?;
+    if released { Ok(()) } else { Err(NOT_SEATED.to_owned()) }
 }
