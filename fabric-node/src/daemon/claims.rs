@@ -5,11 +5,12 @@
 //! has the addresses that it had.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use membership::id::Scope;
-use membership::record::Fact;
+use membership::record::{Digest, Fact, Key};
 use membership::service::{FactWrite, Mark, WriteError};
 use overlay::fact::{ADDRESS_CLAIM_KIND, AddressClaim, Content as _};
 use overlay::name::{DomainName, EndpointName};
@@ -29,26 +30,55 @@ const CONFIRM_MAX: Duration = Duration::from_secs(10);
 /// Most addresses that are given up in one look, and that are freed in one of a domain.
 const AT_ONCE: usize = 128;
 
-/// Within which scope, and which key.
-type Held = (Scope, String);
+/// In which domain, and which key.
+type Held = (DomainName, String);
 
 /// Since when which keys have been nobody's.
 #[derive(Debug, Default)]
 struct Idle(BTreeMap<Held, Instant>);
 
+/// The domains that could not be looked at, and the records that they had: until those change they are left alone.
+#[derive(Debug, Default)]
+struct Crashed(BTreeMap<DomainName, Digest>);
+
+impl Crashed {
+    /// Looks at a domain with these records. A panic ends in here: nothing is known of that domain then.
+    fn look<T>(&mut self, domain: &DomainName, root: Digest, look: impl FnOnce() -> T) -> Option<T> {
+        if self.0.get(domain) == Some(&root) {
+            return None;
+        }
+        let looked = catch_unwind(AssertUnwindSafe(look));
+        match &looked {
+            Ok(_) => drop(self.0.remove(domain)),
+            Err(_) => {
+                tracing::error!(%domain, "its addresses are not given back until it changes: looking at it panicked");
+                self.0.insert(domain.clone(), root);
+            }
+        }
+        looked.ok()
+    }
+}
+
+/// What is known from one look to the next.
+#[derive(Debug, Default)]
+struct Looks {
+    idle: Idle,
+    crashed: Crashed,
+}
+
 /// Looks until stopped.
 pub(super) async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut idle = Idle::default();
+    let mut looks = Looks::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
         let looked = async {
-            give_up(&node, &mut idle).await?;
-            free(&node).await
+            looks.give_up(&node).await?;
+            looks.free(&node).await
         };
         tokio::select! {
             () = stop.cancelled() => return,
@@ -59,32 +89,72 @@ pub(super) async fn run(node: Arc<Node>, stop: CancellationToken) {
     }
 }
 
-/// Gives up what has been nobody's for long enough.
-async fn give_up(node: &Node, idle: &mut Idle) -> Result<(), WriteError> {
-    // No attach is between its claims and its word for them.
-    let _turn = node.writes.lock().await;
-    let mut grounds = BTreeMap::new();
-    let mut unused = BTreeMap::new();
-    for (scope, key) in node.membership.keys_held().await? {
-        let Scope::Domain(domain) = &scope else { continue };
-        let ground: &Ground = grounds
-            .entry(domain.clone())
-            .or_insert_with(|| Ground::read(node, domain));
-        if !ground.uses(&key) {
-            let said = ground.said.claims.get(&key).map(AddressClaim::key);
-            unused.insert((scope, key), said);
+impl Looks {
+    /// Gives up what has been nobody's for long enough.
+    async fn give_up(&mut self, node: &Node) -> Result<(), WriteError> {
+        // No attach is between its claims and its word for them.
+        let _turn = node.writes.lock().await;
+        let mut unused = BTreeMap::new();
+        for (domain, keys) in by_domain(node, node.membership.keys_held().await?) {
+            let look = || Ground::read(node, &domain).unused(keys);
+            let Some(found) = self.crashed.look(&domain, root(node, &domain), look) else {
+                continue;
+            };
+            unused.extend(found.into_iter().map(|(key, said)| ((domain.clone(), key), said)));
+        }
+        let due = self.idle.due(unused.keys(), Instant::now());
+        for held in due.into_iter().take(AT_ONCE) {
+            let said = unused.remove(&held).flatten();
+            let (scope, key) = (Scope::Domain(held.0), held.1);
+            if let Some(fact) = said {
+                let write = FactWrite { key: fact, body: None };
+                node.membership.write_facts(scope.clone(), vec![write]).await?;
+            }
+            node.membership.give_up(&scope, &key).await?;
+            tracing::info!(?scope, key, "given up: no endpoint has this address");
+        }
+        Ok(())
+    }
+
+    /// Has the anchors free what was given up, where every member obeyed that. What this host still says it has it did
+    /// not give up, whatever its disk says.
+    async fn free(&mut self, node: &Node) -> Result<(), WriteError> {
+        for (domain, mut keys) in by_domain(node, node.membership.keys_given_up().await?) {
+            let look = || Said::read(node, &domain);
+            let Some(said) = self.crashed.look(&domain, root(node, &domain), look) else {
+                continue;
+            };
+            keys.retain(|key| !said.may_name(key));
+            keys.truncate(AT_ONCE);
+            let scope = Scope::Domain(domain);
+            if keys.is_empty() || !is_obeyed(node, &scope).await {
+                continue;
+            }
+            let freed = keys.iter().map(|key| node.membership.free(&scope, key));
+            for freed in futures::future::join_all(freed).await {
+                freed?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys of each domain that is not in quarantine: what crashes other parts of this daemon may crash this one.
+fn by_domain(node: &Node, keys: Vec<(Scope, String)>) -> BTreeMap<DomainName, Vec<String>> {
+    let quarantined: BTreeSet<DomainName> = node.quarantine.held().into_iter().map(|(domain, _)| domain).collect();
+    let mut by_domain: BTreeMap<DomainName, Vec<String>> = BTreeMap::new();
+    for (scope, key) in keys {
+        if let Scope::Domain(domain) = scope
+            && !quarantined.contains(&domain)
+        {
+            by_domain.entry(domain).or_default().push(key);
         }
     }
-    let due = idle.due(unused.keys(), Instant::now());
-    for (scope, key) in due.into_iter().take(AT_ONCE) {
-        if let Some(Some(fact)) = unused.remove(&(scope.clone(), key.clone())) {
-            let write = FactWrite { key: fact, body: None };
-            node.membership.write_facts(scope.clone(), vec![write]).await?;
-        }
-        node.membership.give_up(&scope, &key).await?;
-        tracing::info!(?scope, key, "given up: no endpoint has this address");
-    }
-    Ok(())
+    by_domain
+}
+
+fn root(node: &Node, domain: &DomainName) -> Digest {
+    node.sight.root(&Scope::Domain(domain.clone()))
 }
 
 /// What this host says of its keys of a domain.
@@ -143,6 +213,17 @@ impl Ground {
         }
     }
 
+    /// Those of these keys that nobody uses, and what this host says of each.
+    fn unused(&self, keys: Vec<String>) -> Vec<(String, Option<Key>)> {
+        let unused = keys.into_iter().filter(|key| !self.uses(key));
+        unused
+            .map(|key| {
+                let said = self.said.claims.get(&key).map(AddressClaim::key);
+                (key, said)
+            })
+            .collect()
+    }
+
     /// Whether an endpoint has the address by what this host says of its key, or may have it.
     fn uses(&self, key: &str) -> bool {
         let Some(said) = self.said.claims.get(key) else {
@@ -171,31 +252,6 @@ impl Idle {
         let due = self.0.iter().filter(|(_, since)| now.duration_since(**since) >= REST);
         due.map(|(held, _)| held.clone()).collect()
     }
-}
-
-/// Has the anchors free what was given up, where every member obeyed that. What this host still says it has it did not
-/// give up, whatever its disk says.
-async fn free(node: &Node) -> Result<(), WriteError> {
-    let mut by_domain: BTreeMap<DomainName, Vec<String>> = BTreeMap::new();
-    for (scope, key) in node.membership.keys_given_up().await? {
-        if let Scope::Domain(domain) = scope {
-            by_domain.entry(domain).or_default().push(key);
-        }
-    }
-    for (domain, mut keys) in by_domain {
-        let said = Said::read(node, &domain);
-        keys.retain(|key| !said.may_name(key));
-        keys.truncate(AT_ONCE);
-        let scope = Scope::Domain(domain);
-        if keys.is_empty() || !is_obeyed(node, &scope).await {
-            continue;
-        }
-        let freed = keys.iter().map(|key| node.membership.free(&scope, key));
-        for freed in futures::future::join_all(freed).await {
-            freed?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether every member goes by all that this host has said of a domain.
@@ -227,7 +283,7 @@ mod tests {
     use membership::claim::Claim;
     use membership::hlc::Stamp;
     use membership::id::NodeId;
-    use membership::record::{Body, Digest, Dot, Intent, Key, VersionVector};
+    use membership::record::{Body, Dot, Intent, VersionVector};
     use overlay::address::claim_key;
     use overlay::cluster::Cluster;
     use overlay::manifest;
@@ -339,10 +395,24 @@ mod tests {
         assert!(!Said::of([&withdrawn].into_iter()).may_name(&key("10.0.0.7")));
     }
 
+    #[test]
+    fn a_domain_that_panics_is_left_alone_until_it_changes() {
+        let (mut crashed, red): (_, DomainName) = (Crashed::default(), "red".parse().expect("a name"));
+        let (before, after) = (Digest::of(&[b"poison"]), Digest::of(&[b"mended"]));
+        assert_eq!(crashed.look::<()>(&red, before, || panic!("on purpose")), None);
+        assert_eq!(crashed.look(&red, before, || "looked"), None);
+        assert_eq!(
+            crashed.look(&"blue".parse().expect("a name"), before, || "looked"),
+            Some("looked")
+        );
+        assert_eq!(crashed.look(&red, after, || "looked"), Some("looked"));
+        assert_eq!(crashed.look(&red, before, || "looked"), Some("looked"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_address_is_given_up_when_it_has_been_nobodys_for_a_while() {
         let (mut idle, start) = (Idle::default(), Instant::now());
-        let held = |key: &str| (Scope::System, key.to_owned());
+        let held = |key: &str| ("red".parse().expect("a name"), key.to_owned());
         let (a, b) = (held("a"), held("b"));
         assert_eq!(idle.due([&a].into_iter(), start), []);
         assert_eq!(idle.due([&a, &b].into_iter(), start + LOOK), []);

@@ -61,6 +61,7 @@ struct Running {
     membership: Membership,
     reconcile: Handle,
     reconciler: Part,
+    claims: Part,
     server: Part,
     stop_server: CancellationToken,
     stop_reconciler: CancellationToken,
@@ -118,7 +119,7 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
     let reconciler = tokio::spawn(reconciler.run(stop_reconciler.clone()));
     first_pass(&reconcile).await;
     let node = Arc::new(node);
-    let _ends_with_the_token = tokio::spawn(claims::run(node.clone(), stop_reconciler.clone()));
+    let claims = tokio::spawn(claims::run(node.clone(), stop_reconciler.clone()));
     let router = router(node);
     let https = match tcp {
         Some(tcp) => {
@@ -133,6 +134,7 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
         membership,
         reconcile,
         reconciler: Part::new("the reconcile task", reconciler),
+        claims: Part::new("the task that gives addresses back", claims),
         server: Part::new("the API", server),
         stop_server,
         stop_reconciler,
@@ -182,6 +184,7 @@ impl Running {
         let ended = tokio::select! {
             () = stop_signal(signals) => Ok(()),
             why = self.reconciler.ended() => Err(Failure::new(Exit::TryAgain, why)),
+            why = self.claims.ended() => Err(Failure::new(Exit::TryAgain, why)),
             why = self.server.ended() => Err(Failure::new(Exit::TryAgain, why)),
         };
         if let Err(failure) = &ended {
@@ -201,6 +204,9 @@ impl Running {
         self.stop_reconciler.cancel();
         if !self.reconciler.ends_within(self.stop_timeout).await {
             tracing::warn!("the datapath was left in the midst of a change; the next start completes it");
+        }
+        if !self.claims.ends_within(self.stop_timeout).await {
+            tracing::warn!("addresses were being given back; the next start completes it");
         }
         self.membership.shutdown().await;
         tracing::info!("stopped; packets are forwarded on");
