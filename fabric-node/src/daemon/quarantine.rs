@@ -1,7 +1,7 @@
 //! Domains whose records crash what handles them. Before a domain is handed over, a note on disk says so, and goes when it
 //! was handled; whoever finds the note at a start knows what the last end was about. After two panics, or three ends of any
 //! kind in a row, the domain is left alone: its forwarding stays as it was. A change of its records is handed over once
-//! more. Owns the notes; refuses to know what handling is.
+//! more, but not at once: after two ends 40 s after the last, then twice as long each time, up to an hour. Owns the notes; refuses to know what handling is.
 //!
 //! | file in the data directory | what |
 //! |---|---|
@@ -106,7 +106,7 @@ impl Quarantine {
     /// Notes that a domain in this state is about to be handled, unless it is held.
     pub(super) fn begin(&self, domain: &DomainName, root: Digest) -> Result<UnderWay, Held> {
         let root = root.to_string();
-        if let Some(entry) = self.0.ledger().held(domain, &root) {
+        if let Some(entry) = self.0.ledger().held(domain, &root, wallclock::since_epoch()) {
             return Err(Held {
                 crashes: entry.crashes(),
                 why: entry.why.clone(),
@@ -217,7 +217,7 @@ impl Shared {
         ledger.ended(domain, root, end, why, wallclock::since_epoch());
         self.keep(&ledger);
         if let Some(entry) = ledger.entries.get(domain).filter(|entry| entry.is_held()) {
-            tracing::error!(%domain, crashes = entry.crashes(), why = entry.why, "in quarantine: it is not handled until it changes or is released");
+            tracing::error!(%domain, crashes = entry.crashes(), why = entry.why, "in quarantine: it is not handled until it has changed and some time has passed, or it is released");
         }
     }
 

@@ -12,6 +12,10 @@ pub(super) const FORMAT: u32 = 1;
 const PANICS_MAX: u32 = 2;
 /// After so many ends of any kind. One more than for panics: a kill may hit anybody.
 const ENDS_MAX: u32 = 3;
+/// How long what changed since is held as well, after one end: twice as long with each further one.
+const HOLD: Duration = Duration::from_secs(10);
+/// The longest of that.
+const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
 /// Most characters of what is said about it.
 const WORDS_MAX: usize = 300;
 
@@ -47,6 +51,13 @@ impl Entry {
     pub(in super::super) fn is_held(&self) -> bool {
         self.panics >= PANICS_MAX || self.crashes() >= ENDS_MAX
     }
+
+    /// Whether the last end was so short ago that no change counts. A clock that went back far does not hold it.
+    fn is_fresh(&self, now: Duration) -> bool {
+        let doubled = 1_u32.checked_shl(self.crashes()).unwrap_or(u32::MAX);
+        let hold = HOLD.saturating_mul(doubled).min(HOLD_MAX);
+        now.abs_diff(Duration::from_millis(self.at_ms)) < hold
+    }
 }
 
 /// All domains that were not handled well since.
@@ -66,10 +77,11 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Why a domain in this state is left alone, if it is. Another state is tried once: what was wrong may be gone.
-    pub(super) fn held(&self, domain: &DomainName, root: &str) -> Option<&Entry> {
+    /// Why a domain in this state is left alone, if it is. Another state is tried once, what was wrong may be gone; but ever
+    /// later, for most changes mend nothing and each try may cost the process.
+    pub(super) fn held(&self, domain: &DomainName, root: &str, now: Duration) -> Option<&Entry> {
         let entry = self.entries.get(domain)?;
-        (entry.is_held() && entry.root == root).then_some(entry)
+        (entry.is_held() && (entry.root == root || entry.is_fresh(now))).then_some(entry)
     }
 
     /// Handling a domain in this state ended so.

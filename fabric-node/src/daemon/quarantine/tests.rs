@@ -1,5 +1,7 @@
 //! A consumer that crashes on one domain, in one process and over several, with the files that stay between them.
 
+use std::time::Duration;
+
 use super::*;
 
 fn red() -> DomainName {
@@ -28,6 +30,43 @@ fn dies_with(directory: &Path, domain: &DomainName, says: &str) -> Result<(), He
     Ok(())
 }
 
+/// Time passes: the last ends were so much longer ago.
+fn later(quarantine: &Quarantine, by: Duration) {
+    let mut ledger = quarantine.0.ledger();
+    for entry in ledger.entries.values_mut() {
+        entry.at_ms -= u64::try_from(by.as_millis()).expect("not so long");
+    }
+    quarantine.0.keep(&ledger);
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+#[test]
+fn a_change_is_tried_ever_later() {
+    let mut ledger = Ledger::default();
+    let start = Duration::from_secs(1_000_000_000);
+    let held = |ledger: &Ledger, root: &str, after: u64| {
+        ledger.held(&red(), root, start + Duration::from_secs(after)).is_some()
+    };
+    let mut waits = Vec::new();
+    for ends in 1..40 {
+        ledger.ended(&red(), "a".to_owned(), End::Panic, String::new(), start);
+        if ends < 2 {
+            assert!(!held(&ledger, "a", 0));
+            continue;
+        }
+        assert!(held(&ledger, "a", u64::from(u32::MAX)), "the same is not tried again");
+        let wait = (0..=360)
+            .map(|tens| tens * 10)
+            .find(|after| !held(&ledger, "b", *after));
+        waits.push(wait.expect("after an hour at most"));
+    }
+    assert_eq!(waits[..8], [40, 80, 160, 320, 640, 1280, 2560, 3600]);
+    assert!(waits[8..].iter().all(|wait| *wait == 3600));
+    let before = start - HOUR;
+    assert!(ledger.held(&red(), "b", before).is_none(), "the clock went back");
+}
+
 #[test]
 fn a_record_that_panics_is_held_after_two_and_the_others_go_on() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -51,9 +90,12 @@ fn a_record_that_panics_is_held_after_two_and_the_others_go_on() {
     assert_eq!(entries.len(), 1);
     assert_eq!((&entries[0].0, entries[0].1.crashes()), (&red(), 2));
 
-    // A change is tried once, and what it comes to counts.
+    // A change is tried once, after a while, and what it comes to counts.
+    assert!(hand_over(&quarantine, &red(), "still poison").is_err_and(|why| why.contains("2 times")));
+    later(&quarantine, HOUR);
     assert_eq!(hand_over(&quarantine, &red(), "still poison").map_err(|_| ()), Err(()));
     assert!(hand_over(&quarantine, &red(), "still poison").is_err_and(|why| why.contains("3 times")));
+    later(&quarantine, HOUR);
     assert_eq!(hand_over(&quarantine, &red(), "mended"), Ok(6));
     assert_eq!(quarantine.held(), []);
     assert_eq!(
@@ -104,6 +146,11 @@ fn ends_of_the_process_count_and_a_good_pass_ends_the_count() {
             .contains("the daemon ended while it handled the domain"),
         "{held}"
     );
+    assert!(
+        quarantine.begin(&red(), root("c")).is_err(),
+        "a change does not end the process again at once"
+    );
+    later(&quarantine, HOUR);
     assert_eq!(hand_over(&quarantine, &red(), "c"), Ok(1));
     assert_eq!(Quarantine::open(at).0.ledger().entries.len(), 0);
 }
