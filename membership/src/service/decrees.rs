@@ -14,7 +14,6 @@ use super::disk::{Disk, DiskError};
 use super::internal::{self, NOT_SEATED, Request};
 use super::seat;
 use super::state::{Command, State};
-use super::upgrade;
 use crate::decree::Request as Asked;
 use crate::decree::{Act, Answer, Ballot, Chain, Illegal, Kept, Ledger, Proposal, Sealed, Standing, Step, Taken};
 use crate::home::NodeFiles;
@@ -171,9 +170,6 @@ pub(super) async fn answer(state: &Arc<State>, from: NodeId, request: Asked) -> 
     }
     let holder = state.clone();
     let answered = move |store: &Store| {
-        if let Some(why) = upgrade::objection(&holder, &request) {
-            return Ok(Answer::Refused(why));
-        }
         if changes_list(&holder, &request) && seat::witnesses_for(&holder).is_none() {
             return Ok(Answer::Refused(NOT_SEATED.to_owned()));
         }

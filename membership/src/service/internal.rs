@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
-use super::{authority, decrees, registrar, removal, seat, warden};
+use super::{authority, decrees, registrar, removal, seat, upgrade, warden};
 use crate::claim::{Acknowledgement, Granted, KEY_MAX};
 use crate::decree;
 use crate::id::{Label, NodeId, Scope};
@@ -73,6 +73,11 @@ pub(crate) enum Request {
         /// Which is about to be trusted.
         root: Bytes,
     },
+    /// Of one anchor to another: what it knows against this wire version.
+    Obstacle {
+        /// Which is about to be agreed on.
+        version: u16,
+    },
 }
 
 /// What an anchor answers to [`Request::Claim`].
@@ -125,6 +130,10 @@ pub(super) async fn answer(state: Arc<State>, mesh: Mesh, from: NodeId, request:
             said(&removal::let_go(&state, &mesh, from).await)
         }
         Request::Prepare { root } => said(&authority::prepare(&state, &mesh, from, &root).await?),
+        Request::Obstacle { version } => {
+            check_anchor(&state, from)?;
+            said(&upgrade::objection(&state, version))
+        }
         Request::Renew => said(&renewed(&state, from)?),
         Request::Claims { list, after } => said(&seat::page(&state, from, list, after).await?),
     }
