@@ -72,6 +72,8 @@ pub(crate) enum Request {
     Prepare {
         /// Which is about to be trusted.
         root: Bytes,
+        /// By those anchors and beside those roots for whom it was made.
+        made_for: Digest,
     },
     /// Of one anchor to another: what it knows against this wire version.
     Obstacle {
@@ -129,7 +131,7 @@ pub(super) async fn answer(state: Arc<State>, mesh: Mesh, from: NodeId, request:
             check_anchor(&state, state.own())?;
             said(&removal::let_go(&state, &mesh, from).await)
         }
-        Request::Prepare { root } => said(&authority::prepare(&state, &mesh, from, &root).await?),
+        Request::Prepare { root, made_for } => said(&authority::prepare(&state, &mesh, from, &root, made_for).await?),
         Request::Obstacle { version } => {
             check_anchor(&state, from)?;
             said(&upgrade::objection(&state, version))
