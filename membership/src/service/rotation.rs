@@ -173,11 +173,14 @@ fn make(state: &State) -> Result<(Bytes, Digest), RotateError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use futures::future::BoxFuture;
 
     use super::*;
+    use crate::counter::Counter;
+    use crate::mesh;
     use crate::service::{Config, Membership, join, setup};
     use crate::wire::Versions;
 
@@ -319,5 +322,53 @@ mod tests {
         assert_eq!(authority::candidate(state), None);
         a.rotate_ca().await.unwrap();
         assert!(!keys(&a).contains(made.certificate()));
+    }
+
+    /// Who has the key of the root that goes, and made itself a certificate with it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thief_is_disconnected_with_the_root_that_it_stole_and_members_are_not() {
+        let (_dirs, all) = three().await;
+        let [a, b, c] = &all;
+        let (key, cluster) = (NodeKey::generate(), a.cluster().id);
+        let stolen = a.0.state.authorities().remove(0).authority;
+        let certificate = stolen.issue(&key.public(), pki::LEAF_LIFE, wallclock::since_epoch());
+        let certificate = certificate.unwrap();
+        let settings = mesh::Settings {
+            key: &key,
+            certificate: &certificate,
+            roots: pki::Roots::new(cluster, &[stolen.certificate().clone()]).unwrap(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            counters: Arc::default(),
+            wire: Versions::OWN,
+            agreed: 1,
+        };
+        let handlers = mesh::Handlers {
+            answer: Arc::new(|_, _, _| Box::pin(std::future::ready(Ok(Bytes::new())))),
+            join: Arc::new(|_| Box::pin(std::future::ready(()))),
+        };
+        let (events, _heard) = tokio::sync::mpsc::channel(4096);
+        let thief = Mesh::start(settings, handlers, events).unwrap();
+        thief.members(BTreeMap::from([(a.id(), vec![a.0.mesh.local_addr().unwrap()])]));
+        until("it is connected", || a.0.mesh.has(key.id())).await;
+
+        b.rotate_ca().await.unwrap();
+        until("all members have certificates of the other root", || {
+            all.iter().all(|peer| {
+                let ca = peer.ca();
+                ca.roots.len() == 2 && ca.pending.is_empty()
+            })
+        })
+        .await;
+        assert!(a.0.mesh.has(key.id()), "both roots count");
+        let before = a.0.state.counters.value(Counter::LinksDown);
+        b.finish_ca_rotation(false).await.unwrap();
+        until("it is cut off", || !a.0.mesh.has(key.id())).await;
+        assert!(a.0.mesh.has(b.id()) && a.0.mesh.has(c.id()));
+        assert_eq!(
+            a.0.state.counters.value(Counter::LinksDown),
+            before + 1,
+            "nobody else was"
+        );
+        thief.close().await;
     }
 }
