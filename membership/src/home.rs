@@ -8,7 +8,8 @@
 //! | `node.der` | its certificate |
 //! | `bootstrap.bin` | [`Bootstrap`]: the cluster and its nodes as they were at the set-up |
 //! | `authority.key`, `authority.der` | the cluster's authority, on anchors only |
-//! | `authority-2.key`, `authority-2.der` | another one, while it takes the place of the first, and then on |
+//! | `authority-2.key`, `authority-2.der` | another one, while it takes the place of the first, and then on; so up to 9 |
+//! | `authority.for`, `authority-2.for` | for which anchors and roots it was made, if it was made to be trusted beside another |
 //! | `generation` | number of the last start, for gossip |
 //! | `store.redb` | the records |
 //! | `setup.lock` | locked while `init` or `join` is at work |
@@ -23,10 +24,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::decree::Kept;
+use crate::decree::{ANCHORS_MAX, Kept, ROOTS_MAX};
 use crate::id::{ClusterId, Label, NodeId};
 use crate::identity::{KeyError, NodeKey};
 use crate::node::{Cluster, NodeRecord};
+use crate::record::Digest;
 
 /// Layout of the directory.
 const FORMAT: u32 = 1;
@@ -37,11 +39,8 @@ const MANIFEST: &str = "node.json";
 const KEY: &str = "node.key";
 const CERTIFICATE: &str = "node.der";
 const BOOTSTRAP: &str = "bootstrap.bin";
-/// Key and certificate; the key is written last and removed first, so that with it the authority is there.
-const AUTHORITIES: [(&str, &str); 2] = [
-    ("authority.key", "authority.der"),
-    ("authority-2.key", "authority-2.der"),
-];
+/// Places for authorities: for two that are trusted, and for what each anchor may have made at the same time.
+const AUTHORITIES_MAX: usize = ROOTS_MAX + ANCHORS_MAX;
 const GENERATION: &str = "generation";
 const STORE: &str = "store.redb";
 const LOCK: &str = "setup.lock";
@@ -65,7 +64,9 @@ pub(crate) enum HomeError {
     #[error("another `init` or `join` is at work in {0}; wait for it")]
     Busy(PathBuf),
     /// There is no place for another authority.
-    #[error("{0} holds two authorities already; one goes when the rotation of the CA is finished or given up")]
+    #[error(
+        "{0} holds {AUTHORITIES_MAX} authorities already; those that are not trusted go when a rotation of the CA is finished or given up"
+    )]
     Full(PathBuf),
     /// Records of a node that is not there any more.
     #[error("{0} is left from another node: remove it, or choose another --data")]
@@ -135,6 +136,37 @@ impl From<Unchained> for Bootstrap {
 pub(crate) struct AuthorityFiles {
     pub(crate) key: NodeKey,
     pub(crate) certificate: Bytes,
+    /// Of one that was made to be trusted beside another: for which anchors and roots.
+    pub(crate) made_for: Option<Digest>,
+}
+
+/// Where an authority lies. The key is written last and removed first, so that with it the authority is there.
+#[derive(Debug)]
+struct Place {
+    key: String,
+    certificate: String,
+    made_for: String,
+}
+
+impl Place {
+    fn all() -> impl Iterator<Item = Self> {
+        (1..=AUTHORITIES_MAX).map(|number| {
+            let stem = if number == 1 {
+                "authority".to_owned()
+            } else {
+                format!("authority-{number}")
+            };
+            Self {
+                key: format!("{stem}.key"),
+                certificate: format!("{stem}.der"),
+                made_for: format!("{stem}.for"),
+            }
+        })
+    }
+
+    fn files(&self) -> [&str; 3] {
+        [&self.key, &self.certificate, &self.made_for]
+    }
 }
 
 /// Everything of a node that is not in its store.
@@ -210,24 +242,23 @@ impl Home {
     /// Keeps an authority, in the place that it has or in a free one.
     pub(crate) fn keep_authority(&self, authority: &AuthorityFiles) -> Result<(), HomeError> {
         let (mut own, mut free) = (None, None);
-        for place in AUTHORITIES {
-            match self.authority(place)? {
+        for place in Place::all() {
+            match self.authority(&place)? {
                 Some(held) if held.certificate == authority.certificate => own = Some(place),
                 Some(_) => {}
                 None => free = free.or(Some(place)),
             }
         }
         let place = own.or(free).ok_or_else(|| HomeError::Full(self.0.clone()))?;
-        self.write_authority(place, authority)
+        self.write_authority(&place, authority)
     }
 
     /// Removes an authority, named by its certificate.
     pub(crate) fn drop_authority(&self, certificate: &[u8]) -> Result<(), HomeError> {
-        for place in AUTHORITIES {
-            let held = self.authority(place)?;
+        for place in Place::all() {
+            let held = self.authority(&place)?;
             if held.is_some_and(|held| held.certificate == certificate) {
-                self.remove(place.0)?;
-                self.remove(place.1)?;
+                self.clear(&place)?;
             }
         }
         Ok(())
@@ -235,32 +266,52 @@ impl Home {
 
     /// Removes all authorities, of a node that is no anchor any more.
     pub(crate) fn drop_authorities(&self) -> Result<(), HomeError> {
-        for (key, certificate) in AUTHORITIES {
-            self.remove(key)?;
-            self.remove(certificate)?;
+        Place::all().try_for_each(|place| self.clear(&place))
+    }
+
+    /// Removes what a crash left of authorities that were about to be kept.
+    pub(crate) fn drop_authority_drafts(&self) -> Result<(), HomeError> {
+        for place in Place::all() {
+            for name in place.files() {
+                self.remove(&draft_of(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The key first. Of its draft, which a crash may have left, nothing stays either.
+    fn clear(&self, place: &Place) -> Result<(), HomeError> {
+        for name in place.files() {
+            self.remove(name)?;
+            self.remove(&draft_of(name))?;
         }
         Ok(())
     }
 
     fn authorities(&self) -> Result<Vec<AuthorityFiles>, HomeError> {
-        let held = AUTHORITIES.into_iter().map(|place| self.authority(place));
+        let held = Place::all().map(|place| self.authority(&place));
         held.filter_map(Result::transpose).collect()
     }
 
-    fn authority(&self, (key, certificate): (&str, &str)) -> Result<Option<AuthorityFiles>, HomeError> {
-        let Some(key) = self.key(key)? else {
+    fn authority(&self, place: &Place) -> Result<Option<AuthorityFiles>, HomeError> {
+        let Some(key) = self.key(&place.key)? else {
             return Ok(None);
         };
+        let made_for = self.read(&place.made_for)?.and_then(|bytes| bytes.try_into().ok());
         Ok(Some(AuthorityFiles {
             key,
-            certificate: self.required(certificate)?,
+            certificate: self.required(&place.certificate)?,
+            made_for: made_for.map(Digest),
         }))
     }
 
-    fn write_authority(&self, place: (&str, &str), authority: &AuthorityFiles) -> Result<(), HomeError> {
-        self.remove(place.0)?;
-        self.write(place.1, &authority.certificate)?;
-        self.write_key(place.0, &authority.key)
+    fn write_authority(&self, place: &Place, authority: &AuthorityFiles) -> Result<(), HomeError> {
+        self.clear(place)?;
+        self.write(&place.certificate, &authority.certificate)?;
+        if let Some(made_for) = authority.made_for {
+            self.write(&place.made_for, &made_for.0)?;
+        }
+        self.write_key(&place.key, &authority.key)
     }
 
     /// Writes a node; `node.json` last.
@@ -271,8 +322,8 @@ impl Home {
         self.write(BOOTSTRAP, &bootstrap)?;
         // An `init` that was cut short leaves an authority that nobody knows.
         self.drop_authorities()?;
-        for (place, authority) in AUTHORITIES.into_iter().zip(&files.authorities) {
-            self.write_authority(place, authority)?;
+        for (place, authority) in Place::all().zip(&files.authorities) {
+            self.write_authority(&place, authority)?;
         }
         let manifest = serde_json::to_vec_pretty(&files.manifest).map_err(|error| self.damaged(MANIFEST, error))?;
         self.write(MANIFEST, &manifest)
@@ -326,11 +377,12 @@ impl Home {
     /// Removes the node: the manifest first, with which there is none, then all that `Home` ever writes. Nobody else's files
     /// are touched.
     pub(crate) fn forget(&self) -> Result<(), HomeError> {
-        let authorities = AUTHORITIES
-            .into_iter()
-            .flat_map(|(key, certificate)| [key, certificate]);
-        let names = [MANIFEST, KEY].into_iter().chain(authorities);
-        for name in names.chain([CERTIFICATE, BOOTSTRAP, GENERATION, STORE, LOCK]) {
+        for name in [MANIFEST, KEY] {
+            self.remove(name)?;
+            self.remove(&draft_of(name))?;
+        }
+        self.drop_authorities()?;
+        for name in [CERTIFICATE, BOOTSTRAP, GENERATION, STORE, LOCK] {
             self.remove(name)?;
             self.remove(&draft_of(name))?;
         }
@@ -443,6 +495,7 @@ mod tests {
             authorities: vec![AuthorityFiles {
                 key: key.clone(),
                 certificate: Bytes::from_static(b"authority"),
+                made_for: None,
             }],
             bootstrap: Bootstrap {
                 cluster,
@@ -522,19 +575,19 @@ mod tests {
         let made = |certificate: &'static [u8]| AuthorityFiles {
             key: NodeKey::generate(),
             certificate: Bytes::from_static(certificate),
+            made_for: Some(Digest([7; 32])),
         };
         let (second, third) = (made(b"second"), made(b"third"));
         let held = || {
             let held = home.node().unwrap().unwrap().authorities.into_iter();
-            held.map(|held| (held.key.public(), held.certificate))
+            held.map(|held| (held.key.public(), held.certificate, held.made_for))
                 .collect::<Vec<_>>()
         };
-        let said = |files: &AuthorityFiles| (files.key.public(), files.certificate.clone());
+        let said = |files: &AuthorityFiles| (files.key.public(), files.certificate.clone(), files.made_for);
         for authority in [&first, &second, &second] {
             home.keep_authority(authority).unwrap();
         }
         assert_eq!(held(), [said(&first), said(&second)]);
-        assert!(matches!(home.keep_authority(&third), Err(HomeError::Full(_))));
         home.drop_authority(b"third").unwrap();
         home.drop_authority(&first.certificate).unwrap();
         assert_eq!(held(), [said(&second)]);
@@ -543,6 +596,24 @@ mod tests {
         assert_eq!(held(), [said(&second)]);
         home.keep_authority(&third).unwrap();
         assert_eq!(held(), [said(&third), said(&second)]);
+        // There is a place for what each anchor makes at the same time.
+        let further: Vec<Bytes> = (0..AUTHORITIES_MAX)
+            .map(|n| Bytes::from(vec![0, u8::try_from(n).unwrap()]))
+            .collect();
+        for (at, certificate) in further.into_iter().enumerate() {
+            let files = AuthorityFiles {
+                certificate,
+                ..made(b"")
+            };
+            let kept = home.keep_authority(&files);
+            assert_eq!(kept.is_ok(), at + 2 < AUTHORITIES_MAX, "{kept:?}");
+        }
+        assert_eq!(held().len(), AUTHORITIES_MAX);
+        // A crash while a key was written leaves it under another name.
+        home.write(&draft_of("authority.key"), b"key").unwrap();
+        home.write(&draft_of("authority-2.key"), b"key").unwrap();
+        home.drop_authority(&third.certificate).unwrap();
+        assert!(!home.0.join(draft_of("authority.key")).exists());
         home.drop_authorities().unwrap();
         assert!(held().is_empty());
         let left = fs::read_dir(dir.path()).unwrap();

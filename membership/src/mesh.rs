@@ -17,6 +17,8 @@ mod places;
 pub(crate) mod queue;
 mod refusals;
 mod table;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,7 +144,7 @@ impl WeakMesh {
     }
 }
 
-/// Whom this node trusts, and as whom it dials. Replaced as a whole; connections that stand keep what they began with.
+/// Whom this node trusts, and as whom it dials. Replaced as a whole.
 #[derive(Debug)]
 struct Face {
     roots: Roots,
@@ -222,13 +224,29 @@ impl Mesh {
         Ok(Self(shared))
     }
 
-    /// Shows another certificate from here on, and trusts these roots. Connections that stand go on.
+    /// Shows another certificate from here on, and trusts these roots. Connections that stand go on until
+    /// [`Mesh::recheck`].
     pub(crate) fn show(&self, key: &NodeKey, certificate: &Bytes, roots: Roots) -> Result<(), TlsError> {
         let server = tls::server(key, certificate, &roots)?;
         let face = Face::new(key, certificate, roots)?;
         self.0.endpoint.set_server_config(Some(server));
         *self.0.face.lock().unwrap_or_else(PoisonError::into_inner) = face;
         Ok(())
+    }
+
+    /// Disconnects those whose certificate is of none of these roots, which are trusted since [`Mesh::show`]. Who has one of
+    /// them by now, for the same key, is `vouched` for and stays connected.
+    pub(crate) fn recheck(&self, roots: &Roots, vouched: &BTreeSet<NodeId>) {
+        let connections = self.0.table().connections();
+        for (peer, connection) in connections {
+            if vouched.contains(&peer) || admission::is_of(&connection, roots) {
+                continue;
+            }
+            let words = format!("the certificate of node {peer} is of a root that is not trusted any more");
+            self.0
+                .refuse(Counter::RefusedCertificate, connection.remote_address(), &words);
+            Close::Certificate.close(&connection);
+        }
     }
 
     /// A handle that does not keep it.
@@ -392,22 +410,29 @@ impl Shared {
         self.refusals.note(counter, from, words, wallclock::monotonic());
     }
 
-    /// Gives a connection its place, unless the pair has one that counts more. The dialer learns it under the same
-    /// lock, or it would take the end of one connection for that of the next.
-    async fn up(&self, peer: NodeId, dialled: Dialled, connection: Connection, wire: u16) -> Option<Seat> {
+    /// Gives a connection its place, unless the pair has one that counts more, or what it was let in by holds no more. The
+    /// dialer learns it under the same lock, or it would take the end of one connection for that of the next.
+    async fn up(&self, peer: NodeId, dialled: Dialled, connection: Connection, wire: u16) -> Result<Seat, Close> {
         let seat = {
             let mut table = self.table();
-            // Under this lock nobody is banished in between.
+            // Whoever changes one of these looks for connections in the table afterwards: this one is there by then, or
+            // sees the change.
             if self.banished().contains(&peer) {
-                return None;
+                return Err(Close::Removed);
             }
-            let seat = table.take(peer, dialled, connection, wire)?;
+            if wire < self.agreed() {
+                return Err(Close::WireVersion);
+            }
+            if !admission::is_of(&connection, &self.face().roots) {
+                return Err(Close::Certificate);
+            }
+            let seat = table.take(peer, dialled, connection, wire).ok_or(Close::Duplicate)?;
             self.dialer().connected(peer);
             seat
         };
         self.counters.add(Counter::LinksUp);
         self.tell(Event::Up(peer, wire)).await;
-        Some(seat)
+        Ok(seat)
     }
 
     /// Frees the place, unless another connection has it.

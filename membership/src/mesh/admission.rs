@@ -173,12 +173,19 @@ pub(crate) fn peer(connection: &Connection, roots: &Roots, own: NodeId, now: Dur
 
 /// The checked certificate of the other end.
 pub(crate) fn leaf(connection: &Connection, roots: &Roots, now: Duration) -> Result<Leaf, Refused> {
-    let chain = connection
-        .peer_identity()
-        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
-        .ok_or(Refused::NoCertificate)?;
-    let first = chain.first().ok_or(Refused::NoCertificate)?;
-    Ok(roots.check(first, now)?)
+    let shown = shown(connection).ok_or(Refused::NoCertificate)?;
+    Ok(roots.check(&shown, now)?)
+}
+
+/// Whether one of these roots signed the certificate of the other end, at whatever time it is good.
+pub(crate) fn is_of(connection: &Connection, roots: &Roots) -> bool {
+    shown(connection).is_some_and(|shown| roots.check_record(&shown).is_ok())
+}
+
+fn shown(connection: &Connection) -> Option<CertificateDer<'static>> {
+    let identity = connection.peer_identity()?;
+    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    chain.into_iter().next()
 }
 
 /// What to count for a handshake that failed at the TLS level.

@@ -35,15 +35,33 @@ pub(super) async fn serve(shared: &Arc<Shared>, peer: NodeId, dialled: Dialled, 
         Ok(wire) => wire,
         Err(apart) => return speaks_otherwise(shared, peer, &connection, &apart),
     };
-    let Some(seat) = shared.up(peer, dialled, connection.clone(), wire).await else {
-        shared.counters.add(Counter::LinksDuplicate);
-        Close::Duplicate.close(&connection);
-        return true;
+    let seat = match shared.up(peer, dialled, connection.clone(), wire).await {
+        Ok(seat) => seat,
+        Err(close) => return no_place(shared, peer, &connection, close),
     };
     let close = carry(shared, peer, &connection, &seat, send, receive).await;
     close.close(&connection);
     shared.down(peer, seat.serial).await;
     true
+}
+
+/// Says whether it stood: who has another connection does.
+fn no_place(shared: &Shared, peer: NodeId, connection: &Connection, close: Close) -> bool {
+    let counter = match close {
+        Close::Removed => Some(Counter::RefusedRemoved),
+        Close::WireVersion => Some(Counter::RefusedWireVersion),
+        Close::Certificate => Some(Counter::RefusedCertificate),
+        _ => None,
+    };
+    match counter {
+        Some(counter) => {
+            let words = format!("node {peer} is not let in any more: the cluster record changed meanwhile");
+            shared.refuse(counter, connection.remote_address(), &words);
+        }
+        None => shared.counters.add(Counter::LinksDuplicate),
+    }
+    close.close(connection);
+    counter.is_none()
 }
 
 /// Tells both sides who speaks what.

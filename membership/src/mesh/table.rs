@@ -118,6 +118,12 @@ impl Table {
         self.seats.get(&peer).map(|seat| seat.connection.clone())
     }
 
+    /// All connections.
+    pub(crate) fn connections(&self) -> Vec<(NodeId, Connection)> {
+        let seats = self.seats.iter();
+        seats.map(|(peer, seat)| (*peer, seat.connection.clone())).collect()
+    }
+
     /// The connections on which an older version is spoken.
     pub(crate) fn older(&self, wire: u16) -> Vec<Connection> {
         let older = self.seats.values().filter(|seat| seat.wire < wire);

@@ -12,9 +12,8 @@ use rand::Rng as _;
 
 use super::disk::{Disk, DiskError};
 use super::internal::{self, NOT_SEATED, Request};
-use super::seat;
 use super::state::{Command, State};
-use super::upgrade;
+use super::{authority, seat};
 use crate::decree::Request as Asked;
 use crate::decree::{Act, Answer, Ballot, Chain, Illegal, Kept, Ledger, Proposal, Sealed, Standing, Step, Taken};
 use crate::home::NodeFiles;
@@ -171,9 +170,6 @@ pub(super) async fn answer(state: &Arc<State>, from: NodeId, request: Asked) -> 
     }
     let holder = state.clone();
     let answered = move |store: &Store| {
-        if let Some(why) = upgrade::objection(&holder, &request) {
-            return Ok(Answer::Refused(why));
-        }
         if changes_list(&holder, &request) && seat::witnesses_for(&holder).is_none() {
             return Ok(Answer::Refused(NOT_SEATED.to_owned()));
         }
@@ -227,6 +223,12 @@ async fn tries(state: &Arc<State>, mesh: &Mesh, act: Act) -> Result<(), DecreeEr
         let standing = state.roster().standing().clone();
         if standing.seat(own).is_none() {
             return Err(DecreeError::NotAnchor(standing.cluster().anchors.nodes));
+        }
+        // By now the key may be known to somebody who is no anchor any more.
+        if let Act::AddRoot(root) = &act
+            && !authority::is_made_for(state, root, &standing)
+        {
+            return Err(DecreeError::Busy);
         }
         let wanted = standing.next(act.clone());
         standing.after(&wanted)?;

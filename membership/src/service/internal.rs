@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
-use super::{authority, decrees, registrar, removal, seat, warden};
+use super::{authority, decrees, registrar, removal, seat, upgrade, warden};
 use crate::claim::{Acknowledgement, Granted, KEY_MAX};
 use crate::decree;
 use crate::id::{Label, NodeId, Scope};
@@ -72,6 +72,13 @@ pub(crate) enum Request {
     Prepare {
         /// Which is about to be trusted.
         root: Bytes,
+        /// By those anchors and beside those roots for whom it was made.
+        made_for: Digest,
+    },
+    /// Of one anchor to another: what it knows against this wire version.
+    Obstacle {
+        /// Which is about to be agreed on.
+        version: u16,
     },
 }
 
@@ -124,7 +131,11 @@ pub(super) async fn answer(state: Arc<State>, mesh: Mesh, from: NodeId, request:
             check_anchor(&state, state.own())?;
             said(&removal::let_go(&state, &mesh, from).await)
         }
-        Request::Prepare { root } => said(&authority::prepare(&state, &mesh, from, &root).await?),
+        Request::Prepare { root, made_for } => said(&authority::prepare(&state, &mesh, from, &root, made_for).await?),
+        Request::Obstacle { version } => {
+            check_anchor(&state, from)?;
+            said(&upgrade::objection(&state, version))
+        }
         Request::Renew => said(&renewed(&state, from)?),
         Request::Claims { list, after } => said(&seat::page(&state, from, list, after).await?),
     }

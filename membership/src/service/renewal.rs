@@ -2,6 +2,7 @@
 //! this node any more, an anchor's door for those who join. When is for [`crate::renewal`] to say. What is taken is on
 //! disk first, then in use, then said in the node's record.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::state::{Identity, State};
 use super::{authority, decrees, own_record, registrar};
 use crate::counter::Counter;
 use crate::decree::Seat;
+use crate::id::NodeId;
 use crate::join;
 use crate::mesh::{Mesh, WeakMesh};
 use crate::pki::Leaf;
@@ -193,12 +195,25 @@ pub(super) fn follow(state: &State, mesh: &Mesh) {
         Ok(true) => {
             tracing::info!(roots = roots.len(), "the trusted roots changed");
             show(state, mesh);
+            // A connection shows the certificate that it was made with: members may have another one since.
+            mesh.recheck(&state.trust.roots(), &certified(state));
         }
         Err(error) => state.note(
             "root-unusable",
             format!("a root of the cluster record cannot be used: {error}"),
         ),
     }
+}
+
+/// The members whose records have a certificate of a root that is trusted.
+fn certified(state: &State) -> BTreeSet<NodeId> {
+    let roots = state.trust.roots();
+    let members = state.roster().members(&Default::default());
+    let checked = members.into_iter().filter_map(|member| {
+        let leaf = roots.check_record(&member.record.certificate).ok()?;
+        (leaf.node == member.id).then_some(member.id)
+    });
+    checked.collect()
 }
 
 fn show(state: &State, mesh: &Mesh) {

@@ -65,6 +65,7 @@ pub(crate) fn init(
         authorities: vec![AuthorityFiles {
             certificate: authority.certificate().clone(),
             key: authority.into_key(),
+            made_for: None,
         }],
         key,
     };

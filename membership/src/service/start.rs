@@ -14,7 +14,9 @@ use super::handlers::Slot;
 use super::roster::Roster;
 use super::state::{Identity, Parts, State, lock};
 use super::trust::{Certifier, Trust};
-use super::{CallHandler, Config, Inner, Membership, StartError, decrees, own_record, renewal, seat, warden};
+use super::{
+    CallHandler, Config, Inner, Membership, StartError, authority, decrees, own_record, renewal, seat, warden,
+};
 use crate::counter::Counters;
 use crate::decree::Chain;
 use crate::gossip::{self, Gossip};
@@ -23,7 +25,7 @@ use crate::id::NodeId;
 use crate::identity;
 use crate::mesh::{self, Mesh, MeshError};
 use crate::node::NodeRecord;
-use crate::pki::{Authority, Leaf, PkiError};
+use crate::pki::{Leaf, PkiError};
 use crate::replica::Replica;
 use crate::store::{Store, StoreError};
 use crate::sync::Sync;
@@ -114,10 +116,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         },
         trust,
         certificate_life: config.certificate_life,
-        authorities: authorities
-            .into_iter()
-            .map(|files| Authority::restore(manifest.cluster, files.key, files.certificate))
-            .collect(),
+        authorities: authority::load(&home, manifest.cluster, authorities)?,
         seated,
         roster: Roster::new(key.id(), bootstrap, chain),
         home: home.clone(),

@@ -23,6 +23,7 @@ use crate::id::{NodeId, Scope};
 use crate::identity::NodeKey;
 use crate::node::NodeRecord;
 use crate::pki::{Authority, Leaf};
+use crate::record::Digest;
 use crate::sync::{Sync, TICK};
 use crate::wallclock;
 use crate::wire::Versions;
@@ -83,9 +84,19 @@ pub(super) struct State {
     /// Why the last try to renew the certificate came to nothing.
     unrenewed: Mutex<Option<String>>,
     /// On anchors only.
-    authorities: Mutex<Vec<Arc<Authority>>>,
+    authorities: Mutex<Vec<Kept>>,
+    /// Held while an authority is put on disk or taken from there.
+    pub(super) keeping: Mutex<()>,
     /// The version that gave this node the seat for which it holds the claims of those before it.
     seated: Mutex<Option<u64>>,
+}
+
+/// An authority that lies here.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) authority: Arc<Authority>,
+    /// Of one that was made to be trusted beside another: for which anchors and roots.
+    pub(super) made_for: Option<Digest>,
 }
 
 /// As whom this node speaks.
@@ -104,7 +115,7 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) trust: Arc<Trust>,
     pub(super) certificate_life: Duration,
-    pub(super) authorities: Vec<Authority>,
+    pub(super) authorities: Vec<Kept>,
     pub(super) seated: Option<u64>,
     pub(super) disk: Disk,
     pub(super) handler: CallHandler,
@@ -147,7 +158,8 @@ impl State {
             identity: Mutex::new(Arc::new(identity)),
             record: Mutex::default(),
             unrenewed: Mutex::default(),
-            authorities: Mutex::new(authorities.into_iter().map(Arc::new).collect()),
+            authorities: Mutex::new(authorities),
+            keeping: Mutex::default(),
             seated: Mutex::new(seated),
             disk,
             handler,
@@ -224,20 +236,20 @@ impl State {
     }
 
     /// The authorities that lie here, trusted or not.
-    pub(super) fn authorities(&self) -> Vec<Arc<Authority>> {
+    pub(super) fn authorities(&self) -> Vec<Kept> {
         lock(&self.authorities).clone()
     }
 
     /// Takes an authority.
-    pub(super) fn add_authority(&self, authority: Authority) {
+    pub(super) fn add_authority(&self, kept: Kept) {
         let mut held = lock(&self.authorities);
-        held.retain(|other| other.certificate() != authority.certificate());
-        held.push(Arc::new(authority));
+        held.retain(|other| other.authority.certificate() != kept.authority.certificate());
+        held.push(kept);
     }
 
     /// Lets go of those authorities that are not to be kept.
     pub(super) fn keep_authorities(&self, keep: impl Fn(&Authority) -> bool) {
-        lock(&self.authorities).retain(|authority| keep(authority));
+        lock(&self.authorities).retain(|kept| keep(&kept.authority));
     }
 
     /// The seat for which this anchor has what it needs to witness claims.

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
+
 use super::anchors::only_on_anchors;
 use super::decrees::{self, DecreeError};
+use super::internal::{self, Request};
 use super::state::State;
 use super::{Liveness, Membership};
-use crate::decree::{Act, Request as Asked};
+use crate::decree::Act;
 use crate::id::{Label, NodeId};
 use crate::mesh::Mesh;
 use crate::node::NodeRecord;
@@ -83,7 +86,7 @@ async fn finish(state: &Arc<State>, mesh: &Mesh) -> Result<u16, DecreeError> {
     if !who.is_empty() {
         return Err(DecreeError::Unspoken { version, who });
     }
-    decrees::decide(state, mesh, Act::RaiseWire(version)).await?;
+    raise(state, mesh, version).await?;
     Ok(version)
 }
 
@@ -103,15 +106,9 @@ fn unspoken(record: &NodeRecord, version: u16) -> Option<String> {
     }
 }
 
-/// Why this anchor does not seal such a request: it, or a member that it knows, would not understand the others then. The
-/// proposer may not know yet who joined.
-pub(super) fn objection(state: &State, request: &Asked) -> Option<String> {
-    let Asked::Accept { decree, .. } = request else {
-        return None;
-    };
-    let Act::RaiseWire(version) = decree.act else {
-        return None;
-    };
+/// What an anchor knows against a version, as the node that asks may not know who joined: it, or a member that it knows,
+/// would not understand the others then.
+pub(super) fn objection(state: &State, version: u16) -> Option<String> {
     if !state.wire.speaks(version) {
         return Some(format!("anchor {} speaks wire version {}", state.own(), state.wire));
     }
@@ -121,4 +118,88 @@ pub(super) fn objection(state: &State, request: &Asked) -> Option<String> {
         let what = unspoken(&member.record, version)?;
         Some(format!("{} ({}) {what}", member.record.name, member.id))
     })
+}
+
+/// Has the anchors agree on a version against which none of the others knows anything either. They are asked before anything is
+/// proposed: what one of them accepted must be taken up by whoever proposes next, so nobody may object to it then, or the
+/// cluster record would never change again.
+async fn raise(state: &Arc<State>, mesh: &Mesh, version: u16) -> Result<(), DecreeError> {
+    let anchors: Vec<NodeId> = state.roster().standing().seats().iter().map(|seat| seat.node).collect();
+    let others = anchors.into_iter().filter(|anchor| *anchor != state.own());
+    let asked = others.map(|anchor| async move {
+        match internal::ask(mesh, anchor, &Request::Obstacle { version }).await {
+            Ok(obstacle) => obstacle,
+            Err(why) => Some(format!("anchor {anchor} could not be asked: {why}")),
+        }
+    });
+    if let Some(why) = join_all(asked).await.into_iter().flatten().next() {
+        return Err(DecreeError::Refused(why));
+    }
+    decrees::decide(state, mesh, Act::RaiseWire(version)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::service::{Config, join, setup};
+
+    async fn started(config: &Config) -> Membership {
+        let silent = |_: NodeId, _: Bytes| -> BoxFuture<'static, Result<Bytes, String>> {
+            Box::pin(std::future::ready(Ok(Bytes::new())))
+        };
+        Membership::start(config.clone(), Arc::new(silent)).await.unwrap()
+    }
+
+    async fn joined(config: &Config, name: &str, anchor: &Membership) -> Membership {
+        let token = anchor.create_token(1, Duration::from_secs(60)).await.unwrap();
+        join(config, name.parse().unwrap(), &token).await.unwrap();
+        started(config).await
+    }
+
+    async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let waits = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let met = tokio::time::timeout(Duration::from_secs(30), waits).await;
+        assert!(met.is_ok(), "not in time: {what}");
+    }
+
+    /// The one that proposes does not know what the other one knows.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_anchor_that_objects_to_a_version_does_not_keep_the_record_from_changing() {
+        let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let config = |at: usize, newest: u16| Config {
+            data: dirs[at].path().join("data"),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            advertise: Vec::new(),
+            certificate_life: crate::pki::LEAF_LIFE,
+            wire: Versions::up_to(newest).unwrap(),
+        };
+        setup::init(&config(0, 2), "one".parse().unwrap(), "lab".parse().unwrap(), None).unwrap();
+        let a = started(&config(0, 2)).await;
+        let b = joined(&config(1, 1), "two", &a).await;
+        let met = || a.0.mesh.has(b.id()) && a.members().len() == 2 && b.members().len() == 2;
+        until("they know each other", met).await;
+        a.add_anchor("two").await.unwrap();
+
+        let refused = raise(&a.0.state, &a.0.mesh, 2).await;
+        let said = format!("anchor {} speaks wire version 1", b.id());
+        assert!(
+            matches!(&refused, Err(DecreeError::Refused(why)) if *why == said),
+            "{refused:?}"
+        );
+        // A third one becomes an anchor by itself: the list grows by a decree of the two.
+        let c = joined(&config(2, 2), "three", &a).await;
+        until("it is an anchor", || a.anchors().anchors.len() == 3).await;
+        let removed = a.remove_node("three").await;
+        assert!(matches!(removed, Ok(node) if node == c.id()), "{removed:?}");
+        assert_eq!((a.upgrade().agreed, b.upgrade().agreed), (1, 1));
+    }
 }
