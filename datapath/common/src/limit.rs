@@ -11,7 +11,7 @@ pub const LIMIT_BROADCAST: u32 = 2;
 pub const LIMIT_SLOW: u32 = 3;
 /// `LimitKey::kind`: packets given to user space.
 pub const LIMIT_PUNT: u32 = 4;
-/// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`.
+/// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`, as is what was closed.
 pub const LIMIT_CONNECTIONS: u32 = 5;
 /// `LimitKey::kind`: ICMP errors that a station sends to others.
 pub const LIMIT_RELATED: u32 = 6;
@@ -46,7 +46,7 @@ const fn rate(second: u64, burst: u64) -> Rate {
     Rate { second, burst }
 }
 
-/// `Connection::endpoint` of those that came faster than their opener's fair rate.
+/// `Connection::endpoint` of those that came faster than their opener's fair rate, or are closed.
 pub const CROWD: u32 = u32::MAX;
 /// How many connections `CONNECTIONS` holds. No domain has more of them than are free.
 pub const CONNECTIONS_MAX: u32 = 262_144;

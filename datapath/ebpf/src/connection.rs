@@ -88,7 +88,6 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         crowded: endpoint == CROWD,
         counts_for: endpoint,
         opener: quota::opener(walk, tunnel, reply, here),
-        reply,
     };
     match open {
         // It is where it belongs.
@@ -288,8 +287,6 @@ struct Share {
     counts_for: u32,
     /// Whom it will count for.
     opener: u32,
-    /// The packet is the responder's.
-    reply: bool,
 }
 
 /// Writes the connection with its next state where it belongs.
@@ -318,8 +315,8 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
         release(&walk.tuple, share.counts_for);
     }
     let crowded = if share.stays && next == State::Closed {
-        // Who closes it did not open it, and it is soon over.
-        quota::crowded(walk, share.counts_for, share.reply)
+        // Who closes it did not open it and pays nothing; it is soon over.
+        true
     } else if begins || share.stays {
         !quota::fair(walk)
     } else {

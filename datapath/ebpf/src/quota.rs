@@ -4,7 +4,8 @@
 //! their packets are decided one by one. Those that both ends took part in leave it, up to `ESTABLISHED_MAX` that an
 //! endpoint of this host opened, as many that others opened to it, and no more of a domain than the map has room for
 //! besides: whoever holds many leaves as much again to all others. CPUs that count at once may miss one, which user space
-//! sets right when it sweeps. One that is closed goes among all others' without a token, unless its opener has none left.
+//! sets right when it sweeps. One that is closed goes to `CROWDED` without a token: who closes it did not open it, and
+//! there as many as may be opened and closed in a second leave those alone that others open.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use datapath_common::{
@@ -29,19 +30,6 @@ pub fn sender(walk: &Walk) -> u32 {
 #[inline(always)]
 pub fn fair(walk: &Walk) -> bool {
     limit::take(sender(walk), LIMIT_CONNECTIONS, walk.nanoseconds)
-}
-
-/// Whether who opened the packet's connection, which `counts_for` it, has none left of what [`fair`] takes. Nothing is
-/// taken.
-#[inline(always)]
-pub fn crowded(walk: &Walk, counts_for: u32, reply: bool) -> bool {
-    let remote = counts_for == 0 || counts_for & LIMIT_REMOTE != 0;
-    let opener = match (remote, reply) {
-        (true, false) => walk.flow.slots[On::Source as usize] | LIMIT_REMOTE,
-        (true, true) => walk.flow.slots[On::Destination as usize] | LIMIT_REMOTE,
-        (false, _) => counts_for,
-    };
-    !limit::left(opener, LIMIT_CONNECTIONS, walk.nanoseconds)
 }
 
 /// Whom the packet's connection counts for among those that stay: the endpoint of this host that opened it, or, with
