@@ -48,8 +48,19 @@ const fn rate(second: u64, burst: u64) -> Rate {
 
 /// `Connection::endpoint` of those that came faster than their opener's fair rate, or are closed.
 pub const CROWD: u32 = u32::MAX;
-/// How many connections `CONNECTIONS` holds. No domain has more of them than are free.
+/// How many connections `CONNECTIONS` holds. No domain has more of them than are free besides [`CONNECTIONS_RESERVE`],
+/// unless these are fewer than [`CONNECTIONS_FLOOR`].
 pub const CONNECTIONS_MAX: u32 = 262_144;
+/// Room that is left to domains with few connections, however many want all.
+pub const CONNECTIONS_RESERVE: u32 = 65_536;
+/// Connections that a domain may have of that room.
+pub const CONNECTIONS_FLOOR: u32 = 1024;
+/// Whether a domain that has `held` connections may have one more where there is room for `free`.
+#[must_use]
+#[inline(always)]
+pub const fn shares(held: u64, free: u64) -> bool {
+    held.saturating_add(CONNECTIONS_RESERVE as u64) < free || held < CONNECTIONS_FLOOR as u64 && free > 0
+}
 /// Connections that an endpoint opened and that stand in `CONNECTIONS`, at most; and those that other hosts' workloads
 /// opened to it.
 pub const ESTABLISHED_MAX: u32 = 65_536;

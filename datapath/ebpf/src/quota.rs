@@ -3,13 +3,13 @@
 //! Connections that begin faster than `LIMIT_CONNECTIONS` allows stand in `CROWDED`, where they push out each other, and
 //! their packets are decided one by one. Those that both ends took part in leave it, up to `ESTABLISHED_MAX` that an
 //! endpoint of this host opened, as many that others opened to it, and no more of a domain than the map has room for
-//! besides: whoever holds many leaves as much again to all others. CPUs that count at once may miss one, which user space
+//! besides a reserve: whoever holds many leaves as much again to all others, and the reserve to domains that have few. CPUs that count at once may miss one, which user space
 //! sets right when it sweeps. One that is closed goes to `CROWDED` without a token: who closes it did not open it, and
 //! there as many as may be opened and closed in a second leave those alone that others open.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use datapath_common::{
-    CONNECTIONS_MAX, ESTABLISHED_DOMAIN, ESTABLISHED_MAX, FLOW_TUNNEL, LIMIT_CONNECTIONS, LIMIT_REMOTE,
+    CONNECTIONS_MAX, ESTABLISHED_DOMAIN, ESTABLISHED_MAX, FLOW_TUNNEL, LIMIT_CONNECTIONS, LIMIT_REMOTE, shares,
 };
 
 use crate::limit;
@@ -48,7 +48,7 @@ pub fn opener(walk: &Walk, tunnel: bool, reply: bool, here: bool) -> u32 {
 #[inline(never)]
 pub fn has_room(domain: u32, counts_for: u32) -> bool {
     let free = u64::from(CONNECTIONS_MAX).saturating_sub(counted(ESTABLISHED_DOMAIN));
-    counted(counts_for) < ESTABLISHED_MAX.into() && counted(ESTABLISHED_DOMAIN | domain) < free
+    counted(counts_for) < ESTABLISHED_MAX.into() && shares(counted(ESTABLISHED_DOMAIN | domain), free)
 }
 
 /// One more.
