@@ -98,7 +98,7 @@ impl Sweep {
     /// Notes what the counters say; one that is not there says 0.
     fn note(&mut self, counted: &BTreeMap<u32, u64>) {
         for (key, tally) in &mut self.tallies {
-            let count = counted.get(key).copied().unwrap_or_default();
+            let count = counted.get(key).map_or(0, |count| said(*count));
             tally.least = tally.least.min(count);
             tally.most = tally.most.max(count);
         }
@@ -106,12 +106,17 @@ impl Sweep {
         for (key, count) in counted {
             self.tallies.entry(*key).or_insert(Tally {
                 seen: 0,
-                least: least(*count),
-                most: *count,
+                least: least(said(*count)),
+                most: said(*count),
             });
         }
         self.begun = true;
     }
+}
+
+/// What a counter says; one that programs counted down below 0 says 0.
+fn said(count: u64) -> u64 {
+    if count > i64::MAX.unsigned_abs() { 0 } else { count }
 }
 
 /// What has to be written, and what has to go, so that each counter is right; 0 is nobody.
@@ -119,7 +124,7 @@ fn corrections(tallies: &BTreeMap<u32, Tally>, counted: &BTreeMap<u32, u64>) -> 
     let (mut right, mut gone) = (Vec::new(), Vec::new());
     for (key, tally) in tallies.iter().filter(|(key, _)| **key != 0) {
         let count = counted.get(key).copied();
-        match (tally.right(count.unwrap_or_default()), count) {
+        match (tally.right(count.map_or(0, said)), count) {
             (0, Some(_)) => gone.push(*key),
             (0, None) => {}
             (wanted, count) if count == Some(wanted) => {}
@@ -164,6 +169,8 @@ mod tests {
         let counted = [(1, 3), (2, 9), (3, 2)];
         assert_eq!(round(&[&counted], &seen), (vec![(2, 5), (4, 1)], vec![3]));
         assert_eq!(round(&[&counted, &counted], &counted), (vec![], vec![]));
+        let below = [(1, u64::MAX), (2, u64::MAX)];
+        assert_eq!(round(&[&below], &[(2, 5)]), (vec![(2, 5)], vec![1]));
     }
 
     #[test]

@@ -23,6 +23,7 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod answer;
 mod arp;
