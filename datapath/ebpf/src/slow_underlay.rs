@@ -115,7 +115,7 @@ pub fn inside(
         outer_v4: outer.v4,
         fast: false,
     };
-    if chain::wants(walk) {
+    if chain::wants(walk)? {
         return chain::arrive(packet, walk, &inner);
     }
     leave(packet, walk, &inner, settings)
