@@ -16,6 +16,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapData;
 use membership::id::NodeId;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -131,7 +132,8 @@ impl Pins {
         Ok(entries(&self.node)?.into_iter().filter(is_other).collect())
     }
 
-    /// Takes maps that outlive builds from among the tables of a build that had them there.
+    /// Takes maps that outlive builds from among the tables of a build that had them there. It finds them there, too, if it
+    /// comes back before this one takes over.
     pub(crate) fn adopt_state(&self) -> Result<(), Error> {
         for name in STATE {
             let path = self.map(name);
@@ -143,7 +145,8 @@ impl Pins {
                 continue;
             }
             fs::create_dir_all(self.state()).map_err(Error::file("make the folder", self.state()))?;
-            fs::rename(&former, path).map_err(Error::file("take over", former))?;
+            let map = MapData::from_pin(&former).map_err(Error::map("take over", name))?;
+            map.pin(&path).map_err(Error::pin(&path))?;
         }
         Ok(())
     }

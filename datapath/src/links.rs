@@ -57,10 +57,11 @@ pub(crate) fn group(node: NodeId) -> u32 {
     OURS | (fnv1a(node.as_str().as_bytes()) as u32 & (OURS - 1))
 }
 
-/// Whether `node` made it and died before it was named.
+/// Whether `node` made it and died before it was named. What is up was named before it came up, and lost its alias since: it
+/// may be in use.
 pub(crate) fn is_unfinished(link: &Link, node: NodeId) -> bool {
     let is_made = matches!(link.kind, Kind::Veth | Kind::Tunnel(_));
-    is_made && link.alias.is_empty() && link.group == group(node)
+    is_made && !link.up && link.alias.is_empty() && link.group == group(node)
 }
 
 /// Whether the fabric made it, for whatever node.
@@ -207,6 +208,10 @@ mod tests {
             },
             Link {
                 group: 0,
+                ..made.clone()
+            },
+            Link {
+                up: true,
                 ..made.clone()
             },
             Link {

@@ -1,5 +1,6 @@
 //! Taking over connections out of their map. Programs decide at every lookup what is over; this only makes room. And
-//! counting those that stay: programs count them for endpoints and domains, but do not see what is swept.
+//! counting those that stay: programs count them for endpoints and domains, but do not see what is swept. They go on
+//! counting while a round takes its time: a count is set right by as much as it was wrong all the while.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +23,31 @@ pub(crate) struct Sweep {
     cursor: Cursor,
     /// Steps until the next round begins.
     rest: u32,
-    /// Connections that were seen in this round, by key of `ESTABLISHED`.
-    stay: BTreeMap<u32, u64>,
+    /// Counters of `ESTABLISHED` in this round, by key.
+    tallies: BTreeMap<u32, Tally>,
+    /// The counters were looked at in this round.
+    begun: bool,
+}
+
+/// A counter in a round, in which programs go on counting.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    /// Connections that were seen, each at another moment.
+    seen: u64,
+    /// What the counter said at least.
+    least: u64,
+    /// What it said at most.
+    most: u64,
+}
+
+impl Tally {
+    /// What a counter has to say that says `count`. One that is right has said what was seen at some moment between least
+    /// and most; beyond them it counts too many, or too few.
+    fn right(&self, count: u64) -> u64 {
+        count
+            .saturating_sub(self.least.saturating_sub(self.seen))
+            .saturating_add(self.seen.saturating_sub(self.most))
+    }
 }
 
 impl Sweep {
@@ -35,13 +59,14 @@ impl Sweep {
         }
         let mut looked_at = 0;
         let mut removed = 0;
+        self.note(&maps.established.read()?);
         while looked_at < STEP && !self.cursor.is_over() {
             let now = seconds();
             let found = maps.connections.walk(&mut self.cursor, STEP - looked_at)?;
             looked_at += found.len().max(1);
             for (key, connection) in found.iter().filter(|(_, connection)| !is_over(*connection, now)) {
                 for counts_for in [connection.endpoint, ESTABLISHED_DOMAIN | key.domain, ESTABLISHED_DOMAIN] {
-                    *self.stay.entry(counts_for).or_default() += 1;
+                    self.tallies.entry(counts_for).or_default().seen += 1;
                 }
             }
             for (key, _) in found.iter().filter(|(_, connection)| is_over(*connection, now)) {
@@ -56,30 +81,57 @@ impl Sweep {
                 }
             }
         }
+        let counted = maps.established.read()?;
+        self.note(&counted);
         if self.cursor.is_over() {
-            let (right, gone) = corrections(&self.stay, &maps.established.read()?);
+            let (right, gone) = corrections(&self.tallies, &counted);
             maps.established.put(&right).map_err(|stopped| stopped.error)?;
             maps.established.remove(&gone).map_err(|stopped| stopped.error)?;
             *self = Self {
-                cursor: Cursor::default(),
                 rest: REST,
-                stay: BTreeMap::new(),
+                ..Self::default()
             };
         }
         Ok(removed)
     }
+
+    /// Notes what the counters say; one that is not there says 0.
+    fn note(&mut self, counted: &BTreeMap<u32, u64>) {
+        for (key, tally) in &mut self.tallies {
+            let count = counted.get(key).map_or(0, |count| said(*count));
+            tally.least = tally.least.min(count);
+            tally.most = tally.most.max(count);
+        }
+        let least = |count| if self.begun { 0 } else { count };
+        for (key, count) in counted {
+            self.tallies.entry(*key).or_insert(Tally {
+                seen: 0,
+                least: least(said(*count)),
+                most: said(*count),
+            });
+        }
+        self.begun = true;
+    }
 }
 
-/// What has to be written, and what has to go, so that each count is what was seen; 0 is nobody.
-fn corrections(seen: &BTreeMap<u32, u64>, counted: &BTreeMap<u32, u64>) -> (Vec<(u32, u64)>, Vec<u32>) {
-    let right = seen
-        .iter()
-        .filter(|(endpoint, count)| **endpoint != 0 && counted.get(endpoint) != Some(count));
-    let gone = counted.keys().filter(|endpoint| !seen.contains_key(endpoint));
-    (
-        right.map(|(endpoint, count)| (*endpoint, *count)).collect(),
-        gone.copied().collect(),
-    )
+/// What a counter says; one that programs counted down below 0 says 0.
+fn said(count: u64) -> u64 {
+    if count > i64::MAX.unsigned_abs() { 0 } else { count }
+}
+
+/// What has to be written, and what has to go, so that each counter is right; 0 is nobody.
+fn corrections(tallies: &BTreeMap<u32, Tally>, counted: &BTreeMap<u32, u64>) -> (Vec<(u32, u64)>, Vec<u32>) {
+    let (mut right, mut gone) = (Vec::new(), Vec::new());
+    for (key, tally) in tallies.iter().filter(|(key, _)| **key != 0) {
+        let count = counted.get(key).copied();
+        match (tally.right(count.map_or(0, said)), count) {
+            (0, Some(_)) => gone.push(*key),
+            (0, None) => {}
+            (wanted, count) if count == Some(wanted) => {}
+            (wanted, _) => right.push((*key, wanted)),
+        }
+    }
+    (right, gone)
 }
 
 /// Whether a connection is over, or in a state that no program knows.
@@ -98,12 +150,55 @@ pub(crate) fn seconds() -> u32 {
 mod tests {
     use super::*;
 
+    /// A round in which the counters say one after the other, and so many were seen of each key.
+    fn round(counters: &[&[(u32, u64)]], seen: &[(u32, u64)]) -> (Vec<(u32, u64)>, Vec<u32>) {
+        let mut sweep = Sweep::default();
+        let counters: Vec<BTreeMap<u32, u64>> = counters.iter().map(|said| said.iter().copied().collect()).collect();
+        for counted in &counters {
+            sweep.note(counted);
+        }
+        for (key, count) in seen {
+            sweep.tallies.entry(*key).or_default().seen += count;
+        }
+        corrections(&sweep.tallies, counters.last().expect("they said something"))
+    }
+
     #[test]
-    fn counts_become_what_was_seen() {
-        let seen = BTreeMap::from([(0, 7), (1, 3), (2, 5), (4, 1)]);
-        let counted = BTreeMap::from([(1, 3), (2, 9), (3, 2)]);
-        assert_eq!(corrections(&seen, &counted), (vec![(2, 5), (4, 1)], vec![3]));
-        assert_eq!(corrections(&counted, &counted), (vec![], vec![]));
+    fn counts_that_stay_become_what_was_seen() {
+        let seen = [(0, 7), (1, 3), (2, 5), (4, 1)];
+        let counted = [(1, 3), (2, 9), (3, 2)];
+        assert_eq!(round(&[&counted], &seen), (vec![(2, 5), (4, 1)], vec![3]));
+        assert_eq!(round(&[&counted, &counted], &counted), (vec![], vec![]));
+        let below = [(1, u64::MAX), (2, u64::MAX)];
+        assert_eq!(round(&[&below], &[(2, 5)]), (vec![(2, 5)], vec![1]));
+    }
+
+    #[test]
+    fn what_opens_and_closes_during_a_round_is_not_taken_back() {
+        // Seen early: nothing of all that opened since.
+        assert_eq!(round(&[&[(1, 100)], &[(1, 90_000)]], &[(1, 100)]), (vec![], vec![]));
+        assert_eq!(round(&[&[], &[(1, 90_000)]], &[]), (vec![], vec![]));
+        // Some of it.
+        assert_eq!(round(&[&[(1, 100)], &[(1, 9000)]], &[(1, 5000)]), (vec![], vec![]));
+        // Seen before they closed.
+        assert_eq!(round(&[&[(1, 9000)], &[(1, 100)]], &[(1, 9000)]), (vec![], vec![]));
+        assert_eq!(round(&[&[(1, 9000)], &[(1, 0)]], &[(1, 9000)]), (vec![], vec![1]));
+    }
+
+    #[test]
+    fn what_was_wrong_all_the_round_is_set_right_below_what_goes_on() {
+        // 40 were swept that are counted; 1000 open.
+        assert_eq!(
+            round(&[&[(1, 140)], &[(1, 1140)]], &[(1, 100)]),
+            (vec![(1, 1100)], vec![])
+        );
+        // 40 were never counted; 50 close.
+        assert_eq!(round(&[&[(1, 100)], &[(1, 50)]], &[(1, 140)]), (vec![(1, 90)], vec![]));
+        assert_eq!(
+            round(&[&[(1, 500)], &[(1, 60)]], &[]),
+            (vec![], vec![1]),
+            "all of it, at most"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub const LIMIT_BROADCAST: u32 = 2;
 pub const LIMIT_SLOW: u32 = 3;
 /// `LimitKey::kind`: packets given to user space.
 pub const LIMIT_PUNT: u32 = 4;
-/// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`.
+/// `LimitKey::kind`: connections that begin; those beyond it are kept apart, in `CROWDED`, as is what was closed.
 pub const LIMIT_CONNECTIONS: u32 = 5;
 /// `LimitKey::kind`: ICMP errors that a station sends to others.
 pub const LIMIT_RELATED: u32 = 6;
@@ -46,10 +46,21 @@ const fn rate(second: u64, burst: u64) -> Rate {
     Rate { second, burst }
 }
 
-/// `Connection::endpoint` of those that came faster than their opener's fair rate.
+/// `Connection::endpoint` of those that came faster than their opener's fair rate, or are closed.
 pub const CROWD: u32 = u32::MAX;
-/// How many connections `CONNECTIONS` holds. No domain has more of them than are free.
+/// How many connections `CONNECTIONS` holds. No domain has more of them than are free besides [`CONNECTIONS_RESERVE`],
+/// unless these are fewer than [`CONNECTIONS_FLOOR`].
 pub const CONNECTIONS_MAX: u32 = 262_144;
+/// Room that is left to domains with few connections, however many want all.
+pub const CONNECTIONS_RESERVE: u32 = 65_536;
+/// Connections that a domain may have of that room.
+pub const CONNECTIONS_FLOOR: u32 = 1024;
+/// Whether a domain that has `held` connections may have one more where there is room for `free`.
+#[must_use]
+#[inline(always)]
+pub const fn shares(held: u64, free: u64) -> bool {
+    held.saturating_add(CONNECTIONS_RESERVE as u64) < free || held < CONNECTIONS_FLOOR as u64 && free > 0
+}
 /// Connections that an endpoint opened and that stand in `CONNECTIONS`, at most; and those that other hosts' workloads
 /// opened to it.
 pub const ESTABLISHED_MAX: u32 = 65_536;

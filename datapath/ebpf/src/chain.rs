@@ -49,32 +49,31 @@ pub struct Pending {
     inner: Inner,
 }
 
-/// Whether the domain has functions that a packet on the slow path passes. The domain's generation was read before.
+/// Whether the domain has functions that a packet on the slow path passes. The domain's generation was read before. Where
+/// it cannot be told, the packet does not go.
 #[inline(always)]
-pub fn wants(walk: &mut Walk) -> bool {
-    let Some(domain) = entry::domain(walk.owner.domain) else {
-        return false;
-    };
+pub fn wants(walk: &mut Walk) -> Result<bool, Reason> {
+    let domain = entry::domain(walk.owner.domain).ok_or(Reason::FunctionFailed)?;
     walk.pending.flow = domain.chain_flow;
     walk.pending.packet = domain.chain_packet;
     if domain.chain_packet != 0 {
         walk.flow.flags |= FLOW_CHAIN;
     }
-    domain.chain_flow | domain.chain_packet != 0
+    Ok(domain.chain_flow | domain.chain_packet != 0)
 }
 
 /// Whether the domain has functions that a frame for many passes, or one that is not IP; says what they are told of it.
 #[inline(always)]
-pub fn spreads(walk: &mut Walk) -> bool {
-    if !wants(walk) {
-        return false;
+pub fn spreads(walk: &mut Walk) -> Result<bool, Reason> {
+    if !wants(walk)? {
+        return Ok(false);
     }
     let (sender, start) = (walk.flood.sender, walk.flood.start);
     walk.pending.direction = if sender == 0 { abi::INGRESS } else { abi::EGRESS };
     walk.pending.endpoint = sender;
     walk.pending.hash = transport::entropy(walk).hash();
     walk.pending.frame = start;
-    true
+    Ok(true)
 }
 
 /// The rest of the slow path for a workload's packet, in a program of its own.

@@ -2,7 +2,7 @@
 
 use core::ptr::{self, NonNull};
 
-use aya_ebpf::bindings::BPF_EXIST;
+use aya_ebpf::bindings::{BPF_EXIST, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::maps::LruHashMap;
 use datapath_common::connection::{ACK, State};
@@ -20,6 +20,8 @@ use crate::walk::{IP_LATER, NANOSECONDS, Walk};
 /// TCP's flags that open a connection and that end one.
 const SYN_ALONE: u32 = datapath_common::connection::SYN;
 const RST: u32 = datapath_common::connection::RST;
+/// What the kernel answers who inserts what is there (`EEXIST`).
+const EXISTS: i32 = -17;
 /// What a rule sees of an ICMP connection that is open already: an echo request, as type << 8 | code.
 const ECHO4: u32 = (icmp::ECHO_REQUEST as u32) << 8;
 const ECHO6: u32 = (icmp::ECHO_REQUEST6 as u32) << 8;
@@ -88,7 +90,6 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         crowded: endpoint == CROWD,
         counts_for: endpoint,
         opener: quota::opener(walk, tunnel, reply, here),
-        reply,
     };
     match open {
         // It is where it belongs.
@@ -288,8 +289,6 @@ struct Share {
     counts_for: u32,
     /// Whom it will count for.
     opener: u32,
-    /// The packet is the responder's.
-    reply: bool,
 }
 
 /// Writes the connection with its next state where it belongs.
@@ -303,8 +302,17 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
     if next.permanent() {
         connection.endpoint = share.opener;
         let domain = walk.tuple.domain;
-        if quota::has_room(domain, share.opener) && CONNECTIONS.insert(&walk.tuple, connection, 0).is_ok() {
-            quota::enter(domain, share.opener);
+        let entered = quota::has_room(domain, share.opener)
+            && match CONNECTIONS.insert(&walk.tuple, connection, BPF_NOEXIST.into()) {
+                Ok(()) => {
+                    quota::enter(domain, share.opener);
+                    true
+                }
+                // Another CPU was faster and counted it.
+                Err(EXISTS) => CONNECTIONS.insert(&walk.tuple, connection, BPF_EXIST.into()).is_ok(),
+                Err(_) => false,
+            };
+        if entered {
             // Fails where another CPU was faster.
             let _ = if share.crowded {
                 CROWDED.remove(&walk.tuple)
@@ -318,8 +326,8 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
         release(&walk.tuple, share.counts_for);
     }
     let crowded = if share.stays && next == State::Closed {
-        // Who closes it did not open it, and it is soon over.
-        quota::crowded(walk, share.counts_for, share.reply)
+        // Who closes it did not open it and pays nothing; it is soon over.
+        true
     } else if begins || share.stays {
         !quota::fair(walk)
     } else {

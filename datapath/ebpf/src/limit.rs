@@ -46,17 +46,6 @@ pub fn take_many(endpoint: u32, kind: u32, count: u32, now: u64) -> bool {
     true
 }
 
-/// Whether [`take`] would get a token.
-#[inline(never)]
-pub fn left(endpoint: u32, kind: u32, now: u64) -> bool {
-    let (fill, burst) = rate(kind);
-    // SAFETY: a value may change while it is read; each field is valid by itself.
-    match unsafe { LIMITS.get(LimitKey { endpoint, kind }) } {
-        Some(bucket) => held(bucket, fill, burst, now) >= TOKEN,
-        None => true,
-    }
-}
-
 /// What is in a bucket by now.
 #[inline(always)]
 fn held(bucket: &Bucket, fill: u64, burst: u64, now: u64) -> u64 {

@@ -23,6 +23,7 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod answer;
 mod arp;
@@ -132,12 +133,18 @@ fn finish(ctx: &TcContext, walk: &mut Walk, result: Result<Verdict, Reason>, len
         Ok(_) => 0,
     };
     if matches!(result, Ok(Verdict::Flood)) {
-        if chain::spreads(walk) {
-            stub::call(ctx, SLOT_CHAIN_FLOOD);
-        } else {
-            stub::call(ctx, SLOT_FLOOD);
-        }
-        drop::count(walk.owner, Reason::NoProgram, length);
+        let reason = match chain::spreads(walk) {
+            Ok(true) => {
+                stub::call(ctx, SLOT_CHAIN_FLOOD);
+                Reason::NoProgram
+            }
+            Ok(false) => {
+                stub::call(ctx, SLOT_FLOOD);
+                Reason::NoProgram
+            }
+            Err(reason) => reason,
+        };
+        drop::count(walk.owner, reason, length);
         return TC_ACT_SHOT;
     }
     let unanswered = matches!(result, Ok(Verdict::Router));

@@ -96,7 +96,8 @@ pub static CONNECTIONS: HashMap<ConnectionKey, Connection> =
 #[map]
 pub static HALF_OPEN: LruHashMap<ConnectionKey, Connection> = LruHashMap::with_max_entries(131_072, 0);
 
-/// Those of them that came faster than an endpoint's fair rate: whoever opens many loses his own.
+/// Those of them that came faster than an endpoint's fair rate: whoever opens many loses his own. And what was closed,
+/// which is over in seconds.
 #[map]
 pub static CROWDED: LruHashMap<ConnectionKey, Connection> = LruHashMap::with_max_entries(65_536, 0);
 

@@ -3,12 +3,16 @@
 //! Connections that begin faster than `LIMIT_CONNECTIONS` allows stand in `CROWDED`, where they push out each other, and
 //! their packets are decided one by one. Those that both ends took part in leave it, up to `ESTABLISHED_MAX` that an
 //! endpoint of this host opened, as many that others opened to it, and no more of a domain than the map has room for
-//! besides: whoever holds many leaves as much again to all others. CPUs that count at once may miss one, which user space
-//! sets right when it sweeps. One that is closed goes among all others' without a token, unless its opener has none left.
+//! besides a reserve: whoever holds many leaves as much again to all others, and the reserve to domains that have few. What is gone unseen, user
+//! space sets right when it sweeps. One that is closed goes to `CROWDED` without a token: who closes it did not open it, and
+//! there as many as may be opened and closed in a second leave those alone that others open.
+
+use core::arch::asm;
+use core::ptr;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use datapath_common::{
-    CONNECTIONS_MAX, ESTABLISHED_DOMAIN, ESTABLISHED_MAX, FLOW_TUNNEL, LIMIT_CONNECTIONS, LIMIT_REMOTE,
+    CONNECTIONS_MAX, ESTABLISHED_DOMAIN, ESTABLISHED_MAX, FLOW_TUNNEL, LIMIT_CONNECTIONS, LIMIT_REMOTE, shares,
 };
 
 use crate::limit;
@@ -31,19 +35,6 @@ pub fn fair(walk: &Walk) -> bool {
     limit::take(sender(walk), LIMIT_CONNECTIONS, walk.nanoseconds)
 }
 
-/// Whether who opened the packet's connection, which `counts_for` it, has none left of what [`fair`] takes. Nothing is
-/// taken.
-#[inline(always)]
-pub fn crowded(walk: &Walk, counts_for: u32, reply: bool) -> bool {
-    let remote = counts_for == 0 || counts_for & LIMIT_REMOTE != 0;
-    let opener = match (remote, reply) {
-        (true, false) => walk.flow.slots[On::Source as usize] | LIMIT_REMOTE,
-        (true, true) => walk.flow.slots[On::Destination as usize] | LIMIT_REMOTE,
-        (false, _) => counts_for,
-    };
-    !limit::left(opener, LIMIT_CONNECTIONS, walk.nanoseconds)
-}
-
 /// Whom the packet's connection counts for among those that stay: the endpoint of this host that opened it, or, with
 /// `LIMIT_REMOTE`, the one to which another host's workload did. `here`: the packet goes to a workload of this host.
 #[inline(always)]
@@ -60,7 +51,7 @@ pub fn opener(walk: &Walk, tunnel: bool, reply: bool, here: bool) -> u32 {
 #[inline(never)]
 pub fn has_room(domain: u32, counts_for: u32) -> bool {
     let free = u64::from(CONNECTIONS_MAX).saturating_sub(counted(ESTABLISHED_DOMAIN));
-    counted(counts_for) < ESTABLISHED_MAX.into() && counted(ESTABLISHED_DOMAIN | domain) < free
+    counted(counts_for) < ESTABLISHED_MAX.into() && shares(counted(ESTABLISHED_DOMAIN | domain), free)
 }
 
 /// One more.
@@ -79,9 +70,16 @@ pub fn leave(domain: u32, counts_for: u32) {
     count_down(ESTABLISHED_DOMAIN);
 }
 
+/// What a counter says. One that was counted down below 0 by two CPUs at once says that nobody is counted.
 #[inline(always)]
 fn counted(key: u32) -> u64 {
-    counter(key).map_or(0, |count| *count)
+    match counter(key) {
+        Some(count) => {
+            let count = said(count);
+            if count > i64::MAX as u64 { 0 } else { count }
+        }
+        None => 0,
+    }
 }
 
 #[inline(always)]
@@ -91,27 +89,44 @@ fn count_up(key: u32) {
         let _ = ESTABLISHED.insert(key, 0, BPF_NOEXIST.into());
     }
     if let Some(count) = counter(key) {
-        *count += 1;
+        add(count, 1);
     }
 }
 
 #[inline(always)]
 fn count_down(key: u32) {
     if let Some(count) = counter(key)
-        && *count > 0
+        && said(count) != 0
     {
-        *count -= 1;
+        add(count, -1);
     }
 }
 
-/// A count. Whoever a build that did not count wrote down is 0, and nobody's.
+/// A counter. Whoever a build that did not count wrote down is 0, and nobody's.
 #[inline(always)]
-fn counter(key: u32) -> Option<&'static mut u64> {
+fn counter(key: u32) -> Option<*mut u64> {
     if key == 0 {
         return None;
     }
-    let count = ESTABLISHED.get_ptr_mut(key)?;
-    // SAFETY: a value may change while it is read or written, or be another's by now, which user space sets right; it is
-    // one word.
-    Some(unsafe { &mut *count })
+    ESTABLISHED.get_ptr_mut(key)
+}
+
+#[inline(always)]
+fn said(counter: *mut u64) -> u64 {
+    // SAFETY: an element of the map, one word; it may be another's by now, which user space sets right.
+    unsafe { ptr::read_volatile(counter) }
+}
+
+/// At once for all CPUs. The core library has nothing for that here, since it would return what was there before.
+#[inline(always)]
+fn add(counter: *mut u64, number: i64) {
+    // SAFETY: as above; the kernel aligns it to eight bytes.
+    unsafe {
+        asm!(
+            "lock *(u64 *)({counter} + 0) += {number}",
+            counter = in(reg) counter,
+            number = in(reg) number,
+            options(nostack),
+        );
+    }
 }

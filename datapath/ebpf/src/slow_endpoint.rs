@@ -188,7 +188,7 @@ fn forward(
         fragment::remember(walk);
     }
     let load = load(packet, walk)?;
-    if chain::wants(walk) {
+    if chain::wants(walk)? {
         return chain::leave(packet, walk, &load);
     }
     leave(packet, walk, &load, settings)

@@ -115,7 +115,7 @@ pub fn inside(
         outer_v4: outer.v4,
         fast: false,
     };
-    if chain::wants(walk) {
+    if chain::wants(walk)? {
         return chain::arrive(packet, walk, &inner);
     }
     leave(packet, walk, &inner, settings)
@@ -261,17 +261,15 @@ fn routed(segment: &Segment, frame: &Ethernet) -> bool {
     segment.router != 0 && same(frame.source, mac_words(&segment.router_mac))
 }
 
-/// Table D: the sender's host may lie. What the router sends on to a next hop is somebody else's.
+/// Table D: the sender's host may lie. What the router sends on to a next hop is somebody else's, whoever has the address:
+/// the decision does not depend on that.
 #[inline(always)]
 fn meant_for(walk: &mut Walk, vni: u32, frame: &Ethernet, segment: &Segment) -> Result<(), Reason> {
-    let Err(reason) = meant(walk, vni, frame.destination) else {
+    if routed(segment, frame)
+        && let Some(route) = route::lookup(segment.router, &walk.key.destination, walk.ip.v4())
+        && route.kind == ROUTE_VIA
+    {
         return Ok(());
-    };
-    if !routed(segment, frame) {
-        return Err(reason);
     }
-    match route::lookup(segment.router, &walk.key.destination, walk.ip.v4()) {
-        Some(route) if route.kind == ROUTE_VIA => Ok(()),
-        _ => Err(reason),
-    }
+    meant(walk, vni, frame.destination)
 }

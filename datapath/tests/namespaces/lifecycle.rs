@@ -322,6 +322,21 @@ fn what_was_being_made_when_a_daemon_died_is_removed() {
     a.open();
     assert!(!a.namespace.has_link("half0") && a.namespace.has_link("other0"));
     assert_eq!(a.program(&wanted).ports, applied.ports, "what is whole stays");
+    // Also without the name that it had when it came up.
+    let whole = a.namespace.must(&format!("ip link show {name}"));
+    assert!(whole.contains("alias "), "{whole}");
+    a.namespace
+        .feeds("ip -batch -", &format!("link set {name} alias \"\"\n"));
+    let nameless = a.namespace.must(&format!("ip link show {name}"));
+    assert!(!nameless.contains("alias "), "{nameless}");
+    a.kill();
+    a.open();
+    assert_eq!(a.program(&wanted).ports, applied.ports);
+    assert_eq!(
+        a.namespace.must(&format!("ip link show {name}")),
+        whole,
+        "the same one, with its name"
+    );
     a.namespace.must(&half);
     a.kill();
     let lines = a.purge();

@@ -194,6 +194,14 @@ fn functions_outlive_a_build_with_other_tables() {
         a.open();
         assert_eq!(functions(&a), before);
         is_refused(&a, "opened");
+        for map in ["CHAIN", "FUNCTIONS"] {
+            let left = a.pins().join("v0").join(map);
+            assert_eq!(
+                left.exists(),
+                had_them_among_its_tables,
+                "the other build may come back"
+            );
+        }
         let refused = load(&a, "more", FunctionHook::Packet, &object).expect_err("not yet");
         assert!(refused.contains("try again"), "{refused}");
         assert!(remove(&a, "deny").expect_err("not yet").contains("try again"));
@@ -202,6 +210,7 @@ fn functions_outlive_a_build_with_other_tables() {
         a.take_over();
         is_refused(&a, "taken over");
         assert_eq!(functions(&a), before);
+        assert!(!a.pins().join("v0").exists());
     }
     remove(&a, "deny").expect("it is there");
     eventually("it is gone", || web.pings("10.0.0.2", 56));

@@ -4,14 +4,14 @@ use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, Pod};
 use datapath::object::{self, FUNCTIONS};
-use datapath_common::{Domain, FUNCTION_OPEN, Function, Reason, slot};
+use datapath_common::{Domain, FUNCTION_OPEN, Function, Reason, mapped, slot};
 
 use crate::bench::{Bench, Context, domain_without_rules};
 use crate::book::{
     self, API, BLUE, BLUE_DOMAIN, BROADCAST, DB, DENIED, DENIED_DOMAIN, MTU, RED, RED_DOMAIN, VM, WEB, Workload,
 };
 use crate::fate::{Fate, dropped, other_family, to_host_side, to_namespace, too_big};
-use crate::frames::{Tunnel, echo4, ethernet, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
+use crate::frames::{Tunnel, echo4, ethernet, icmp_error, tcp4, tcp4_flags, udp4, udp4_ports, udp6};
 
 const IN: fn(u32) -> Tunnel = Tunnel::inbound;
 /// Words of the context, as datapath/sdk/README.md has them.
@@ -342,6 +342,24 @@ fn where_a_function_is_missing_its_fail_mode_decides() {
     // One of which nothing is known fails closed.
     bench.empty::<u32, Function>("FUNCTIONS");
     assert_eq!(fate(&bench, "from_endpoint", &frame), dropped(Reason::FunctionFailed));
+    end(bench);
+}
+
+#[test]
+fn without_its_domain_nothing_is_passed_by_functions() {
+    let Some(mut bench) = Bench::new() else { return };
+    let about = udp4(&DB, &WEB);
+    bench.table(
+        "from_underlay",
+        vec![("a connection", IN(RED).by_b(&about), to_namespace(&about))],
+    );
+    let mut error = icmp_error(&about, Some(mapped(WEB.v4)), (3, 1), 0);
+    error[6..12].copy_from_slice(&WEB.mac);
+    let goes = bench.fate("from_endpoint", "an error about it", &error, Context::default());
+    assert!(matches!(goes, Fate::Redirected(..)), "{goes:?}");
+    bench.empty::<u32, Domain>("DOMAINS");
+    let fate = bench.fate("from_endpoint", "an error about it", &error, Context::default());
+    assert_eq!(fate, dropped(Reason::FunctionFailed));
     end(bench);
 }
 

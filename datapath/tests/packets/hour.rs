@@ -289,7 +289,8 @@ fn ends(host: &mut Host, story: &Story) {
     let (first, last) = (story.lively[0], story.lively[story.lively.len() - 1]);
     assert!(host.is_permanent(first), "there was room");
     assert!(!host.is_permanent(last), "there was none, and yet it is known");
-    let early = &story.silent[..story.silent.len() / 2];
+    // A domain's share of the whole table is less than half of it.
+    let early = &story.silent[..story.silent.len() / 5];
     for line in early {
         assert!(host.is_permanent(*line) && host.hears(*line, ACK), "{line:?}");
     }

@@ -20,6 +20,9 @@ const ACK: u8 = 0x10;
 const PORTS: usize = 14 + 20;
 /// More than `HALF_OPEN` and `FLOWS` hold.
 const MANY: u32 = 140_000;
+/// What a table holds here, and more than that.
+const FEW: u32 = 4096;
+const MORE: u16 = 6000;
 
 fn back(inner: &[u8]) -> Vec<u8> {
     Tunnel::inbound(RED).by_b(inner)
@@ -136,7 +139,7 @@ fn what_ended_is_not_cached() {
     assert_eq!(bench.flows(), 1, "half of it is open");
     assert!(leaves(&bench, "FIN|ACK", &tcp4_flags(&WEB, &DB, FIN | ACK)));
     assert_eq!(
-        bench.connection_in("HALF_OPEN", tuple).unwrap().state,
+        bench.connection_in("CROWDED", tuple).unwrap().state,
         State::Closed as u32
     );
     assert_eq!(bench.flows(), 0);
@@ -190,9 +193,9 @@ fn who_closes_pays_nothing() {
     assert!(bench.permanent(tuple));
     bench.exhaust(WEB.endpoint, LIMIT_CONNECTIONS);
     assert!(leaves(&bench, "FIN|ACK", &tcp4_back(&WEB, &DB, FIN | ACK)));
-    let closed = bench.connection_in("HALF_OPEN", tuple).unwrap();
-    assert_eq!((closed.state, closed.endpoint), (State::Closed as u32, 0));
-    assert_eq!(bench.connection_in("CROWDED", tuple), None);
+    let closed = bench.connection_in("CROWDED", tuple).unwrap();
+    assert_eq!((closed.state, closed.endpoint), (State::Closed as u32, CROWD));
+    assert_eq!(bench.connection_in("HALF_OPEN", tuple), None);
 
     let theirs = LimitKey {
         endpoint: slot::station(RED, DB.mac) | LIMIT_REMOTE,
@@ -216,29 +219,60 @@ fn who_closes_pays_nothing() {
     );
     let tuple = key(6, &WEB, &DB, (40_001, 80));
     assert_eq!(
-        bench.connection_in("HALF_OPEN", tuple).unwrap().state,
+        bench.connection_in("CROWDED", tuple).unwrap().state,
         State::Closed as u32
     );
+    assert_eq!(bench.connection_in("HALF_OPEN", tuple), None);
     assert_eq!(bench.limit(theirs).unwrap().tokens, 5000, "who closed");
     assert_eq!(bench.limit(ours).unwrap().tokens, 4000, "who opened, once");
 }
 
 #[test]
-fn what_a_crowded_opener_has_closed_stays_with_the_crowd() {
-    let Some(mut bench) = Bench::new() else { return };
+fn what_is_closed_leaves_those_alone_that_open() {
+    let Some(mut bench) = Bench::sized(&[("HALF_OPEN", FEW), ("CROWDED", FEW)]) else {
+        return;
+    };
+    let theirs = udp4_ports(&DB, &WEB, (7, 8), b"?");
+    bench.table("from_underlay", vec![("before", back(&theirs), to_namespace(&theirs))]);
+    let halfway = Connection {
+        seen: bench.seconds(),
+        state: State::ClosingByResponder as u32,
+        endpoint: WEB.endpoint,
+    };
+    let mut finish = tcp4_flags(&WEB, &DB, FIN | ACK);
+    for port in 0..MORE {
+        let tuple = key(6, &WEB, &DB, (port, 80));
+        bench.put("CONNECTIONS", tuple, halfway);
+        finish[PORTS..PORTS + 2].copy_from_slice(&port.to_be_bytes());
+        let (verdict, ..) = bench.run("from_endpoint", &finish, Context::default()).unwrap();
+        assert_eq!(verdict, 7, "it can be closed: {port}");
+        assert!(!bench.permanent(tuple), "it is closed: {port}");
+    }
+    assert!(
+        bench.connection_in("HALF_OPEN", key(17, &DB, &WEB, (7, 8))).is_some(),
+        "what they began is there"
+    );
+}
+
+#[test]
+fn the_tuple_of_what_was_closed_opens_another_one() {
+    let Some(bench) = Bench::new() else { return };
     half_closed(&bench, &WEB, &WEB);
-    let tuple = key(6, &WEB, &DB, (40_001, 80));
-    assert!(bench.permanent(tuple));
-    bench.exhaust(WEB.endpoint, LIMIT_CONNECTIONS);
     let finish = tcp4_back(&DB, &WEB, FIN | ACK);
     bench.table(
         "from_underlay",
         vec![("their FIN|ACK", back(&finish), to_namespace(&finish))],
     );
-    let closed = bench.connection_in("CROWDED", tuple).unwrap();
-    assert_eq!((closed.state, closed.endpoint), (State::Closed as u32, CROWD));
-    assert_eq!(bench.connection_in("HALF_OPEN", tuple), None);
+    let tuple = key(6, &WEB, &DB, (40_001, 80));
+    assert!(!bench.permanent(tuple));
     assert_eq!(bench.established(WEB.endpoint), 0);
+    half_closed(&bench, &WEB, &DB);
+    assert_eq!(
+        bench.connection_in("CONNECTIONS", tuple).unwrap().state,
+        State::ClosingByResponder as u32
+    );
+    assert_eq!(bench.connection_in("CROWDED", tuple), None);
+    assert_eq!(bench.established(WEB.endpoint), 1);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use datapath_common::connection::State;
 use datapath_common::{
-    AUDIT_CONNECTIONS_FULL, CONNECTIONS_MAX, ConnectionKey, ESTABLISHED_DOMAIN, ESTABLISHED_MAX, FragmentKey,
-    FragmentState, LIMIT_BROADCAST, LIMIT_FRAGMENTS, LIMIT_REMOTE, LimitKey, RATE_BROADCAST, Reason, mapped,
+    AUDIT_CONNECTIONS_FULL, CONNECTIONS_FLOOR, CONNECTIONS_MAX, CONNECTIONS_RESERVE, ConnectionKey, ESTABLISHED_DOMAIN,
+    ESTABLISHED_MAX, FragmentKey, FragmentState, LIMIT_BROADCAST, LIMIT_FRAGMENTS, LIMIT_REMOTE, LimitKey,
+    RATE_BROADCAST, Reason, mapped,
 };
 
 use crate::bench::{Bench, Context};
@@ -107,18 +108,67 @@ fn a_domain_leaves_as_much_as_it_takes() {
         bench.put("ESTABLISHED", domain, u64::from(of_domain));
         bench.put("ESTABLISHED", all, u64::from(CONNECTIONS_MAX - free));
     };
-    held(&mut bench, 5000, 5000);
+    let open = 5000 + CONNECTIONS_RESERVE;
+    held(&mut bench, 5000, open);
     let before = refused(&bench);
     assert!(!bench.permanent(opened_by_us(&bench, 1000)));
     assert!(!bench.permanent(opened_to_us(&bench, 1001)));
     assert!(refused(&bench) > before);
-    held(&mut bench, 4999, 5000);
+    held(&mut bench, 4999, open);
     assert!(bench.permanent(opened_by_us(&bench, 1002)));
     assert_eq!(
         (bench.established(domain), bench.established(all)),
-        (5000, u64::from(CONNECTIONS_MAX - 4999))
+        (5000, u64::from(CONNECTIONS_MAX - open + 1))
     );
     assert!(!bench.permanent(opened_by_us(&bench, 1003)));
+}
+
+#[test]
+fn a_domain_with_few_has_room_whatever_others_take() {
+    let Some(mut bench) = Bench::new() else { return };
+    let (domain, all) = (ESTABLISHED_DOMAIN | RED_DOMAIN, ESTABLISHED_DOMAIN);
+    for (port, of_domain, free, fits) in [
+        (1000, 0, 1, true),
+        (1001, CONNECTIONS_FLOOR - 1, 1, true),
+        (1002, CONNECTIONS_FLOOR, 1, false),
+        (1003, CONNECTIONS_FLOOR, CONNECTIONS_RESERVE, false),
+        (1004, 0, 0, false),
+    ] {
+        bench.put("ESTABLISHED", domain, u64::from(of_domain));
+        bench.put("ESTABLISHED", all, u64::from(CONNECTIONS_MAX - free));
+        let opened = opened_by_us(&bench, port);
+        assert_eq!(bench.permanent(opened), fits, "{of_domain} of it, {free} free");
+    }
+}
+
+/// Domains that take one by one in turn, until nobody gets any more; what each has, and what one has that comes then.
+fn taken(domains: usize) -> (Vec<u64>, u64) {
+    let most = u64::from(CONNECTIONS_MAX);
+    let mut held = vec![0_u64; domains + 1];
+    let mut takes = |those: std::ops::Range<usize>| loop {
+        let before: u64 = held.iter().sum();
+        for one in those.clone() {
+            let free = most - held.iter().sum::<u64>();
+            held[one] += u64::from(datapath_common::shares(held[one], free));
+        }
+        if held.iter().sum::<u64>() == before {
+            return held.clone();
+        }
+    };
+    takes(0..domains);
+    let mut all = takes(domains..domains + 1);
+    let late = all.pop().unwrap_or_default();
+    (all, late)
+}
+
+#[test]
+fn shares_are_as_documented() {
+    assert_eq!(taken(1).0, [98_304], "three eighths");
+    assert_eq!(taken(2).0, [65_536, 65_536], "a quarter each");
+    for domains in [3, 16, 64] {
+        let (held, late) = taken(domains);
+        assert!(late >= CONNECTIONS_FLOOR.into(), "{domains}: {late} beside {held:?}");
+    }
 }
 
 /// What the first fragment of a packet between two is remembered as.

@@ -199,6 +199,17 @@ fn a_frame_for_one_is_not_for_another() {
         "from_underlay",
         vec![("which the router sends on", tunnel.by_b(&by_web), to_namespace(&by_web))],
     );
+    // Whoever has the address behind it, or nobody.
+    bench.route(4, mapped([198, 51, 100, 0]), 96 + 24, via);
+    let behind = from_b(&STORE, |from, _| udp4(from, &WEB.with([198, 51, 100, 1], WEB.v6)));
+    bench.remembered(
+        "from_underlay",
+        vec![(
+            "to nobody's address behind it",
+            tunnel.by_b(&behind),
+            to_namespace(&behind),
+        )],
+    );
     let lie = udp4(&DB, &for_web(&API));
     bench.table(
         "from_underlay",
