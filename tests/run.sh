@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every test there is: format, lints, dependencies, unit, golden and packet tests, scenarios in network
-# namespaces, other kernels. Needs root and Debian 12; about 50 minutes on two cores from an empty target folder.
+# namespaces, other kernels. Needs root and Debian 12; about an hour on two cores from an empty target folder.
 # The last line is `N passed, N failed, N skipped`; the exit code is 0 only if nothing failed.
 set -euo pipefail
 
@@ -14,14 +14,13 @@ usage() {
     cat <<'USAGE'
 usage: tests/run.sh [--long] [--kernels]
   --long      more seeds and cases for the tests that make up their own input
-  --kernels   only what runs on other kernels
+  --kernels   only what runs on other kernels, there every packet test
 Environment: FABRIC_REQUIRE_PRIVILEGED=1 makes a privileged test that is skipped a failure. Without it, one that finds that
 it cannot run counts as passed.
 USAGE
 }
 
-readonly kernels_stage="kernels 6.1 and 6.12"
-passed=0 failed=0 skipped=0 kernels=
+passed=0 failed=0 skipped=0
 declare -a broken=()
 
 # stage NAME COMMAND…: counts the tests that the command reports, or the command itself as one.
@@ -128,30 +127,6 @@ scenarios() {
         cargo test -p fabric-tests --locked --no-fail-fast
 }
 
-# Boots the other kernels while something else runs: emulated, they take long and little of what the machine has to spare
-# where a scenario waits. Ended by `end_kernels`, if nobody waits for it.
-begin_kernels() {
-    : >"$logs/kernels.out"
-    set -m # a process group of its own
-    (
-        status=0
-        nice -n 10 tests/kernels/run.sh || status=$?
-        echo "$status" >"$logs/kernels.status"
-    ) >"$logs/kernels.out" 2>&1 &
-    kernels=$!
-    set +m
-}
-
-# Shows what they said from the beginning, waits for their end (each has its limit), and ends as they did.
-await_kernels() {
-    tail -n +1 --follow --pid="$kernels" "$logs/kernels.out"
-    return "$(cat "$logs/kernels.status" 2>/dev/null || echo 1)"
-}
-
-end_kernels() {
-    [[ -z $kernels || -e $logs/kernels.status ]] || kill -- "-$kernels" 2>/dev/null || true
-}
-
 # Removes what killed tests left: labs and namespaces whose names have the id of a process that is gone.
 remove_leftovers() {
     local path name
@@ -169,7 +144,6 @@ remove_leftovers() {
 # Whatever ends the run, nothing of it stays.
 after_all() {
     undisturbed
-    end_kernels
     ((EUID != 0)) || remove_leftovers
     rm -rf "$logs"
 }
@@ -203,17 +177,16 @@ all_stages() {
     stage "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
     stage "unit, golden and packet tests" unit_tests
     stage "demo" privileged demo
-    begin_kernels
     stage "scenarios" privileged scenarios
-    stage "$kernels_stage" await_kernels
 }
 
 main() {
     local only_kernels=
+    local -a all_packets=()
     while (($#)); do
         case $1 in
-            --long) export FABRIC_LONG=1 PROPTEST_CASES=${PROPTEST_CASES:-4096} ;;
-            --kernels) only_kernels=yes ;;
+            --long) all_packets=(--all) && export FABRIC_LONG=1 PROPTEST_CASES=${PROPTEST_CASES:-4096} ;;
+            --kernels) all_packets=(--all) && only_kernels=yes ;;
             -h | --help) usage && return 0 ;;
             *) usage >&2 && usage_error "unknown argument $1" ;;
         esac
@@ -224,11 +197,8 @@ main() {
     use_toolchain
     logs=$(mktemp -d)
     trap after_all EXIT
-    if [[ -n $only_kernels ]]; then
-        stage "$kernels_stage" tests/kernels/run.sh
-    else
-        all_stages
-    fi
+    [[ -n $only_kernels ]] || all_stages
+    stage "kernels 6.1 and 6.12" tests/kernels/run.sh "${all_packets[@]}"
     say "done"
     failures
     ((${#broken[@]} == 0)) || printf 'FAILED: %s\n' "${broken[@]}"

@@ -63,8 +63,12 @@ kill_daemon() {
     rm -f "$(state)/$1/pid"
 }
 
+# Nothing of it runs: it is not there, or nobody took its exit status. While another thread of it ends, its sockets are open.
 gone() {
-    ! daemon_pid "$1" >/dev/null || [[ $(awk '{ sub(/.*\) /, ""); print $1 }' "/proc/$(daemon_pid "$1")/stat" 2>/dev/null) == Z ]]
+    local pid threads
+    pid=$(daemon_pid "$1") || return 0
+    threads=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)
+    [[ $(awk '{ sub(/.*\) /, ""); print $1 }' "/proc/$pid/stat" 2>/dev/null) == Z ]] && ((threads <= 1))
 }
 
 # sees_live HOST COUNT: whether it reports that many other hosts as live.

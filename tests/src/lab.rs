@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::deadline::eventually;
+use crate::deadline::{DEADLINE, eventually, within};
 use crate::netns::run;
 
 /// What joins the hosts.
@@ -256,7 +257,12 @@ impl Lab {
 
     /// Waits until these hosts have equal digests; which they are.
     pub fn converged(&self, hosts: &[&str]) -> Result<Value> {
-        eventually("equal digests", || {
+        self.converged_within(DEADLINE, hosts)
+    }
+
+    /// [`Self::converged`] with a limit of one's own.
+    pub fn converged_within(&self, limit: Duration, hosts: &[&str]) -> Result<Value> {
+        within(limit, "equal digests", || {
             let mut seen = hosts
                 .iter()
                 .map(|host| self.digests(host))
