@@ -255,7 +255,7 @@ fn permitted(tables: &Tables) -> BTreeSet<(End, End, u16)> {
     permitted
 }
 
-/// Who hears whose group frames: the sender, the endpoint that hears, the port.
+/// Who hears whose group frames: the sender, the endpoint that hears, the port. Nobody hears itself.
 fn heard(tables: &Tables) -> BTreeSet<(End, u32, u16)> {
     let mut heard = BTreeSet::new();
     for (source, source_groups) in &ends(tables) {
@@ -263,7 +263,14 @@ fn heard(tables: &Tables) -> BTreeSet<(End, u32, u16)> {
         let Some(domain) = tables.domains.get(&segment.domain).filter(|_| sends(tables, source)) else {
             continue;
         };
-        for target in tables.targets_of(segment.flood) {
+        let key = StationKey {
+            vni: source.vni,
+            mac: source.mac,
+            zero: [0; 2],
+        };
+        let sender = tables.stations[&key];
+        let others = tables.targets_of(segment.flood).into_iter();
+        for target in others.filter(|target| sender.peer != HERE || target.endpoint != sender.endpoint) {
             let receives = tables
                 .ports
                 .get(&target.target)
