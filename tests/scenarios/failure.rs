@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use fabric_tests::deadline::{DEADLINE, eventually};
+use fabric_tests::deadline::eventually;
 use fabric_tests::fault::{Stopped, strip};
 use fabric_tests::flow::{End, everything, tcp};
 use fabric_tests::lab::{Lab, Underlay, Workload};
@@ -333,8 +333,7 @@ fn from_disk(lab: &Lab) -> Result<()> {
         let others: Vec<_> = HOSTS.into_iter().filter(|other| *other != host).collect();
         lab.wait_peer(&others, host, "live")?;
     }
-    // Deletes that were being forgotten when all were killed are confirmed anew, in rounds of ten seconds.
-    lab.converged_within(3 * DEADLINE, &HOSTS)?;
+    lab.converged(&HOSTS)?;
     for host in HOSTS {
         let after = lab.objects(host)?;
         ensure!(before == after, "objects differ on {host}: {before} {after}");

@@ -8,8 +8,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::deadline::{DEADLINE, eventually, within};
+use crate::deadline::{eventually, within};
 use crate::netns::run;
+
+/// Within which digests are equal. Objects are within seconds; that a delete is forgotten is confirmed by every host, in
+/// rounds of ten seconds.
+const AGREEMENT: Duration = Duration::from_secs(90);
 
 /// What joins the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,12 +261,7 @@ impl Lab {
 
     /// Waits until these hosts have equal digests; which they are.
     pub fn converged(&self, hosts: &[&str]) -> Result<Value> {
-        self.converged_within(DEADLINE, hosts)
-    }
-
-    /// [`Self::converged`] with a limit of one's own.
-    pub fn converged_within(&self, limit: Duration, hosts: &[&str]) -> Result<Value> {
-        within(limit, "equal digests", || {
+        within(AGREEMENT, "equal digests", || {
             let mut seen = hosts
                 .iter()
                 .map(|host| self.digests(host))
