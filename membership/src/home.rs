@@ -1,5 +1,6 @@
 //! The data directory of a node: which files there are, who may read them, and how they are written. A directory holds
-//! a node once `node.json` is in it; that file is written last, so that a crash in the middle of a set-up leaves none.
+//! a node once `node.json` is in it; that file is written last, so that a crash in the middle of a set-up leaves none. How
+//! authorities lie in it is [`authorities`]'s.
 //!
 //! | file | what |
 //! |---|---|
@@ -15,6 +16,8 @@
 //! | `setup.lock` | locked while `init` or `join` is at work |
 //! | `settings.toml` | flags that `init` or `join` was given; the daemon's own |
 
+mod authorities;
+
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -24,11 +27,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::decree::{ANCHORS_MAX, Kept, ROOTS_MAX};
+pub(crate) use self::authorities::AuthorityFiles;
+use self::authorities::PLACES;
+use crate::decree::Kept;
 use crate::id::{ClusterId, Label, NodeId};
 use crate::identity::{KeyError, NodeKey};
 use crate::node::{Cluster, NodeRecord};
-use crate::record::Digest;
 
 /// Layout of the directory.
 const FORMAT: u32 = 1;
@@ -39,8 +43,6 @@ const MANIFEST: &str = "node.json";
 const KEY: &str = "node.key";
 const CERTIFICATE: &str = "node.der";
 const BOOTSTRAP: &str = "bootstrap.bin";
-/// Places for authorities: for two that are trusted, and for what each anchor may have made at the same time.
-const AUTHORITIES_MAX: usize = ROOTS_MAX + ANCHORS_MAX;
 const GENERATION: &str = "generation";
 const STORE: &str = "store.redb";
 const LOCK: &str = "setup.lock";
@@ -65,7 +67,7 @@ pub(crate) enum HomeError {
     Busy(PathBuf),
     /// There is no place for another authority.
     #[error(
-        "{0} holds {AUTHORITIES_MAX} authorities already; those that are not trusted go when a rotation of the CA is finished or given up"
+        "{0} holds {PLACES} authorities already; those that are not trusted go when a rotation of the CA is finished or given up"
     )]
     Full(PathBuf),
     /// Records of a node that is not there any more.
@@ -128,44 +130,6 @@ impl From<Unchained> for Bootstrap {
             nodes,
             decrees: None,
         }
-    }
-}
-
-/// The authority's key and certificate (DER).
-#[derive(Debug)]
-pub(crate) struct AuthorityFiles {
-    pub(crate) key: NodeKey,
-    pub(crate) certificate: Bytes,
-    /// Of one that was made to be trusted beside another: for which anchors and roots.
-    pub(crate) made_for: Option<Digest>,
-}
-
-/// Where an authority lies. The key is written last and removed first, so that with it the authority is there.
-#[derive(Debug)]
-struct Place {
-    key: String,
-    certificate: String,
-    made_for: String,
-}
-
-impl Place {
-    fn all() -> impl Iterator<Item = Self> {
-        (1..=AUTHORITIES_MAX).map(|number| {
-            let stem = if number == 1 {
-                "authority".to_owned()
-            } else {
-                format!("authority-{number}")
-            };
-            Self {
-                key: format!("{stem}.key"),
-                certificate: format!("{stem}.der"),
-                made_for: format!("{stem}.for"),
-            }
-        })
-    }
-
-    fn files(&self) -> [&str; 3] {
-        [&self.key, &self.certificate, &self.made_for]
     }
 }
 
@@ -239,81 +203,6 @@ impl Home {
         self.write(CERTIFICATE, certificate)
     }
 
-    /// Keeps an authority, in the place that it has or in a free one.
-    pub(crate) fn keep_authority(&self, authority: &AuthorityFiles) -> Result<(), HomeError> {
-        let (mut own, mut free) = (None, None);
-        for place in Place::all() {
-            match self.authority(&place)? {
-                Some(held) if held.certificate == authority.certificate => own = Some(place),
-                Some(_) => {}
-                None => free = free.or(Some(place)),
-            }
-        }
-        let place = own.or(free).ok_or_else(|| HomeError::Full(self.0.clone()))?;
-        self.write_authority(&place, authority)
-    }
-
-    /// Removes an authority, named by its certificate.
-    pub(crate) fn drop_authority(&self, certificate: &[u8]) -> Result<(), HomeError> {
-        for place in Place::all() {
-            let held = self.authority(&place)?;
-            if held.is_some_and(|held| held.certificate == certificate) {
-                self.clear(&place)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes all authorities, of a node that is no anchor any more.
-    pub(crate) fn drop_authorities(&self) -> Result<(), HomeError> {
-        Place::all().try_for_each(|place| self.clear(&place))
-    }
-
-    /// Removes what a crash left of authorities that were about to be kept.
-    pub(crate) fn drop_authority_drafts(&self) -> Result<(), HomeError> {
-        for place in Place::all() {
-            for name in place.files() {
-                self.remove(&draft_of(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The key first. Of its draft, which a crash may have left, nothing stays either.
-    fn clear(&self, place: &Place) -> Result<(), HomeError> {
-        for name in place.files() {
-            self.remove(name)?;
-            self.remove(&draft_of(name))?;
-        }
-        Ok(())
-    }
-
-    fn authorities(&self) -> Result<Vec<AuthorityFiles>, HomeError> {
-        let held = Place::all().map(|place| self.authority(&place));
-        held.filter_map(Result::transpose).collect()
-    }
-
-    fn authority(&self, place: &Place) -> Result<Option<AuthorityFiles>, HomeError> {
-        let Some(key) = self.key(&place.key)? else {
-            return Ok(None);
-        };
-        let made_for = self.read(&place.made_for)?.and_then(|bytes| bytes.try_into().ok());
-        Ok(Some(AuthorityFiles {
-            key,
-            certificate: self.required(&place.certificate)?,
-            made_for: made_for.map(Digest),
-        }))
-    }
-
-    fn write_authority(&self, place: &Place, authority: &AuthorityFiles) -> Result<(), HomeError> {
-        self.clear(place)?;
-        self.write(&place.certificate, &authority.certificate)?;
-        if let Some(made_for) = authority.made_for {
-            self.write(&place.made_for, &made_for.0)?;
-        }
-        self.write_key(&place.key, &authority.key)
-    }
-
     /// Writes a node; `node.json` last.
     pub(crate) fn found(&self, files: &NodeFiles) -> Result<(), HomeError> {
         self.write_key(KEY, &files.key)?;
@@ -322,8 +211,8 @@ impl Home {
         self.write(BOOTSTRAP, &bootstrap)?;
         // An `init` that was cut short leaves an authority that nobody knows.
         self.drop_authorities()?;
-        for (place, authority) in Place::all().zip(&files.authorities) {
-            self.write_authority(&place, authority)?;
+        for authority in &files.authorities {
+            self.keep_authority(authority)?;
         }
         let manifest = serde_json::to_vec_pretty(&files.manifest).map_err(|error| self.damaged(MANIFEST, error))?;
         self.write(MANIFEST, &manifest)
@@ -481,7 +370,7 @@ mod tests {
     use super::*;
     use crate::node::Anchors;
 
-    fn files() -> NodeFiles {
+    pub(super) fn files() -> NodeFiles {
         let key = NodeKey::generate();
         let cluster = Cluster {
             id: ClusterId::from_random([1; 16]),
@@ -563,64 +452,6 @@ mod tests {
         let old = postcard::to_stdvec(&Unchained { cluster, nodes }).unwrap();
         home.write(BOOTSTRAP, &old).unwrap();
         assert_eq!(home.bootstrap().unwrap(), files.bootstrap);
-    }
-
-    #[test]
-    fn authorities_come_and_go_each_by_itself() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::at(dir.path());
-        let mut files = files();
-        let first = files.authorities.remove(0);
-        home.found(&files).unwrap();
-        let made = |certificate: &'static [u8]| AuthorityFiles {
-            key: NodeKey::generate(),
-            certificate: Bytes::from_static(certificate),
-            made_for: Some(Digest([7; 32])),
-        };
-        let (second, third) = (made(b"second"), made(b"third"));
-        let held = || {
-            let held = home.node().unwrap().unwrap().authorities.into_iter();
-            held.map(|held| (held.key.public(), held.certificate, held.made_for))
-                .collect::<Vec<_>>()
-        };
-        let said = |files: &AuthorityFiles| (files.key.public(), files.certificate.clone(), files.made_for);
-        for authority in [&first, &second, &second] {
-            home.keep_authority(authority).unwrap();
-        }
-        assert_eq!(held(), [said(&first), said(&second)]);
-        home.drop_authority(b"third").unwrap();
-        home.drop_authority(&first.certificate).unwrap();
-        assert_eq!(held(), [said(&second)]);
-        // A crash between its two files leaves none.
-        home.write("authority.der", &third.certificate).unwrap();
-        assert_eq!(held(), [said(&second)]);
-        home.keep_authority(&third).unwrap();
-        assert_eq!(held(), [said(&third), said(&second)]);
-        // There is a place for what each anchor makes at the same time.
-        let further: Vec<Bytes> = (0..AUTHORITIES_MAX)
-            .map(|n| Bytes::from(vec![0, u8::try_from(n).unwrap()]))
-            .collect();
-        for (at, certificate) in further.into_iter().enumerate() {
-            let files = AuthorityFiles {
-                certificate,
-                ..made(b"")
-            };
-            let kept = home.keep_authority(&files);
-            assert_eq!(kept.is_ok(), at + 2 < AUTHORITIES_MAX, "{kept:?}");
-        }
-        assert_eq!(held().len(), AUTHORITIES_MAX);
-        // A crash while a key was written leaves it under another name.
-        home.write(&draft_of("authority.key"), b"key").unwrap();
-        home.write(&draft_of("authority-2.key"), b"key").unwrap();
-        home.drop_authority(&third.certificate).unwrap();
-        assert!(!home.0.join(draft_of("authority.key")).exists());
-        home.drop_authorities().unwrap();
-        assert!(held().is_empty());
-        let left = fs::read_dir(dir.path()).unwrap();
-        assert!(
-            left.map(|entry| entry.unwrap().file_name())
-                .all(|name| !name.to_string_lossy().contains("authority"))
-        );
     }
 
     #[test]
