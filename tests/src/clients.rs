@@ -1,8 +1,6 @@
 //! Clients that write through the API of random hosts without a pause, each an object of its own, and remember what was
 //! acknowledged. A write that failed may have been taken or not.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::api;
 use crate::deadline::eventually;
 use crate::dice::Dice;
 use crate::lab::Lab;
@@ -111,19 +110,7 @@ fn write_on(sockets: &[PathBuf], domain: String, seed: u64, stop: &AtomicBool, c
 
 fn apply(socket: &Path, domain: &str, number: u64) -> Result<()> {
     let manifest = format!("{{kind: Domain, name: {domain}, spec: {{description: \"{number}\"}}}}");
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
-    write!(
-        stream,
-        "POST /v1/apply HTTP/1.1\r\nhost: fabric\r\ncontent-type: application/yaml\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n{manifest}",
-        manifest.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    Ok(())
+    api::apply(socket, &manifest, LIMIT)
 }
 
 /// Waits until all hosts agree; then each must show of each client its last acknowledged number, or a later one that it

@@ -9,6 +9,7 @@
 //! | [`deadline`] | waiting for a condition, with an end |
 //! | [`flow`] | TCP and UDP between two workloads |
 //! | [`chatter`] | workloads that all talk to each other, and what they hear |
+//! | [`api`] | calls of a daemon by its socket |
 //! | [`clients`] | clients that write through the API all the time, and what was acknowledged |
 //! | [`fault`] | a daemon that stands still, a host without its pins and links |
 //! | [`dice`] | numbers from a seed |
@@ -18,6 +19,7 @@
 //! | [`guest`] | a tap with segmentation offload and a machine behind it |
 //! | [`peer`] | a daemon of its own, outside a lab |
 
+pub mod api;
 pub mod capture;
 pub mod chatter;
 pub mod clients;

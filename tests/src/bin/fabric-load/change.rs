@@ -1,9 +1,8 @@
 //! Changes by a node's API, and what they do to traffic.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -127,16 +126,5 @@ fn read(path: &Path) -> Result<String> {
 
 /// Writes a manifest.
 pub(crate) fn apply(api: &Path, manifest: &str) -> Result<()> {
-    let mut stream = UnixStream::connect(api).with_context(|| format!("calling {}", api.display()))?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    write!(
-        stream,
-        "POST /v1/apply HTTP/1.1\r\nhost: fabric\r\ncontent-type: application/yaml\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n{manifest}",
-        manifest.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "the API answered: {answer}");
-    Ok(())
+    fabric_tests::api::apply(api, manifest, LIMIT)
 }
