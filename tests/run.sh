@@ -127,12 +127,12 @@ scenarios() {
         cargo test -p fabric-tests --locked --no-fail-fast
 }
 
-# Removes what killed tests left: labs and namespaces whose names have the id of a process that is gone.
+# Removes what killed tests left: labs and namespaces whose names have the id of a process that is gone, and this run's own.
 remove_leftovers() {
     local path name
     for path in /run/fabric-lab/t[0-9]*-* /run/netns/ebpf[0-9]*-* /run/netns/host[0-9]*-*; do
         name=${path##*/}
-        [[ -e $path && $name =~ ^(t|ebpf|host)([0-9]+)- && ! -e /proc/${BASH_REMATCH[2]} ]] || continue
+        [[ -e $path && $name =~ ^(t|ebpf|host)([0-9]+)- && ( ${BASH_REMATCH[2]} == "$$" || ! -e /proc/${BASH_REMATCH[2]} ) ]] || continue
         say "removing $name, which a killed test left"
         case $path in
             /run/netns/*) ip netns delete "$name" || true ;;
