@@ -5,8 +5,8 @@
 #
 # With --all, every packet test; else those of PACKETS.
 #
-# On each kernel: every program loads, within the verifier's limits with room to spare (`fabric-verify`); it does what the
-# packet tables say; it attaches (clsact on 6.1, tcx on 6.12) and carries UDP and TCP between namespaces on two hosts;
+# On each kernel: every program loads, within the verifier's limits with room to spare (`fabric-verify`); it does what packet
+# tables say; it attaches (clsact on 6.1, tcx on 6.12) and carries UDP and TCP between namespaces on two hosts;
 # and kills, purges and interference end as they should.
 # Exits 0 only if all of that held. Kernels are downloaded by apt into a cache: $FABRIC_KERNELS, default target/kernels.
 # Needs: qemu-system-x86, busybox-static, cpio, iproute2, ethtool, iputils-ping, util-linux, and cargo; not root.
@@ -18,7 +18,8 @@ readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp
     libcrc32c sctp garp mrp 8021q)
 # Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.
 readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_shape stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_are_swapped functions_do_not functions_that)
-# Tests of `packets`: functions that misbehave, tunnels, what the router says, and random packets beside the model.
+# Tests of `packets`: functions that misbehave, errors, what the router says, decisions that are remembered, and random
+# packets beside the model.
 readonly PACKETS=(chain differential::the_programs errors router flows)
 # Tests of `wire`: what carries packets on each kernel, other programs on our hooks; SCTP, VLAN tags and Geneve's device,
 # which only these kernels have. Loading the programs takes most of the time of each here.

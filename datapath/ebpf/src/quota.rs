@@ -3,9 +3,10 @@
 //! Connections that begin faster than `LIMIT_CONNECTIONS` allows stand in `CROWDED`, where they push out each other, and
 //! their packets are decided one by one. Those that both ends took part in leave it, up to `ESTABLISHED_MAX` that an
 //! endpoint of this host opened, as many that others opened to it, and no more of a domain than the map has room for
-//! besides a reserve: whoever holds many leaves as much again to all others, and the reserve to domains that have few. What is gone unseen, user
-//! space sets right when it sweeps. One that is closed goes to `CROWDED` without a token: who closes it did not open it, and
-//! there as many as may be opened and closed in a second leave those alone that others open.
+//! besides a reserve: whoever holds many leaves as much again to all others, and the reserve to domains that have few.
+//! What is gone unseen, user space sets right when it sweeps. One that is closed goes to `CROWDED` without a token: who
+//! closes it did not open it, and there as many as may be opened and closed in a second leave those alone that others
+//! open.
 
 use core::arch::asm;
 use core::ptr;

@@ -1,7 +1,8 @@
 //! Domains whose records crash what handles them. Before a domain is handed over, a note on disk says so, and goes when it
 //! was handled; whoever finds the note at a start knows what the last end was about. After two panics, or three ends of any
 //! kind in a row, the domain is left alone: its forwarding stays as it was. A change of its records is handed over once
-//! more, but not at once: after two ends 40 s after the last, then twice as long each time, up to an hour. Owns the notes; refuses to know what handling is.
+//! more, but not at once: after two ends 40 s after the last, then twice as long each time, up to an hour. Owns the notes;
+//! refuses to know what handling is.
 //!
 //! | file in the data directory | what |
 //! |---|---|

@@ -1,6 +1,6 @@
 //! The cluster's authority on anchors, or two while one takes the place of the other: who becomes an anchor gets the key
-//! from another one, over the mesh (TLS 1.3, both sides known by certificate), and who ceases to be one deletes it. The key is in memory that is wiped, apart from what the
-//! QUIC library has under way; it is never logged.
+//! from another one, over the mesh (TLS 1.3, both sides known by certificate), and who ceases to be one deletes it. The key
+//! is in memory that is wiped, apart from what the QUIC library has under way; it is never logged.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
