@@ -2,6 +2,8 @@
 //! Nobody is refused a connection: what is beyond a fair share stands apart from all others' ([`LIMIT_CONNECTIONS`]).
 
 use crate::MemberKey;
+#[cfg(doc)]
+use crate::remote_station;
 
 /// `LimitKey::kind`: ICMP errors sent to an endpoint.
 pub const LIMIT_ICMP: u32 = 1;
@@ -65,7 +67,7 @@ pub const fn shares(held: u64, free: u64) -> bool {
 /// opened to it.
 pub const ESTABLISHED_MAX: u32 = 65_536;
 
-/// Of `LimitKey::endpoint`: not an endpoint's number, but the slot of `GENERATIONS` of a station of another host. Of
+/// Of `LimitKey::endpoint`: not an endpoint's number, but a station's of another host ([`remote_station`]). Of
 /// `Connection::endpoint` and keys of `ESTABLISHED`: what other hosts' workloads opened to the endpoint.
 pub const LIMIT_REMOTE: u32 = 1 << 31;
 /// Of keys of `ESTABLISHED`: not an endpoint's number, but a domain's; 0 stands for all.

@@ -18,13 +18,14 @@ use datapath_common::{
 
 use crate::limit;
 use crate::maps::ESTABLISHED;
-use crate::walk::{On, Walk};
+use crate::seal;
+use crate::walk::Walk;
 
-/// Whom what a packet causes counts for in `LIMITS`: its sender, another host's by the slot of his station.
+/// Whom what a packet causes counts for in `LIMITS`: its sender, another host's by his station.
 #[inline(always)]
 pub fn sender(walk: &Walk) -> u32 {
     if walk.key.ingress & FLOW_TUNNEL != 0 {
-        walk.flow.slots[On::Source as usize] | LIMIT_REMOTE
+        seal::remote(walk.source_vni, walk.source_mac)
     } else {
         walk.owner.endpoint
     }

@@ -2,7 +2,7 @@
 //! connection of the domain, and they come from one of its ends or from a router on the way to one. Rules are not asked,
 //! nothing is remembered; a station that sends more than its share is cut.
 
-use datapath_common::{ConnectionKey, LIMIT_RELATED, LIMIT_REMOTE, Reason};
+use datapath_common::{ConnectionKey, LIMIT_RELATED, Reason};
 
 use crate::connection::{echo, quoted};
 use crate::headers::{Icmp, Ipv4, Ipv6, Udp};
@@ -11,16 +11,17 @@ use crate::ip::{self, FARTHEST, OFFSET4};
 use crate::limit;
 use crate::owner::has;
 use crate::packet::Packet;
+use crate::quota;
 use crate::transport::{has_ports, is_icmp};
-use crate::walk::{On, Walk};
+use crate::walk::Walk;
 
 /// What an error quotes of the upper layer at least.
 const UPPER: u32 = 8;
 
 /// Refuses an error that quotes no connection, that goes to somebody else than who sent what it quotes, or whose sender has
-/// no business with it; and what is too much. `tunnel`: it comes from another host.
+/// no business with it; and what is too much.
 #[inline(always)]
-pub fn check(packet: &mut Packet, walk: &mut Walk, tunnel: bool) -> Result<(), Reason> {
+pub fn check(packet: &mut Packet, walk: &mut Walk) -> Result<(), Reason> {
     let quote = (walk.ip.upper & FARTHEST) + size_of::<Icmp>() as u32;
     let header = if walk.ip.v4() {
         size_of::<Ipv4>()
@@ -45,12 +46,7 @@ pub fn check(packet: &mut Packet, walk: &mut Walk, tunnel: bool) -> Result<(), R
     if !quoted(walk) {
         return Err(Reason::Unrelated);
     }
-    let sender = if tunnel {
-        walk.flow.slots[On::Source as usize] | LIMIT_REMOTE
-    } else {
-        walk.owner.endpoint
-    };
-    if limit::take(sender, LIMIT_RELATED, walk.nanoseconds) {
+    if limit::take(quota::sender(walk), LIMIT_RELATED, walk.nanoseconds) {
         Ok(())
     } else {
         Err(Reason::RateLimit)

@@ -14,10 +14,12 @@ use core::mem::offset_of;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use datapath_common::{FLOW_NAME, FLOW_SAID, Factors, Flow, FlowKey};
+use datapath_common::{FLOW_NAME, FLOW_SAID, Factors, Flow, FlowKey, LIMIT_REMOTE, remote_station};
 
+use crate::headers::MacWords;
 use crate::ip;
 use crate::maps::SECRETS;
+use crate::owner::mac_bytes;
 use crate::walk::Walk;
 
 const _: () = assert!(FLOW_NAME * size_of::<u64>() == size_of::<FlowKey>() + size_of::<u32>());
@@ -54,16 +56,32 @@ pub unsafe fn copy(entry: *const Flow, copy: *mut Flow, key: &FlowKey, ifindex: 
     u64::from(low) | u64::from(high) << 32 == sum
 }
 
-/// Seals the walk's decision.
+/// Whom `LIMITS` knows a station of another host as.
 #[inline(always)]
-pub fn close(walk: &mut Walk) {
-    let Some(factors) = SECRETS.get_ptr_mut(0) else { return };
+pub fn remote(vni: u32, mac: MacWords) -> u32 {
+    match factors() {
+        Some(factors) => remote_station(factors, vni, mac_bytes(mac)),
+        None => LIMIT_REMOTE,
+    }
+}
+
+/// The secrets, made when they are first needed.
+#[inline(always)]
+fn factors() -> Option<&'static Factors> {
+    let factors = SECRETS.get_ptr_mut(0)?;
     // SAFETY: the map's value. Two CPUs may make factors at once, or one may read what another is making: then a seal is
-    // never right, and the packets to come are decided anew.
+    // never right, and the packets to come are decided anew, and a bucket is used once.
     let factors = unsafe { &mut *factors };
     if factors[0] == 0 {
         make(factors);
     }
+    Some(factors)
+}
+
+/// Seals the walk's decision.
+#[inline(always)]
+pub fn close(walk: &mut Walk) {
+    let Some(factors) = factors() else { return };
     let mut sum = name(&walk.key, walk.ifindex, factors);
     let said: *const u64 = (&raw const walk.flow).cast();
     for index in 0..FLOW_SAID {

@@ -182,7 +182,7 @@ fn forward(
     target(walk, station);
     if icmp::kind(&walk.ip) == Kind::Error {
         walk.cache = false;
-        related::check(packet, walk, false)?;
+        related::check(packet, walk)?;
     } else {
         connection::permit(walk, false, station.peer == HERE)?;
         fragment::remember(walk);

@@ -102,7 +102,7 @@ pub fn inside(
     meant_for(walk, vni, &frame, segment)?;
     if icmp::kind(&walk.ip) == Kind::Error {
         walk.cache = false;
-        related::check(packet, walk, true)?;
+        related::check(packet, walk)?;
     } else {
         connection::permit(walk, true, true)?;
         fragment::remember(walk);

@@ -1,6 +1,6 @@
 //! ICMP errors of workloads: who may report about which connection, and how often.
 
-use datapath_common::{LIMIT_RELATED, LIMIT_REMOTE, Neighbour, Reason, mapped, slot};
+use datapath_common::{LIMIT_RELATED, Neighbour, Reason, mapped};
 
 use crate::bench::{Bench, Context};
 use crate::book::{API, DB, LOST, RED, RED_DOMAIN, WEB, Workload};
@@ -122,7 +122,8 @@ fn errors_are_limited_for_each_who_sends_them() {
         "from_underlay",
         vec![("another's share", inside(&theirs), to_namespace(&theirs))],
     );
-    bench.exhaust(slot::station(RED, DB.mac) | LIMIT_REMOTE, LIMIT_RELATED);
+    let station = bench.remote_station(RED, DB.mac);
+    bench.exhaust(station, LIMIT_RELATED);
     let too_many = Fate::Dropped(Reason::RateLimit, RED_DOMAIN, WEB.endpoint);
     bench.table(
         "from_underlay",

@@ -2,8 +2,8 @@
 
 use datapath_common::connection::State;
 use datapath_common::{
-    AUDIT_CONNECTIONS_FULL, Bucket, CROWD, Connection, ConnectionKey, ESTABLISHED_MAX, LIMIT_CONNECTIONS, LIMIT_REMOTE,
-    LIMIT_SLOW, LimitKey, RATE_CONNECTIONS, Reason, slot,
+    AUDIT_CONNECTIONS_FULL, Bucket, CROWD, Connection, ConnectionKey, ESTABLISHED_MAX, LIMIT_CONNECTIONS, LIMIT_SLOW,
+    LimitKey, RATE_CONNECTIONS, Reason,
 };
 
 use crate::bench::{Bench, Context};
@@ -76,7 +76,8 @@ fn beyond_the_fair_rate() {
 
     // A remote one's share is its own.
     let inward = udp4_ports(&DB, &WEB, (7, 8), b"?");
-    bench.exhaust(slot::station(RED, DB.mac) | LIMIT_REMOTE, LIMIT_CONNECTIONS);
+    let station = bench.remote_station(RED, DB.mac);
+    bench.exhaust(station, LIMIT_CONNECTIONS);
     bench.table(
         "from_underlay",
         vec![("of a station elsewhere", back(&inward), to_namespace(&inward))],
@@ -198,7 +199,7 @@ fn who_closes_pays_nothing() {
     assert_eq!(bench.connection_in("HALF_OPEN", tuple), None);
 
     let theirs = LimitKey {
-        endpoint: slot::station(RED, DB.mac) | LIMIT_REMOTE,
+        endpoint: bench.remote_station(RED, DB.mac),
         kind: LIMIT_CONNECTIONS,
     };
     let held = Bucket {

@@ -7,9 +7,9 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuHashMap};
 use datapath_common::connection::State;
 use datapath_common::{
-    Address, Bucket, Connection, ConnectionKey, Count, Domain, FloodTarget, Flow, FlowKey, FragmentKey, FragmentState,
-    Groups, HERE, LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
-    ROUTE_CONNECTED, Route, RouteKey, Segment, Settings, Station, StationKey, mapped, slot,
+    Address, Bucket, Connection, ConnectionKey, Count, Domain, Factors, FloodTarget, Flow, FlowKey, FragmentKey,
+    FragmentState, Groups, HERE, LimitKey, MemberKey, NEIGHBOUR_ROUTER, Neighbour, NeighbourKey, Peer, Port, PrefixKey,
+    ROUTE_CONNECTED, Route, RouteKey, Segment, Settings, Station, StationKey, mapped, remote_station, slot,
 };
 
 use crate::bench::{Bench, PEERS_USED};
@@ -107,6 +107,17 @@ impl Bench {
             filled: u64::MAX,
         };
         self.put("LIMITS", LimitKey { endpoint, kind }, never);
+    }
+
+    /// Whom `LIMITS` knows a station of another host as.
+    pub(crate) fn remote_station(&mut self, vni: u32, mac: [u8; 6]) -> u32 {
+        let mut map = Array::<&mut MapData, Factors>::try_from(self.map("SECRETS")).expect("secrets");
+        let mut factors = map.get(&0, 0).expect("it is there");
+        if factors[0] == 0 {
+            factors = std::array::from_fn(|index| 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(2 * index as u64 + 1));
+            map.set(0, factors, 0).expect("the map takes it");
+        }
+        remote_station(&factors, vni, mac)
     }
 
     /// Says who gets a segment's group frames.
