@@ -9,6 +9,7 @@ use datapath_common::connection::{ACK, State};
 use datapath_common::{CROWD, Connection, ConnectionKey, FLOW_REPLY, Flow, FlowKey, Reason};
 
 use crate::entry;
+use crate::flow;
 use crate::headers::protocol;
 use crate::icmp::{self, Kind};
 use crate::maps::{CONNECTIONS, CROWDED, HALF_OPEN};
@@ -208,8 +209,9 @@ fn find_either(walk: &mut Walk, kind: Kind) -> (Option<NonNull<Connection>>, boo
         if !(syn && closed) {
             return (Some(connection), true);
         }
-        // The responder opens one of its own after the end of the other.
+        // The responder opens one of its own after the end of the other, or tries to; what it may now, that one may not.
         forget(&walk.tuple);
+        flow::forget(walk);
     }
     reverse(&mut walk.tuple);
     (None, false)

@@ -70,7 +70,15 @@ pub fn remember(walk: &mut Walk) {
         seal::close(walk);
         // Where it fails, the next packet takes the slow path, too.
         let _ = FLOWS.insert(&walk.key, &walk.flow, 0);
-    } else if walk.turns() && FLOWS.get_ptr(&walk.key).is_some() {
+    } else if walk.turns() {
+        forget(walk);
+    }
+}
+
+/// Has the next packet like this take the slow path.
+#[inline(always)]
+pub fn forget(walk: &Walk) {
+    if FLOWS.get_ptr(&walk.key).is_some() {
         let _ = FLOWS.remove(&walk.key);
     }
 }

@@ -369,6 +369,27 @@ fn an_early_ack_does_not_hide_the_one_that_counts() {
     });
 }
 
+/// Found: a SYN of the responder's that was denied ended the connection that was closed before, and the responder's packets
+/// went on by what was remembered of it.
+#[test]
+fn what_a_denied_syn_ended_is_not_remembered() {
+    play(|at| {
+        for other in [API, APP] {
+            at.change("the other may open nothing", &[0], |world| {
+                world.plans[0].policies = rules::silent(other);
+            });
+            let [_, back] = at.connect(0, WEB, other);
+            let end = at.between(0, WEB, other, tcp((40_000, 80), RST));
+            at.send(&end, at.way(0, other));
+            let syn = at.between(0, other, WEB, tcp((80, 40_000), SYN));
+            for packet in [&syn, &back, &syn, &back] {
+                at.send(packet, "policy");
+            }
+            at.play.jump(Duration::from_secs(8000));
+        }
+    });
+}
+
 /// Found: stations at hosts without a tunnel were nobody, and their peers' drops `unknown_destination`.
 #[test]
 fn a_host_without_a_tunnel_is_no_route() {
