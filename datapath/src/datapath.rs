@@ -284,7 +284,7 @@ impl Datapath {
             devices: self.devices.status(),
             self_test: self.tests.status(),
             counts,
-            waits: self.succession.pending().map(|since| since.elapsed()),
+            waits: self.waits(),
         }
     }
 

@@ -17,6 +17,7 @@ use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
+use std::time::Duration;
 
 use aya::maps::{MapData, MapError, MapType};
 use datapath_common::{Connection, FragmentState};
@@ -61,22 +62,19 @@ impl Succession {
     pub(crate) fn bank(&self) -> u32 {
         self.bank
     }
-
-    /// Since when this build has waited, while the tables of another build are in force.
-    pub(crate) fn pending(&self) -> Option<Instant> {
-        self.pending
-    }
 }
 
 impl Datapath {
-    /// Whether packets go by this build's tables; else see [`Datapath::take_over`].
+    /// For how long this build has waited while another one's tables are in force; see [`Datapath::take_over`]. Nothing where
+    /// packets go by this build's.
     #[must_use]
-    pub fn is_in_force(&self) -> bool {
-        !self.succession.is_pending()
+    pub fn waits(&self) -> Option<Duration> {
+        self.succession.pending.map(|since| since.elapsed())
     }
 
     /// Lets packets go by what this build applied, where a build with other layouts was in force until here: to be called
-    /// when every domain was applied once. It does nothing where no such build was.
+    /// when every domain was applied once, for those that were not are forwarded no more. It does nothing where no such
+    /// build was.
     pub fn take_over(&mut self) -> Result<(), Error> {
         if !self.succession.is_pending() {
             return Ok(());

@@ -30,7 +30,7 @@ impl Datapath {
             self.unknown = true;
             self.changed = true;
         }
-        let (bank, is_in_force) = (self.succession.bank(), self.is_in_force());
+        let (bank, is_in_force) = (self.succession.bank(), !self.succession.is_pending());
         found.extend(self.maps.mend(&self.numbers, is_in_force.then_some(bank))?);
         if load::mend(&self.stubs.ebpf, &mut self.maps, bank, is_in_force)? {
             found.push("PROGRAMS");

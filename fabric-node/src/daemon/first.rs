@@ -1,11 +1,15 @@
 //! What the first pass has left: which jobs of the start were not tried, and which of its domains were not applied.
-//! Pure bookkeeping. A domain that fails keeps the node from taking over, not from calling itself ready.
+//! Pure bookkeeping. A domain that fails keeps the node from taking over for a while, not from calling itself ready.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use overlay::name::DomainName;
 
 use super::agenda::Job;
+
+/// For so long what another build has of a domain is more than that the others go by what the cluster agreed on since.
+pub(super) const TAKE_OVER_WITHOUT: Duration = Duration::from_secs(300);
 
 /// The jobs of the start that are still to be done. Without any, all are.
 #[derive(Debug, Default)]
@@ -38,9 +42,15 @@ impl First {
         self.untried.is_empty()
     }
 
-    /// Whether each domain was applied once: only then do this build's tables hold all that another build's do.
-    pub(super) fn is_applied(&self) -> bool {
-        self.unapplied.is_empty()
+    /// Whether this build may take over from one with other tables, which has waited so long: each domain was applied once,
+    /// and so its tables hold all that the other build's do; or it has waited long enough for those that were not.
+    pub(super) fn may_take_over(&self, waits: Duration) -> bool {
+        self.unapplied.is_empty() || self.is_tried() && waits >= TAKE_OVER_WITHOUT
+    }
+
+    /// Domains that were never applied.
+    pub(super) fn unapplied(&self) -> &BTreeSet<DomainName> {
+        &self.unapplied
     }
 }
 
@@ -53,19 +63,25 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_fails_is_tried_but_keeps_what_another_build_applied() {
+    fn a_domain_that_fails_is_tried_and_keeps_what_another_build_applied_for_a_while() {
+        let (soon, late) = (TAKE_OVER_WITHOUT - Duration::from_secs(1), TAKE_OVER_WITHOUT);
         let (red, blue) = (Job::Domain(domain("red")), Job::Domain(domain("blue")));
         let mut first = First::of([domain("red"), domain("blue")].into());
         first.note(&Job::Vtep, true);
         first.note(&red, true);
-        assert!(!first.is_tried(), "blue has not had its turn");
+        assert!(
+            !first.is_tried() && !first.may_take_over(late),
+            "blue has not had its turn"
+        );
         first.note(&blue, false);
         assert!(first.is_tried(), "all had their turn");
-        assert!(!first.is_applied(), "blue is only in the other build's tables");
+        assert!(!first.may_take_over(soon), "blue is only in the other build's tables");
+        assert!(first.may_take_over(late), "red does not wait for blue for ever");
+        assert_eq!(*first.unapplied(), [domain("blue")].into());
         first.note(&blue, true);
-        assert!(first.is_applied());
+        assert!(first.may_take_over(soon));
         first.note(&blue, false);
-        assert!(first.is_applied(), "what was applied once stays in the tables");
+        assert!(first.may_take_over(soon), "what was applied once stays in the tables");
     }
 
     #[test]
@@ -73,6 +89,6 @@ mod tests {
         let mut first = First::of([domain("red")].into());
         first.note(&Job::Domain(domain("red")), true);
         first.note(&Job::Vtep, false);
-        assert!(first.is_tried() && first.is_applied());
+        assert!(first.is_tried() && first.may_take_over(Duration::ZERO));
     }
 }

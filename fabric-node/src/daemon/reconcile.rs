@@ -322,11 +322,12 @@ impl Reconciler {
         };
         let result = match &job {
             Job::Vtep => self.publish_vtep().await,
-            Job::TakeOver => self.datapath.take_over().map_err(|error| error.to_string()),
+            Job::TakeOver => self.take_over(),
             Job::Domain(domain) => self.bring_into_force(domain).await,
         };
         self.note(&job, result.as_ref().err());
-        if self.first.is_applied() && !self.datapath.is_in_force() && job != Job::TakeOver {
+        let waits = self.datapath.waits();
+        if job != Job::TakeOver && waits.is_some_and(|waits| self.first.may_take_over(waits)) {
             self.agenda.mark(Job::TakeOver, Instant::now());
         }
         match result {
@@ -336,6 +337,18 @@ impl Reconciler {
                 tracing::warn!(?job, %error, ?again, "failed and will be tried again");
             }
         }
+    }
+
+    fn take_over(&mut self) -> Result<(), String> {
+        let without = self.first.unapplied();
+        if !without.is_empty() {
+            tracing::error!(
+                ?without,
+                "nothing of these domains is forwarded here until they can be brought into force: it was waited for them \
+                 long enough, while a build with other tables was in force for all"
+            );
+        }
+        self.datapath.take_over().map_err(|error| error.to_string())
     }
 
     async fn publish_vtep(&self) -> Result<(), String> {

@@ -10,6 +10,7 @@ use membership::service::{Liveness, Member};
 use overlay::cluster::Cluster;
 use overlay::forwarding;
 
+use super::first::TAKE_OVER_WITHOUT;
 use super::force::{Force, InForce};
 use super::node::{Node, called};
 use super::quarantined;
@@ -292,7 +293,11 @@ fn succession(waits: Duration, force: &Force) -> Option<Alarm> {
     }
     let why = match (&force.take_over, force.failures.keys().next()) {
         (Some(why), _) => why.clone(),
-        (None, Some(domain)) => format!("domain {domain} could not be brought into force here (not-programmed)"),
+        (None, Some(domain)) => format!(
+            "domain {domain} could not be brought into force here (not-programmed); after {} s this build takes over \
+             without it, and then nothing of it is forwarded here",
+            TAKE_OVER_WITHOUT.as_secs()
+        ),
         (None, None) => "it is bringing domains into force".to_owned(),
     };
     Some(Alarm {
