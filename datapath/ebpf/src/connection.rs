@@ -85,6 +85,9 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
     walk.cache &= !matches!(next, State::Opening | State::Closed);
     // Of one connection, for which one decision is enough, an echo could have as many as there are codes.
     walk.cache &= kind == Kind::Other || walk.ip.icmp & 0xff == 0;
+    if state.is_some_and(|state| state != next) && matches!(next, State::Opening) {
+        flow::forget_both(walk);
+    }
     let share = Share {
         // Where there is no room, one that both ends took part in is among the others.
         stays: state.is_some_and(State::permanent) && CONNECTIONS.get_ptr(&walk.tuple).is_some(),
@@ -211,7 +214,7 @@ fn find_either(walk: &mut Walk, kind: Kind) -> (Option<NonNull<Connection>>, boo
         }
         // The responder opens one of its own after the end of the other, or tries to; what it may now, that one may not.
         forget(&walk.tuple);
-        flow::forget(walk);
+        flow::forget_both(walk);
     }
     reverse(&mut walk.tuple);
     (None, false)

@@ -3,7 +3,7 @@
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
-use datapath_common::{Flow, TICK_SHIFT};
+use datapath_common::{FLOW_TUNNEL, Flow, FlowKey, TICK_SHIFT};
 
 use crate::maps::{FLOWS, GENERATIONS};
 use crate::quick::Quick;
@@ -71,14 +71,35 @@ pub fn remember(walk: &mut Walk) {
         // Where it fails, the next packet takes the slow path, too.
         let _ = FLOWS.insert(&walk.key, &walk.flow, 0);
     } else if walk.turns() {
-        forget(walk);
+        forget(&walk.key);
     }
 }
 
-/// Has the next packet like this take the slow path.
+/// Has the next packet of either direction take the slow path, since another connection takes the place of theirs. It is
+/// known where the walk's packet goes.
+#[inline(never)]
+pub fn forget_both(walk: &mut Walk) {
+    forget(&walk.key);
+    let ingress = walk.key.ingress;
+    walk.key.ingress = match walk.flow.endpoint {
+        0 => walk.source_vni | FLOW_TUNNEL,
+        here => here,
+    };
+    turn_round(&mut walk.key);
+    forget(&walk.key);
+    turn_round(&mut walk.key);
+    walk.key.ingress = ingress;
+}
+
 #[inline(always)]
-pub fn forget(walk: &Walk) {
-    if FLOWS.get_ptr(&walk.key).is_some() {
-        let _ = FLOWS.remove(&walk.key);
+fn turn_round(key: &mut FlowKey) {
+    key.ports = key.ports.rotate_left(16);
+    core::mem::swap(&mut key.source, &mut key.destination);
+}
+
+#[inline(always)]
+fn forget(key: &FlowKey) {
+    if FLOWS.get_ptr(key).is_some() {
+        let _ = FLOWS.remove(key);
     }
 }

@@ -374,10 +374,10 @@ fn an_early_ack_does_not_hide_the_one_that_counts() {
 #[test]
 fn what_a_denied_syn_ended_is_not_remembered() {
     play(|at| {
-        for other in [API, APP] {
-            at.change("the other may open nothing", &[0], |world| {
-                world.plans[0].policies = rules::silent(other);
-            });
+        at.change("nobody may open to web", &[0], |world| {
+            world.plans[0].policies = rules::closed(WEB);
+        });
+        for other in [API, APP, FAR, STORE] {
             let [_, back] = at.connect(0, WEB, other);
             let end = at.between(0, WEB, other, tcp((40_000, 80), RST));
             at.send(&end, at.way(0, other));
@@ -386,6 +386,29 @@ fn what_a_denied_syn_ended_is_not_remembered() {
                 at.send(packet, "policy");
             }
             at.play.jump(Duration::from_secs(8000));
+        }
+    });
+}
+
+/// Found: behind a SYN in the place of a closed connection, the other end's ACK went by what was remembered of that one, and
+/// did not establish the new one.
+#[test]
+fn what_takes_the_place_of_a_connection_begins_anew() {
+    play(|at| {
+        at.change("nobody may open to web", &[0], |world| {
+            world.plans[0].policies = rules::closed(WEB);
+        });
+        for other in [API, APP, FAR, STORE] {
+            let [_, back] = at.connect(0, WEB, other);
+            let forth = |flags| at.between(0, WEB, other, tcp((40_000, 80), flags));
+            for packet in [forth(RST), forth(SYN)] {
+                at.send(&packet, at.way(0, other));
+            }
+            at.send(&back, "deliver");
+            at.play.jump(Duration::from_secs(75));
+            at.send(&back, "deliver");
+            at.play.jump(Duration::from_secs(8000));
+            at.send(&back, "policy");
         }
     });
 }

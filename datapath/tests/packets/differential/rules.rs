@@ -75,13 +75,21 @@ pub(crate) fn only(action: Action, traffic: Traffic) -> Policies {
 
 /// Those with a label may open nothing.
 pub(crate) fn silent(label: usize) -> Policies {
-    let deny = vec![rule(Action::Deny, None, Traffic::Any)];
+    denied(label, |deny| Rules::new(vec![], deny).unwrap())
+}
+
+/// To those with a label nobody may open anything.
+pub(crate) fn closed(label: usize) -> Policies {
+    denied(label, |deny| Rules::new(deny, vec![]).unwrap())
+}
+
+fn denied(label: usize, rules: impl Fn(Vec<Rule>) -> Rules) -> Policies {
     let version = PolicyVersion::Says(SecurityPolicySpec {
         priority: 1000,
         applies_to: selector(label),
-        rules: Rules::new(vec![], deny).unwrap(),
+        rules: rules(vec![rule(Action::Deny, None, Traffic::Any)]),
     });
-    [("silent".parse().unwrap(), vec![version])].into()
+    [("denied".parse().unwrap(), vec![version])].into()
 }
 
 /// One policy of several versions, which speak of everything.
