@@ -194,9 +194,9 @@ fn work(disk: &Disk, seed: u64, host: &Host) -> Vec<Mark> {
 #[test]
 fn no_crash_loses_what_was_acknowledged() {
     let wanted = if std::env::var_os("FABRIC_LONG").is_some() {
-        10_000
+        100_000
     } else {
-        2_000
+        10_000
     };
     let (host, red) = (Host::new(1), domain("red"));
     let (mut points, mut torn) = (0, 0);
