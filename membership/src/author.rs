@@ -131,11 +131,7 @@ pub fn reclaim(replica: &Replica, signer: &dyn Signer, theirs: &FactBatch) -> Re
         }
     }
     let mut chain = Chain::empty(signer, scope.clone(), epoch);
-    for fact in latest
-        .into_values()
-        .map(Signed::value)
-        .filter(|fact| fact.body.is_some())
-    {
+    for fact in latest.into_values().map(Signed::value) {
         chain.say(fact.key.clone(), fact.body.clone(), fact.stamp)?;
     }
     authored(replica, chain.finish()?).map(Some)

@@ -303,6 +303,33 @@ fn reclaiming_does_not_say_again_what_was_withdrawn_and_forgotten() {
     assert_eq!(names, ["beside", "kept"]);
 }
 
+/// A disk is put back, and later one that is older still.
+#[test]
+fn reclaiming_twice_does_not_say_again_what_was_withdrawn_before_the_first_time() {
+    let (host, scope) = (Host::new(1), domain("red"));
+    let mut first = Replica::default();
+    host.says(
+        &mut first,
+        &scope,
+        1,
+        vec![write("kept", Some("1")), write("gone", Some("1"))],
+    );
+    let (mut peers, mut second) = (merge_all(&everything(&first)), merge_all(&everything(&first)));
+    host.says(&mut peers, &scope, 2, vec![write("gone", None)]);
+    for old in [&mut first, &mut second] {
+        let all = everything(&peers);
+        let Some(Batch::Facts(theirs)) = all.first() else {
+            unreachable!()
+        };
+        let made = author::reclaim(old, &host, theirs).unwrap().unwrap();
+        for replica in [&mut *old, &mut peers] {
+            assert!(replica.merge(&made.batch).unwrap().change.is_some());
+            let names: Vec<_> = replica.facts(&scope).map(|fact| &*fact.key.name).collect();
+            assert_eq!(names, ["kept"]);
+        }
+    }
+}
+
 #[test]
 fn reclaiming_joins_both_sides_above_both() {
     let (host, scope) = (Host::new(1), domain("red"));
