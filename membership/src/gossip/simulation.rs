@@ -65,6 +65,9 @@ struct Fleet {
     ids: Vec<NodeId>,
     handles: Vec<ChitchatHandle>,
     wire: ChannelTransport,
+    loss: f64,
+    /// Each start of a node has the next generation.
+    generation: u64,
 }
 
 fn id(n: usize) -> NodeId {
@@ -73,19 +76,31 @@ fn id(n: usize) -> NodeId {
     NodeId::of_key(&key)
 }
 
+async fn begin(own: NodeId, generation: u64, wire: &ChannelTransport, loss: f64, members: usize) -> ChitchatHandle {
+    let paced = Paced {
+        wire: wire.clone().drop_message(loss),
+        members,
+    };
+    let config = || config::of(own, ClusterId::from_random([1; 16]), generation);
+    // Its former self may hold the address for a moment.
+    let begun = async {
+        loop {
+            match spawn_chitchat(config(), Vec::new(), &paced).await {
+                Ok(handle) => return handle,
+                Err(_) => sleep(STEP).await,
+            }
+        }
+    };
+    timeout(PATIENCE, begun).await.expect("the address is free")
+}
+
 impl Fleet {
     /// Starts so many nodes and waits until each sees all others.
     async fn start(peers: usize, loss: f64) -> Self {
         let (wire, ids): (_, Vec<_>) = (ChannelTransport::default(), (0..peers).map(id).collect());
-        let cluster = ClusterId::from_random([1; 16]);
         let mut handles = Vec::new();
         for own in &ids {
-            let paced = Paced {
-                wire: wire.clone().drop_message(loss),
-                members: peers,
-            };
-            let config = config::of(*own, cluster, 1);
-            handles.push(spawn_chitchat(config, Vec::new(), &paced).await.unwrap());
+            handles.push(begin(*own, 1, &wire, loss, peers).await);
         }
         // As connections come up: to everybody.
         for (own, handle) in ids.iter().zip(&handles) {
@@ -93,17 +108,61 @@ impl Fleet {
                 handle.gossip(address::of(*other)).unwrap();
             }
         }
-        let fleet = Self { ids, handles, wire };
-        let all: BTreeSet<_> = fleet.ids.iter().copied().collect();
+        let fleet = Self {
+            ids,
+            handles,
+            wire,
+            loss,
+            generation: 1,
+        };
+        fleet.see_all().await;
+        fleet
+    }
+
+    async fn see_all(&self) {
         let whole = async {
-            for n in 0..peers {
-                while fleet.sees(n).await.len() < all.len() - 1 {
+            for n in 0..self.ids.len() {
+                while self.sees(n).await.len() < self.ids.len() - 1 {
                     sleep(STEP).await;
                 }
             }
         };
         assert!(timeout(PATIENCE, whole).await.is_ok(), "not all see all");
-        fleet
+    }
+
+    /// Ends a node and starts it again at once, as another generation, that connects to all.
+    async fn restart(&mut self, n: usize) {
+        self.handles[n].abort();
+        self.generation += 1;
+        let handle = begin(self.ids[n], self.generation, &self.wire, self.loss, self.ids.len());
+        self.handles[n] = handle.await;
+        for other in self.ids.iter().filter(|other| **other != self.ids[n]) {
+            self.handles[n].gossip(address::of(*other)).unwrap();
+        }
+    }
+
+    /// How many incarnations a node remembers, its own and dead ones included.
+    async fn remembered(&self, n: usize) -> usize {
+        self.handles[n]
+            .with_chitchat(|chitchat| chitchat.node_states().len())
+            .await
+    }
+
+    /// Each of these hears nothing of each of those, and they nothing of these, from here on or no more.
+    async fn split(&self, these: usize, apart: bool) {
+        for (a, b) in (0..these).flat_map(|a| (these..self.ids.len()).map(move |b| (a, b))) {
+            let (a, b) = (address::of(self.ids[a]), address::of(self.ids[b]));
+            match apart {
+                true => {
+                    self.wire.remove_link(a, b).await;
+                    self.wire.remove_link(b, a).await;
+                }
+                false => {
+                    self.wire.add_link(a, b).await;
+                    self.wire.add_link(b, a).await;
+                }
+            }
+        }
     }
 
     async fn sees(&self, n: usize) -> BTreeSet<NodeId> {
@@ -215,6 +274,50 @@ async fn a_death_is_seen_soon_and_loss_is_taken_for_none() {
         assert_eq!(found.false_alarms, 0, "{}", found.to_json());
         assert!(found.death_max <= Duration::from_secs(5), "{}", found.to_json());
     }
+}
+
+/// All within the grace for which the dead are remembered: each node leaves three dead incarnations of itself behind.
+#[tokio::test(start_paused = true)]
+async fn all_are_restarted_three_times_one_after_the_other() {
+    const PEERS: usize = 4;
+    let mut fleet = Fleet::start(PEERS, 0.0).await;
+    let began = Instant::now();
+    for n in (0..PEERS).cycle().take(3 * PEERS) {
+        fleet.restart(n).await;
+        fleet.see_all().await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    assert_eq!(
+        fleet.false_alarms(Duration::from_secs(30)).await,
+        0,
+        "the dead trouble nobody"
+    );
+    sleep(Duration::from_secs(180)).await;
+    for n in 0..PEERS {
+        assert_eq!(fleet.remembered(n).await, PEERS, "the dead are forgotten");
+    }
+    fleet.see_all().await;
+    let took = fleet.kill(1).await;
+    assert!(took.iter().all(|took| *took <= Duration::from_secs(5)), "{took:?}");
+}
+
+/// Five minutes: each half has forgotten the other one. Whoever is a member is poked, as connections come up again.
+#[tokio::test(start_paused = true)]
+async fn a_split_longer_than_the_grace_heals() {
+    const HALF: usize = 3;
+    let fleet = Fleet::start(2 * HALF, 0.0).await;
+    fleet.split(HALF, true).await;
+    sleep(Duration::from_secs(300)).await;
+    for n in 0..2 * HALF {
+        assert_eq!(fleet.sees(n).await.len(), HALF - 1);
+        assert_eq!(fleet.remembered(n).await, HALF, "the other half is forgotten");
+    }
+    fleet.split(HALF, false).await;
+    for (a, b) in (0..HALF).flat_map(|a| (HALF..2 * HALF).map(move |b| (a, b))) {
+        fleet.handles[a].gossip(address::of(fleet.ids[b])).unwrap();
+    }
+    fleet.see_all().await;
+    assert_eq!(fleet.false_alarms(Duration::from_secs(30)).await, 0);
 }
 
 /// `FABRIC_PEERS=200 FABRIC_LOSS=0.1 FABRIC_SECONDS=900 cargo test --release -p membership --lib -- --ignored
