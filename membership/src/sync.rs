@@ -161,6 +161,8 @@ pub struct Sync {
     unconfirmed: BTreeSet<Scope>,
     /// Scopes in which this node's disk is older than what it said of them.
     void: BTreeSet<Scope>,
+    /// In which epoch peers held facts of this node that it did not know of itself.
+    reclaimed: BTreeMap<Scope, u64>,
     shadows: BTreeMap<Scope, Shadow>,
     doubts: BTreeMap<Scope, Doubt>,
     /// Scopes that several peers send at once.
@@ -209,6 +211,7 @@ impl Sync {
             accompanied: false,
             unconfirmed: BTreeSet::new(),
             void: BTreeSet::new(),
+            reclaimed: BTreeMap::new(),
             shadows: BTreeMap::new(),
             doubts: BTreeMap::new(),
             fills: BTreeMap::new(),

@@ -140,6 +140,15 @@ impl Sync {
             Judgement::Applies(change) => {
                 self.whole.remove(&(scope.clone(), self.me));
                 let set = OriginFacts::change(held.cloned(), &change);
+                let (mine, theirs) = (held.map(|held| held.head.value().epoch), set.head.value().epoch);
+                let before = self.reclaimed.insert(scope.clone(), theirs);
+                // It said all again above that, and somebody went on from there.
+                if before.is_some_and(|before| before < theirs && mine > Some(before)) {
+                    self.effects.push(Effect::Alarm(Trouble::Forked {
+                        origin: self.me,
+                        scope: scope.clone(),
+                    }));
+                }
                 // Its parts were just checked against each other.
                 if let Ok(all) = FactBatch::new(set.head.clone(), set.after(0)) {
                     self.effects.push(Effect::Reclaim(all));

@@ -5,10 +5,14 @@
 
 mod agreement;
 mod clients;
+mod liars;
+mod loss;
 mod removal;
 mod scenarios;
 mod seeds;
+mod storms;
 mod trouble;
+mod twins;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -21,7 +25,7 @@ use super::*;
 use crate::author;
 use crate::collect;
 use crate::fixture::{Host, Trusting, stamp};
-use crate::hlc::Clock;
+use crate::hlc::{Clock, Stamp};
 use crate::record::{Dot, Intent, Key};
 use crate::signed::Signer;
 use crate::store::crash_disk::CrashDisk;
@@ -41,6 +45,10 @@ struct Weather {
     rarely: bool,
     /// Clocks are wrong by an hour, and some nodes take seconds for what others do at once.
     odd: bool,
+    /// Nodes stand still, all lose power at once, and withdraw more facts than are kept.
+    storms: bool,
+    /// In a storm, one node is removed, or wiped and comes back as another one.
+    removes: bool,
 }
 
 const CALM: Duration = Duration::from_secs(180);
@@ -78,6 +86,9 @@ enum Happening {
         what: Own,
     },
     Trouble,
+    Storm,
+    /// The power is back.
+    Back(usize),
 }
 
 /// What the core asks to be said.
@@ -87,11 +98,12 @@ enum Own {
     Seen(Scope, Body),
 }
 
-/// When a node acknowledged what.
+/// What became of a fact, and when.
+type Said = (Stamp, Option<Bytes>);
+
+/// What was acknowledged.
 #[derive(Debug)]
 struct Ack {
-    node: usize,
-    at: Duration,
     mark: Mark,
 }
 
@@ -103,6 +115,7 @@ enum Mark {
         origin: NodeId,
         epoch: u64,
         seq: u64,
+        stamp: Stamp,
         said: BTreeMap<Key, Option<Bytes>>,
     },
     Intents {
@@ -113,6 +126,7 @@ enum Mark {
 
 struct Node {
     host: Host,
+    id: NodeId,
     disk: CrashDisk,
     store: Store,
     sync: Sync,
@@ -140,7 +154,11 @@ struct World {
     acknowledged: Vec<Ack>,
     /// All versions ever written.
     made: BTreeMap<(Scope, Key), Vec<Intent>>,
-    backups: BTreeMap<usize, (Duration, CrashDisk)>,
+    /// All that was ever said of a fact, and when.
+    said: BTreeMap<(Scope, NodeId, Key), Vec<Said>>,
+    backups: BTreeMap<usize, CrashDisk>,
+    /// Who stands still, and until when.
+    stalled: BTreeMap<usize, Duration>,
     clients: Vec<clients::Client>,
     crashes: usize,
     counts: BTreeMap<&'static str, u64>,
@@ -148,6 +166,11 @@ struct World {
     /// Time passes so many times as fast between what nodes do of themselves.
     haste: u64,
     removed: Option<removal::Out>,
+    liar: Option<liars::Liar>,
+    /// Two copies of this node run: its counters do not tell what was seen of it.
+    twice: Option<NodeId>,
+    /// They never start again, and count no more.
+    dead: BTreeSet<usize>,
 }
 
 impl World {
@@ -168,6 +191,8 @@ impl World {
             nodes: nodes.collect(),
             rng,
             made: BTreeMap::new(),
+            said: BTreeMap::new(),
+            stalled: BTreeMap::new(),
             backups: BTreeMap::new(),
             clients: Vec::new(),
             crashes: 0,
@@ -181,12 +206,18 @@ impl World {
             troubles: Vec::new(),
             haste: 1,
             removed: None,
+            liar: None,
+            twice: None,
+            dead: BTreeSet::new(),
         };
         for node in 0..world.nodes.len() {
             world.introduce(node);
             world.greet(node);
         }
         world.after(100, Happening::Trouble);
+        if weather.storms {
+            world.after(1_000, Happening::Storm);
+        }
         world.open_clients();
         world
     }
@@ -237,11 +268,20 @@ impl World {
         match effect {
             Effect::Send { to, frame } => {
                 assert!(frame.len() <= FRAME_MAX);
-                self.send(node, to, &frame);
+                match self.liar.as_mut().filter(|liar| liar.node == node) {
+                    Some(liar) => {
+                        let said = liar.twist(to, &frame, &mut self.rng);
+                        said.iter().for_each(|frame| self.send(node, to, frame));
+                    }
+                    None => self.send(node, to, &frame),
+                }
             }
             Effect::Persist(change) => self.nodes[node].waiting.push(change),
             Effect::ScopeChanged(_) | Effect::Void(_) => {}
-            Effect::Reclaim(theirs) => self.say_soon(node, 0, Own::Again(theirs)),
+            Effect::Reclaim(theirs) => {
+                *self.counts.entry("reclaims").or_default() += 1;
+                self.say_soon(node, 0, Own::Again(theirs));
+            }
             Effect::Confirm(scope, body) => self.say_soon(node, 0, Own::Seen(scope, body)),
             Effect::Alarm(trouble) => self.troubles.push(trouble),
             Effect::Count(name, count) => *self.counts.entry(name).or_default() += count,
@@ -286,7 +326,7 @@ impl World {
     }
 
     fn send(&mut self, from: usize, to: NodeId, frame: &Bytes) {
-        let to = self.nodes.iter().position(|node| node.host.id() == to).unwrap();
+        let to = self.heard_as(from, to);
         let calm = self.now >= self.weather.rough;
         let copies = match self.rng.random::<f64>() {
             _ if self.cut.contains(&(from, to)) => 0,
@@ -315,12 +355,24 @@ impl World {
         }
     }
 
+    /// Which node another one reaches by this name.
+    fn heard_as(&self, from: usize, id: NodeId) -> usize {
+        let mut all = (0..self.nodes.len()).filter(|node| self.nodes[*node].id == id);
+        let is_heard = |node: &usize| !self.dead.contains(node) && !self.cut.contains(&(from, *node));
+        all.clone().find(is_heard).or_else(|| all.next()).unwrap()
+    }
+
     fn step(&mut self) {
-        let Reverse((now, _, index)) = self.queue.pop().unwrap();
+        let Reverse((now, order, index)) = self.queue.pop().unwrap();
         self.now = now;
-        match self.happenings[index].take().unwrap() {
+        let happening = self.happenings[index].take().unwrap();
+        if let Some(until) = self.waits(&happening) {
+            self.happenings[index] = Some(happening);
+            return self.queue.push(Reverse((until, order, index)));
+        }
+        match happening {
             Happening::Arrive { from, to, life, frame } if self.alive(to, life) => {
-                let from = self.nodes[from].host.id();
+                let from = self.nodes[from].id;
                 self.event(to, Event::Frame(from, frame));
                 self.check_wholeness(to);
             }
@@ -343,11 +395,12 @@ impl World {
             } if self.alive(node, life) => {
                 self.event(node, Event::LocalBatch(batch));
                 self.nodes[node].writing = false;
-                let at = self.now;
-                self.acknowledged.push(Ack { node, at, mark });
+                self.acknowledged.push(Ack { mark });
             }
             Happening::Say { node, life, what } if self.alive(node, life) => self.say(node, what),
             Happening::Trouble if self.now < self.weather.rough => self.trouble(),
+            Happening::Storm if self.now < self.weather.rough => self.storm(),
+            Happening::Back(node) => self.restart(node),
             _ => {}
         }
     }
@@ -361,6 +414,7 @@ impl World {
             self.step();
         }
         self.cut.clear();
+        self.stalled.clear();
         for node in 0..self.nodes.len() {
             self.restart(node);
         }
@@ -398,6 +452,7 @@ impl Node {
         let sync = Sync::new(&host.public(), loaded.replica, Box::new(Trusting));
         let clock = Clock::default();
         Self {
+            id: host.id(),
             host,
             disk,
             store,

@@ -2,23 +2,31 @@
 
 use rand::Rng;
 
+use super::agreement::knows;
 use super::{Ack, Mark, World};
 use crate::fixture::{domain, write};
-use crate::record::{Dot, Key};
+use crate::record::{Dot, Intent, Key};
+use crate::siblings::Siblings;
 
 const CLIENTS: usize = 3;
 
 /// What a client wrote.
 #[derive(Debug, Default)]
 pub(super) struct Client {
-    /// Node and version of each write, whether or not it was acknowledged.
+    /// Node and version of each write that it builds on, whether or not it was acknowledged.
     writes: Vec<(usize, Dot)>,
+    /// The versions of all writes.
+    all: Vec<Dot>,
+    /// It wrote without having seen all that it wrote before, since a node lost its disk.
+    forgot: bool,
 }
 
 impl Client {
-    /// A node lost its disk: what it took may be lost.
+    /// A node lost its disk: what it took may be lost, and is not waited for.
     pub(super) fn forget(&mut self, node: usize) {
+        let before = self.writes.len();
         self.writes.retain(|(through, _)| *through != node);
+        self.forgot |= self.writes.len() != before;
     }
 }
 
@@ -45,35 +53,50 @@ impl World {
         }
         let text = self.order.to_string();
         let kept = self.rng.random_bool(0.6);
-        if let Some(dots) = self.want(node, scope, vec![write(&name, kept.then_some(&text))]) {
-            self.clients[client]
-                .writes
-                .extend(dots.into_iter().map(|(_, dot)| (node, dot)));
+        for (_, dot) in self
+            .want(node, scope, vec![write(&name, kept.then_some(&text))])
+            .into_iter()
+            .flatten()
+        {
+            self.clients[client].writes.push((node, dot));
+            self.clients[client].all.push(dot);
         }
     }
 
-    /// The final value is the last acknowledged write of the client, or a later one.
+    /// The final value is the last acknowledged write of the client that a disk kept, or a later one. There is none only if
+    /// that one or a later one deletes.
     pub(super) fn check_clients(&self) {
-        for (client, Client { writes }) in self.clients.iter().enumerate() {
-            let key = Key::new("K", &name(client));
-            let is_acknowledged = |dot: Dot| {
+        for (number, client) in self.clients.iter().enumerate() {
+            let key = Key::new("K", &name(number));
+            let is_acknowledged = |dot: &Dot| {
                 let with =
-                    |ack: &Ack| matches!(&ack.mark, Mark::Intents { dots, .. } if dots.contains(&(key.clone(), dot)));
+                    |ack: &Ack| matches!(&ack.mark, Mark::Intents { dots, .. } if dots.contains(&(key.clone(), *dot)));
                 self.acknowledged.iter().any(with)
             };
-            let Some(last) = writes.iter().rposition(|(_, dot)| is_acknowledged(*dot)) else {
+            let Some(last) = client.all.iter().rposition(is_acknowledged) else {
                 continue;
             };
             for node in self.members() {
                 let held = node.sync.replica().intent(&domain("red"), &key);
-                let shown = held.map(|siblings| siblings.shown().dot);
-                let fine = match shown {
-                    Some(dot) => self.weather.restores || writes[last..].iter().any(|(_, later)| *later == dot),
-                    // Collected, if it was a delete.
-                    None => true,
-                };
-                assert!(fine, "{key} is {shown:?}, the last write was {:?}", writes[last]);
+                assert!(
+                    self.is_right(client, &key, last, held),
+                    "{key} is {held:?}, the last write was {:?}",
+                    client.all[last]
+                );
             }
         }
+    }
+
+    fn is_right(&self, client: &Client, key: &Key, last: usize, held: Option<&Siblings>) -> bool {
+        let (written, later) = (client.all[last], &client.all[last..]);
+        let made = self.made[&(domain("red"), key.clone())].iter();
+        let deletes = |version: &&Intent| version.body.is_none() && later.contains(&version.dot);
+        let Some(held) = held else {
+            return made.clone().filter(deletes).any(|version| knows(version, written));
+        };
+        let shown = held.shown();
+        // A client that had to forget wrote beside what it had written.
+        let beside = || client.forgot && client.all.contains(&shown.dot);
+        later.contains(&shown.dot) || knows(shown, written) || beside()
     }
 }

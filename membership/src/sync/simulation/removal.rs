@@ -12,6 +12,8 @@ use crate::fixture::domain;
 pub(super) struct Out {
     node: usize,
     removal: Removal,
+    /// Its store is no more.
+    wiped: bool,
     /// Who knows.
     told: BTreeSet<usize>,
     /// Who dropped something void, and may lack what that had replaced until others send it.
@@ -21,13 +23,12 @@ pub(super) struct Out {
 impl World {
     pub(super) fn is_gone(&self, node: usize) -> bool {
         let others = self.nodes.len() - 1;
-        self.removed
-            .as_ref()
-            .is_some_and(|out| out.node == node && out.told.len() == others)
+        let out = self.removed.as_ref();
+        self.dead.contains(&node) || out.is_some_and(|out| out.node == node && (out.wiped || out.told.len() == others))
     }
 
     /// Removes a node: what a majority of the others has seen of it counts. Nobody knows yet.
-    fn remove(&mut self, node: usize) {
+    pub(super) fn remove(&mut self, node: usize, wiped: bool) {
         let host = &self.nodes[node].host;
         let id = host.id();
         let others = self.nodes.iter().filter(|other| other.host.id() != id);
@@ -43,18 +44,20 @@ impl World {
         self.removed = Some(Out {
             node,
             removal,
+            wiped,
             told,
             lacking,
         });
     }
 
     /// A node hears of it, and hears that one no more.
-    fn tell(&mut self, node: usize) {
+    pub(super) fn tell(&mut self, node: usize) {
         let Some(Out {
             node: gone,
             removal,
             told,
             lacking,
+            ..
         }) = &mut self.removed
         else {
             return;
@@ -63,6 +66,8 @@ impl World {
             return;
         }
         let (gone, id) = (*gone, removal.node);
+        let Node { store, waiting, .. } = &mut self.nodes[node];
+        store.commit(&std::mem::take(waiting), Durable::Later).unwrap();
         let removed = self.nodes[node].sync.remove(removal);
         if !removed.void.is_empty() {
             lacking.insert(node);
@@ -149,7 +154,7 @@ fn a_removed_node_that_writes_on_in_a_minority_is_void_everywhere() {
         world.go_on(Duration::from_secs(20));
         world.restart(4);
         world.go_on(Duration::from_secs(2));
-        world.remove(4);
+        world.remove(4, false);
         // Only the last one but it hears it from here on, and hears of its end when all is over.
         for node in 0..3 {
             world.tell(node);

@@ -19,6 +19,8 @@ fn quiet(nodes: u8) -> World {
             restores: false,
             rarely: false,
             odd: false,
+            storms: false,
+            removes: false,
         },
     )
 }
@@ -39,16 +41,6 @@ impl World {
         while self.want(node, domain("red"), vec![write(name, text)]).is_none() {
             self.go_on(Duration::from_millis(10));
         }
-    }
-
-    /// Another node joins.
-    fn join(&mut self, number: u8) -> usize {
-        let node = self.nodes.len();
-        self.nodes
-            .push(Node::start(Host::new(number), CrashDisk::default(), HOUR));
-        self.introduce(node);
-        self.greet(node);
-        node
     }
 
     fn say_in(&mut self, node: usize, scope: Scope) {
@@ -200,7 +192,7 @@ fn a_wiped_store_is_another_node_and_the_old_one_is_missed() {
     let gone = world.nodes[2].host.id();
     world.nodes[2].host = Host::new(99);
     world.nodes[2].disk = CrashDisk::default();
-    world.acknowledged.retain(|ack| ack.node != 2);
+    world.forget_lost();
     world.clients.iter_mut().for_each(|client| client.forget(2));
     world.restart(2);
     world.introduce(2);
@@ -317,14 +309,14 @@ fn two_copies_of_a_disk_run_in_turns() {
     world.go_on(MINUTE);
     for _ in 0..4 {
         world.keep_copy(3);
-        let (_, other) = world.backups[&3].clone();
+        let other = world.backups[&3].clone();
         world.go_on(MINUTE / 2);
         world.keep_copy(3);
-        let mine = world.backups[&3].1.clone();
-        world.backups.insert(3, (Duration::ZERO, other));
+        let mine = world.backups[&3].clone();
+        world.backups.insert(3, other);
         world.put_copy_back(3);
         world.go_on(MINUTE / 2);
-        world.backups.insert(3, (Duration::ZERO, mine));
+        world.backups.insert(3, mine);
         world.put_copy_back(3);
     }
     world.heal();

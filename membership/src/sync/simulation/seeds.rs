@@ -1,4 +1,4 @@
-//! Thousands of seeds, each weather of its own. `FABRIC_SEED` runs one, `FABRIC_LONG` forty times as many.
+//! Two hundred seeds, each weather of its own. `FABRIC_SEED` runs one; `FABRIC_LONG` runs forty times as many: thousands.
 
 use super::*;
 
@@ -14,6 +14,8 @@ pub(super) fn weather(seed: u64) -> Weather {
         restores: false,
         rarely: false,
         odd: seed % 7 == 6,
+        storms: false,
+        removes: false,
     }
 }
 
@@ -84,6 +86,22 @@ fn nothing_deleted_reappears_1() {
 #[test]
 fn nothing_deleted_reappears_2() {
     run(30_000..30_000 + 12 * times(), long_weather);
+}
+
+/// Short, with all that a storm has. Disks are old in one of three.
+fn storm(seed: u64) -> Weather {
+    Weather {
+        storms: true,
+        removes: seed.is_multiple_of(2),
+        restores: seed.is_multiple_of(3),
+        crashes: seed % 4 >= 1,
+        ..weather(seed)
+    }
+}
+
+#[test]
+fn storms_change_nothing_of_it() {
+    run(40_000..40_000 + 60 * times(), storm);
 }
 
 /// 20050 and 20069 once ended apart: two nodes had collected a tombstone, the others waited for one with an old disk, which

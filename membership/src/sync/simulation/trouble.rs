@@ -1,6 +1,6 @@
 //! What goes wrong meanwhile, and what is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -45,6 +45,7 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, node: usize) {
+        self.stalled.remove(&node);
         if std::mem::replace(&mut self.nodes[node].up, false) {
             self.crashes += 1;
             let id = self.nodes[node].host.id();
@@ -80,19 +81,19 @@ impl World {
 
     /// Copies a disk as it is.
     pub(super) fn keep_copy(&mut self, node: usize) {
-        self.backups.insert(node, (self.now, self.nodes[node].disk.backup()));
+        self.backups.insert(node, self.nodes[node].disk.backup());
     }
 
-    /// A node goes on from an old copy of its disk. What it acknowledged since may be nowhere else.
+    /// A node goes on from an old copy of its disk. What it acknowledged since is lost if no other disk has it.
     pub(super) fn put_copy_back(&mut self, node: usize) {
-        let Some((then, disk)) = self.backups.remove(&node) else {
+        let Some(disk) = self.backups.remove(&node) else {
             return;
         };
         self.crash(node);
-        self.acknowledged.retain(|ack| ack.node != node || ack.at < then);
         self.clients.iter_mut().for_each(|client| client.forget(node));
         self.nodes[node].disk = disk;
         self.nodes[node].restored = true;
+        self.forget_lost();
         self.restart(node);
     }
 
@@ -182,11 +183,15 @@ impl World {
         else {
             return;
         };
-        let said = writes
+        let said: BTreeMap<_, _> = writes
             .iter()
             .map(|write| (write.key.clone(), write.body.clone().map(|body| body.bytes)))
             .collect();
         let stamp = clock.tick(now + *skew);
+        for (key, body) in &said {
+            let of = (scope.clone(), host.id(), key.clone());
+            self.said.entry(of).or_default().push((stamp, body.clone()));
+        }
         let made = author::facts(sync.replica(), host, &scope, writes, stamp).unwrap();
         waiting.push(made.change);
         store.commit(&std::mem::take(waiting), Durable::Before).unwrap();
@@ -202,6 +207,7 @@ impl World {
                 origin,
                 epoch,
                 seq,
+                stamp,
                 said,
             },
         );

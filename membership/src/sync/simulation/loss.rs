@@ -1,0 +1,70 @@
+//! What may be lost when an old disk is put back, or a store is wiped: what no disk holds then. Whatever one disk holds
+//! is to be on all of them at the end.
+
+use super::super::*;
+use super::agreement::holds;
+use super::{Ack, Mark, World};
+use crate::signed::Signer;
+
+impl World {
+    /// What each member would find if the power went.
+    fn disks(&self) -> Vec<Replica> {
+        let load = |node: &super::Node| node.disk.backup().open().load(node.host.id()).unwrap().replica;
+        self.members().map(load).collect()
+    }
+
+    /// Asks no more for what no disk holds.
+    pub(super) fn forget_lost(&mut self) {
+        let disks = self.disks();
+        self.keep_what(&disks.iter().collect::<Vec<_>>());
+    }
+
+    /// Of two copies of a node only this one is left: what it does not hold of itself may be gone, whoever heard it.
+    pub(super) fn forget_facts_but_of(&mut self, node: usize) {
+        let id = self.nodes[node].id;
+        let replica = self.nodes[node].disk.backup().open().load(id).unwrap().replica;
+        let mut acknowledged = std::mem::take(&mut self.acknowledged);
+        let is_other = |mark: &Mark| !matches!(mark, Mark::Facts { origin, .. } if *origin == id);
+        acknowledged.retain_mut(|ack| is_other(&ack.mark) || self.survives(ack, &[&replica]));
+        self.acknowledged = acknowledged;
+    }
+
+    fn keep_what(&mut self, held: &[&Replica]) {
+        let mut acknowledged = std::mem::take(&mut self.acknowledged);
+        acknowledged.retain_mut(|ack| self.survives(ack, held));
+        self.acknowledged = acknowledged;
+    }
+
+    /// Leaves of an acknowledged write what is there. Says whether anything is.
+    fn survives(&self, ack: &mut Ack, held: &[&Replica]) -> bool {
+        match &mut ack.mark {
+            Mark::Intents { scope, dots } => {
+                dots.retain(|(key, dot)| {
+                    self.is_deleted(scope, key, *dot) || held.iter().any(|replica| holds(replica, scope, key, *dot))
+                });
+                !dots.is_empty()
+            }
+            Mark::Facts {
+                scope,
+                origin,
+                epoch,
+                seq,
+                stamp,
+                said,
+            } => {
+                said.retain(|key, body| {
+                    let of = |replica: &&Replica| replica.fact(scope, *origin, key).map(|fact| fact.stamp);
+                    let is_kept = |replica: &&Replica| match of(replica) {
+                        Some(held) => held >= *stamp,
+                        None => body.is_none() && replica.has_facts(scope, *origin, *epoch, *seq),
+                    };
+                    held.iter().any(is_kept)
+                });
+                !said.is_empty()
+                    && held
+                        .iter()
+                        .any(|replica| replica.has_facts(scope, *origin, *epoch, *seq))
+            }
+        }
+    }
+}
