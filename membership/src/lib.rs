@@ -37,12 +37,14 @@
 //! | `health` | whether this node may act on that |
 //! | `counter` | what is counted |
 //! | `wallclock` | the clocks, for shells only |
+//! | `clocks` | how this node's clock stands to those of others |
 //! | [`service`] | the shell: one running peer |
 //! | `fuzzing` | what reads bytes from outside, for fuzzers |
 
 pub mod author;
 pub mod batch;
 pub mod claim;
+mod clocks;
 pub mod collect;
 mod counter;
 pub mod decree;

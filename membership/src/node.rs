@@ -80,7 +80,8 @@ pub struct NodeRecord {
     pub addresses: Vec<SocketAddr>,
     /// Oldest and newest wire version it speaks.
     pub wire: (u16, u16),
-    /// Whether shared intent written on it is accepted.
+    /// Meant to say whether shared intent written on it is accepted. Every node says yes and nothing reads it: what any
+    /// member writes counts.
     pub intent: bool,
     /// Version of the software, for people.
     pub software: String,

@@ -23,7 +23,7 @@ pub use self::tombstones::Survey;
 pub use self::usage::Usage;
 use self::usage::Usages;
 pub use crate::facts::FactChange;
-pub use crate::siblings::Siblings;
+pub use crate::siblings::{SIBLINGS_MAX, Siblings};
 
 /// How one batch changes the replica, in the words in which the store takes it too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub struct IntentChange {
     pub scope: Scope,
     /// Versions to add.
     pub put: Vec<Signed<Intent>>,
-    /// Versions that go: an added one dominates them, or they are tombstones that all members have seen.
+    /// Versions that go: an added one dominates them or, with others, crowds them out, or they are tombstones that all
+    /// members have seen.
     pub removed: Vec<(Key, Digest)>,
 }
 
@@ -52,6 +53,8 @@ pub struct Merged {
     pub change: Option<Change>,
     /// The origin was seen saying two different things about itself (a copied or restored disk).
     pub forked: Option<NodeId>,
+    /// Writers that have more versions of one object side by side than are kept.
+    pub crowded: BTreeSet<NodeId>,
 }
 
 /// Something between what is held and the batch is missing: it must be pulled.
@@ -273,10 +276,7 @@ impl Replica {
     pub fn plan(&self, batch: &Batch) -> Result<Merged, Gap> {
         match batch {
             Batch::Facts(batch) => self.plan_facts(batch),
-            Batch::Intents(batch) => Ok(Merged {
-                change: self.plan_intents(batch),
-                forked: None,
-            }),
+            Batch::Intents(batch) => Ok(self.plan_intents(batch)),
         }
     }
 
@@ -286,6 +286,7 @@ impl Replica {
             return Ok(Merged {
                 change: None,
                 forked: None,
+                crowded: BTreeSet::new(),
             });
         }
         let held = self.origin(scope, *origin);
@@ -303,10 +304,11 @@ impl Replica {
         Ok(Merged {
             change,
             forked: forked.then_some(*origin),
+            crowded: BTreeSet::new(),
         })
     }
 
-    fn plan_intents(&self, batch: &IntentBatch) -> Option<Change> {
+    fn plan_intents(&self, batch: &IntentBatch) -> Merged {
         let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
         let counts = batch.versions().iter().filter(|version| !self.is_void(version.value()));
         for version in counts {
@@ -317,14 +319,20 @@ impl Replica {
             put: Vec::new(),
             removed: Vec::new(),
         };
+        let mut crowded = BTreeSet::new();
         for (key, versions) in by_key {
             let joined = siblings::join(self.intent(batch.scope(), key), versions.into_iter());
+            crowded.extend(joined.crowded);
             change.put.extend(joined.add);
             change
                 .removed
                 .extend(joined.remove.into_iter().map(|digest| (key.clone(), digest)));
         }
-        (!change.put.is_empty()).then_some(Change::Intents(change))
+        Merged {
+            change: (!change.put.is_empty()).then_some(Change::Intents(change)),
+            forked: None,
+            crowded,
+        }
     }
 
     /// Applies what `plan` said of this same state.
@@ -390,5 +398,7 @@ impl Replica {
     }
 }
 
+#[cfg(test)]
+mod crowding;
 #[cfg(test)]
 mod tests;

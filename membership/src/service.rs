@@ -12,6 +12,7 @@ mod authority;
 mod cell;
 mod certificates;
 mod claiming;
+mod clocks;
 mod decrees;
 mod disk;
 mod engine;
@@ -179,6 +180,9 @@ pub enum WriteError {
     /// The object is not what the caller saw.
     #[error("{0} was changed meanwhile")]
     Changed(Key),
+    /// This node's clock is wrong, as most others say.
+    #[error("{0}")]
+    Clock(String),
     /// The node is shutting down.
     #[error("the node is shutting down")]
     Closed,
@@ -290,7 +294,8 @@ impl Membership {
 
     /// Writes objects of one scope as one batch: all or nothing. When it returns, the batch is on this node's disk.
     /// Each version replaces all versions of its key that the replica holds at that moment. A write that has begun is
-    /// finished even if its caller does not wait. After a start it waits, as `write_facts` does: an old disk may hold
+    /// finished even if its caller does not wait. A node whose clock differs by more than 5 s from most others' takes none.
+    /// After a start it waits, as `write_facts` does: an old disk may hold
     /// what was deleted.
     pub async fn write_intent(&self, scope: Scope, author: &str, writes: Vec<IntentWrite>) -> Result<Mark, WriteError> {
         self.write_intent_if(scope, author, writes, Vec::new()).await

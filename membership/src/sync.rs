@@ -34,9 +34,10 @@ use speech::Speech;
 pub use confirm::Tombstones;
 pub use quota::{
     FACT_BYTES_MAX, FACTS_MAX, PULLED_BYTES_PER_SECOND, PULLS_PER_SECOND, PUSHED_BYTES_PER_SECOND, PUSHES_PER_SECOND,
-    SIBLINGS_MAX, VERSION_BYTES_MAX, VERSIONS_MAX,
+    VERSION_BYTES_MAX, VERSIONS_MAX,
 };
 
+pub use crate::replica::SIBLINGS_MAX;
 pub use crate::wire::FRAME_MAX;
 
 /// Most bytes of records in one answer, unless what belongs together is larger alone.
@@ -292,6 +293,8 @@ impl Sync {
 
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod crowding;
 #[cfg(test)]
 mod filling;
 #[cfg(test)]

@@ -274,6 +274,8 @@ layouts! {
         protocol: u32,
         /// When, in seconds of the coarse monotonic clock.
         seen: u32,
+        /// Where its upper-layer header ends, in bytes of what is fragmented.
+        header_end: u32,
     }
 
     /// Key of `LIMITS`.

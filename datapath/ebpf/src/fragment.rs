@@ -4,16 +4,13 @@
 use datapath_common::connection::elapsed;
 use datapath_common::{FragmentState, LIMIT_FRAGMENTS, Reason};
 
-use crate::headers::protocol;
 use crate::maps::{CROWDED_FRAGMENTS, FRAGMENTS};
-use crate::transport::is_icmp;
+use crate::transport::{self, is_icmp};
 use crate::walk::{IP_FRAGMENT, IP_LATER, IP_TINY, Walk};
 use crate::{entry, limit, quota};
 
 /// Seconds for which the first fragment speaks for the others.
 const LIFE: u32 = 30;
-/// Bytes of a TCP header that no later fragment may overwrite (RFC 3128).
-const TCP: u32 = 20;
 
 /// Refuses what hides the upper layer's header; gives a later fragment the ports of its first.
 #[inline(always)]
@@ -28,9 +25,6 @@ pub fn check(walk: &mut Walk) -> Result<(), Reason> {
     if !walk.ip.is(IP_LATER) {
         return Ok(());
     }
-    if walk.ip.position < TCP && walk.key.protocol == protocol::TCP.into() {
-        return Err(Reason::TinyFragment);
-    }
     let first = match entry::fragment(&FRAGMENTS, &walk.fragment) {
         None => entry::fragment(&CROWDED_FRAGMENTS, &walk.fragment),
         first => first,
@@ -38,6 +32,10 @@ pub fn check(walk: &mut Walk) -> Result<(), Reason> {
     let first = first.ok_or(Reason::FragmentState)?;
     if elapsed(first.seen, walk.now) >= LIFE {
         return Err(Reason::FragmentState);
+    }
+    // It would overwrite what was decided about (RFC 1858, RFC 3128, RFC 5722).
+    if walk.ip.position < first.header_end {
+        return Err(Reason::TinyFragment);
     }
     walk.key.ports = first.ports;
     walk.key.protocol = first.protocol;
@@ -66,6 +64,7 @@ pub fn remember(walk: &Walk) {
         ports: walk.key.ports,
         protocol: walk.key.protocol,
         seen: walk.now,
+        header_end: transport::header_end(walk),
     };
     // One of the same name may stand in the other.
     let (into, other) = if limit::take(quota::sender(walk), LIMIT_FRAGMENTS, walk.nanoseconds) {

@@ -87,6 +87,7 @@ fn ipv4(packet: &mut Packet, walk: &mut Walk, start: usize) -> Result<(), Reason
         start: start as u32,
         upper: (start + header_length) as u32,
         end: 0,
+        part: (start + header_length) as u32,
         position: u32::from(u16::from_be(fragment & OFFSET4)) * 8,
         tcp: 0,
         icmp: NO_ICMP,
@@ -141,6 +142,7 @@ fn ipv6(packet: &mut Packet, walk: &mut Walk, start: usize) -> Result<(), Reason
         start: start as u32,
         upper: upper as u32,
         end: 0,
+        part: 0,
         position: 0,
         tcp: 0,
         icmp: NO_ICMP,
@@ -210,6 +212,9 @@ fn one_extension(packet: &mut Packet, walk: &mut Walk) -> Result<bool, Reason> {
         walk.fragment.identification = fragment.identification;
         walk.ip.position = (offset & OFFSET6).into();
         walk.ip.upper = at + 8;
+        if walk.ip.part == 0 {
+            walk.ip.part = walk.ip.upper;
+        }
         if offset & OFFSET6 != 0 {
             walk.ip.flags |= IP_FRAGMENT | IP_LATER;
             return Ok(true);

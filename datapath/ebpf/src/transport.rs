@@ -35,11 +35,7 @@ pub fn read(packet: &mut Packet, walk: &mut Walk) -> Result<(), Reason> {
     if walk.ip.is(IP_LATER) || !(has_ports(number) || icmp) {
         return Ok(());
     }
-    let whole = match number as u8 {
-        protocol::TCP => size_of::<Tcp>() as u32,
-        protocol::SCTP => SCTP,
-        _ => size_of::<Udp>() as u32,
-    };
+    let whole = whole(number, icmp);
     let upper = walk.ip.upper & FARTHEST;
     let there = walk.ip.end.saturating_sub(upper);
     if icmp {
@@ -54,6 +50,26 @@ pub fn read(packet: &mut Packet, walk: &mut Walk) -> Result<(), Reason> {
         walk.ip.tcp = packet.at::<Tcp>(upper as usize)?.flags.into();
     }
     Ok(())
+}
+
+/// Bytes that are read of the header of a protocol; of ICMP of the packet's family, with the identifier.
+#[inline(always)]
+fn whole(number: u32, icmp: bool) -> u32 {
+    match number as u8 {
+        protocol::TCP => size_of::<Tcp>() as u32,
+        protocol::SCTP => SCTP,
+        protocol::UDP => size_of::<Udp>() as u32,
+        _ if icmp => size_of::<Icmp>() as u32,
+        _ => 0,
+    }
+}
+
+/// Where the header of a first fragment's upper layer ends, in bytes of what is fragmented.
+#[inline(always)]
+pub fn header_end(walk: &Walk) -> u32 {
+    let number = walk.key.protocol;
+    let upper = walk.ip.upper.saturating_sub(walk.ip.part);
+    upper + whole(number, is_icmp(number, walk.ip.v4()))
 }
 
 /// Less than the whole header is there.

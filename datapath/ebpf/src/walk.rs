@@ -111,6 +111,8 @@ pub struct Ip {
     pub upper: u32,
     /// Where the IP packet ends.
     pub end: u32,
+    /// Of a fragment: where what is fragmented starts.
+    pub part: u32,
     /// Of a fragment: where in the whole it belongs, in bytes.
     pub position: u32,
     /// TCP: its flags.

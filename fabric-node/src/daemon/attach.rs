@@ -388,7 +388,7 @@ impl From<WriteError> for ApiError {
             WriteError::TooLarge(_) | WriteError::NotHere => Self::refused(error.to_string()),
             WriteError::Store(_) => Self::internal(error.to_string()),
             WriteError::Changed(_) => Self::new(Code::PreconditionFailed, error.to_string()),
-            WriteError::Closed => Self::try_again(error.to_string()),
+            WriteError::Closed | WriteError::Clock(_) => Self::try_again(error.to_string()),
         }
     }
 }

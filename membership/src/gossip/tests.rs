@@ -18,6 +18,7 @@ const BOUNDS: Bounds = Bounds {
 type Inboxes = BTreeMap<NodeId, Arc<Queue<(NodeId, Bytes)>>>;
 
 struct Lab {
+    cluster: ClusterId,
     nodes: BTreeMap<NodeId, (Gossip, CancellationToken, tempfile::TempDir)>,
     inboxes: Arc<Inboxes>,
 }
@@ -28,17 +29,19 @@ fn ids(n: u8) -> Vec<NodeId> {
 
 impl Lab {
     fn start(n: u8) -> Self {
-        let inboxes: Inboxes = ids(n)
-            .into_iter()
-            .map(|id| (id, Arc::new(Queue::new(BOUNDS))))
-            .collect();
-        let inboxes = Arc::new(inboxes);
-        let mut lab = Self {
-            nodes: BTreeMap::new(),
-            inboxes,
-        };
+        let mut lab = Self::of(1, &ids(n));
         ids(n).into_iter().for_each(|id| lab.add(id));
         lab
+    }
+
+    /// A cluster of these, none of which runs yet.
+    fn of(cluster: u8, ids: &[NodeId]) -> Self {
+        let inboxes: Inboxes = ids.iter().map(|id| (*id, Arc::new(Queue::new(BOUNDS)))).collect();
+        Self {
+            cluster: ClusterId::from_random([cluster; 16]),
+            nodes: BTreeMap::new(),
+            inboxes: Arc::new(inboxes),
+        }
     }
 
     fn add(&mut self, own: NodeId) {
@@ -52,7 +55,7 @@ impl Lab {
         let (dir, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
         let settings = Settings {
             own,
-            cluster: ClusterId::from_random([1; 16]),
+            cluster: self.cluster,
             home: Home::at(dir.path()),
             inbox: self.inboxes[&own].clone(),
             send: Arc::new(send),
@@ -156,6 +159,55 @@ async fn poison_is_refused_and_named_and_changes_nothing() {
     assert_eq!(victim.wire.counters.value(Counter::GossipRestarts), 0);
     lab.sees(ids[0], &ids[1..]).await;
     lab.sees(ids[1], &[ids[0], enemy]).await;
+}
+
+/// Of two clusters whose gossip all comes to the other one as well: as it is, and as if a member had said it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gossip_of_another_cluster_is_refused_and_counted_and_changes_nothing() {
+    let members = [ids(3), (50..53).map(|n| NodeId::of_key(&[n; 32])).collect()];
+    let mut labs = [Lab::of(1, &members[0]), Lab::of(2, &members[1])];
+    let all = [labs[0].inboxes.clone(), labs[1].inboxes.clone()];
+    for (at, lab) in labs.iter_mut().enumerate() {
+        for (own, carrier) in members[at].iter().copied().zip(members[1 - at].clone()) {
+            let (here, there) = (all[at].clone(), all[1 - at].clone());
+            lab.add_sending(own, move |to, bytes| {
+                here[&to].push_newest((own, bytes.clone()));
+                for (id, inbox) in there.iter() {
+                    inbox.push_newest((own, bytes.clone()));
+                    if *id != carrier {
+                        inbox.push_newest((carrier, bytes.clone()));
+                    }
+                }
+            });
+        }
+    }
+    let counted = |lab: &Lab, counter| {
+        let mut nodes = lab.nodes.values();
+        nodes.all(|(gossip, ..)| gossip.wire.counters.value(counter) > 20)
+    };
+    until("it comes to all, and is refused and named", || {
+        labs.iter().zip(&members).all(|(lab, members)| {
+            let offence = Offence::Poison(Poison::OtherCluster);
+            let named = |gossip: &Gossip| {
+                gossip
+                    .offences()
+                    .iter()
+                    .any(|(by, what)| *what == offence && members.contains(by))
+            };
+            let mut nodes = lab.nodes.values();
+            counted(lab, Counter::GossipRefused)
+                && counted(lab, Counter::GossipInvalid)
+                && nodes.all(|(it, ..)| named(it))
+        })
+    })
+    .await;
+    for (lab, members) in labs.iter().zip(&members) {
+        for id in members {
+            let others: Vec<NodeId> = members.iter().copied().filter(|other| other != id).collect();
+            lab.sees(*id, &others).await;
+            assert_eq!(lab.nodes[id].0.wire.counters.value(Counter::GossipRestarts), 0);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,9 @@
 //! One connection between two members, from the first frame to its end: a task with one loop per class of traffic, so
 //! that no class and no peer waits for another. The connection ends with the first of them.
+//!
+//! What does not decode costs what it came in: a frame of records that frame, a stream of gossip or of a call that stream.
+//! Only the stream of records cannot go on without the connection: behind a length that no frame has it is not known
+//! where the next one starts, so the connection ends and is made again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,7 +163,7 @@ async fn carry(
         error = send_records(&seat.queues, send) => close_for(error),
         close = receive_records(shared, peer, receive) => close,
         () = send_gossip(&seat.queues, connection) => Close::Done,
-        close = receive_gossip_streams(shared, peer, connection) => close,
+        () = receive_gossip_streams(shared, peer, connection) => Close::Done,
         () = receive_datagrams(shared, peer, connection) => Close::Done,
         () = call::serve(shared, peer, connection) => Close::Done,
         () = seat.replaced.cancelled() => Close::Duplicate,
@@ -220,18 +224,21 @@ async fn receive_datagrams(shared: &Shared, peer: NodeId, connection: &Connectio
     }
 }
 
-/// The number of streams that are read at once is bounded by what QUIC lets the peer open.
-async fn receive_gossip_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) -> Close {
+/// The number of streams that are read at once is bounded by what QUIC lets the peer open. Ends when the connection does.
+async fn receive_gossip_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) {
     let mut readers: JoinSet<Result<Bytes, FrameError>> = JoinSet::new();
     loop {
         tokio::select! {
             stream = connection.accept_uni() => match stream {
                 Ok(stream) => drop(readers.spawn(read_gossip(stream))),
-                Err(_) => return Close::Done,
+                Err(_) => return,
             },
             Some(read) = readers.join_next() => match read {
                 Ok(Ok(message)) => shared.gossip_came(peer, connection, message),
-                Ok(Err(FrameError::Malformed | FrameError::TooLarge(_))) => return Close::Protocol,
+                Ok(Err(FrameError::Malformed | FrameError::TooLarge(_))) => {
+                    let words = format!("node {peer} sent a stream that is no gossip, or more of it than any");
+                    shared.refuse(Counter::GossipInvalid, connection.remote_address(), &words);
+                }
                 Ok(Err(FrameError::Ended | FrameError::TooSlow)) | Err(_) => {}
             },
         }

@@ -38,6 +38,9 @@ pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
         wire(state),
         filling(state),
         health(state, now),
+        state
+            .clock_off()
+            .map(|off| alarm("clock-off", format!("{off}; until then it takes no changes"))),
         gossip_ended(gossip),
     ];
     alarms.extend(conditions.into_iter().flatten());

@@ -2,7 +2,6 @@
 //! bounded, counted and shown with its name, and between the others all goes on.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -236,12 +235,11 @@ impl Stage {
         (endpoint, connection)
     }
 
-    /// Says bytes on the first stream of a connection of its own, and then what `more` does; how the peer ended it.
-    async fn ended<F: Future<Output = ()>>(&self, first: &[u8], more: impl FnOnce(Connection) -> F) -> VarInt {
+    /// Says bytes on the first stream of a connection of its own; how the peer ended it.
+    async fn ended(&self, first: &[u8]) -> VarInt {
         let (_endpoint, connection) = self.connect().await;
         let mut stream = connection.open_uni().await.unwrap();
         stream.write_all(first).await.unwrap();
-        more(connection.clone()).await;
         match timeout(DEADLINE, connection.closed()).await.unwrap() {
             ConnectionError::ApplicationClosed(close) => close.error_code,
             other => panic!("{other}"),
@@ -393,19 +391,18 @@ async fn replays_change_nothing_and_stamps_far_ahead_rule_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_break_the_protocol_end_its_connection_and_no_other() {
+async fn what_breaks_the_protocol_ends_what_it_came_in() {
     let stage = Stage::new().await;
     // Or it would dial again whenever another connection takes its place.
     stage.mesh.close().await;
     let before = counter(&stage.b, "links_down");
     let protocol = VarInt::from_u32(Close::Protocol as u32);
-    let nothing = |_| std::future::ready(());
     let large = u32::try_from(FRAME_MAX + 1).unwrap().to_be_bytes();
 
-    let junk = stage.ended(&opening(b""), nothing).await;
-    let other = stage.ended(&[0x77], nothing).await;
-    let older = stage.ended(&hello((90, 99)), nothing).await;
-    let oversized = stage.ended(&[&[RECORDS][..], &large].concat(), nothing).await;
+    let junk = stage.ended(&opening(b"")).await;
+    let other = stage.ended(&[0x77]).await;
+    let older = stage.ended(&hello((90, 99))).await;
+    let oversized = stage.ended(&[&[RECORDS][..], &large].concat()).await;
     assert_eq!([junk, other, oversized], [protocol; 3]);
     assert_eq!(older, VarInt::from_u32(Close::WireVersion as u32));
     until("they are counted", || {
@@ -413,22 +410,29 @@ async fn streams_that_break_the_protocol_end_its_connection_and_no_other() {
     })
     .await;
 
-    // After a good hello: a frame larger than any, gossip larger than any, and a stream of no kind.
+    // After a good hello, gossip larger than any and a stream of no kind end their streams, and a frame larger than any
+    // the connection.
     let good = hello(Versions::OWN.pair());
-    let frame = stage.ended(&[&good[..], &large].concat(), nothing).await;
     let gossip = [&[GOSSIP][..], &vec![0; crate::mesh::frame::GOSSIP_MAX + 1]].concat();
-    let mut codes = vec![frame];
+    let (_endpoint, connection) = stage.connect().await;
+    let mut records = connection.open_uni().await.unwrap();
+    records.write_all(&good).await.unwrap();
     for stream in [gossip, vec![0x77]] {
-        let say = |connection: Connection| async move {
-            let mut uni = connection.open_uni().await.unwrap();
-            // The peer may end it before all is said.
-            let _said = uni.write_all(&stream).await;
-            let _ended = uni.finish();
-        };
-        codes.push(stage.ended(&good, say).await);
+        let mut uni = connection.open_uni().await.unwrap();
+        // The peer may end it before all is said.
+        let _said = uni.write_all(&stream).await;
+        let _ended = uni.finish();
     }
-    assert_eq!(codes, [protocol; 3]);
-    until("they are counted", || counter(&stage.a, "links_broken") == 3).await;
+    until("they are counted", || counter(&stage.a, "gossip_invalid") == 2).await;
+    assert_eq!(connection.close_reason(), None, "only the streams are over");
+    assert_eq!(counter(&stage.a, "links_broken"), 0);
+    records.write_all(&large).await.unwrap();
+    let ended = timeout(DEADLINE, connection.closed()).await.unwrap();
+    assert!(
+        matches!(&ended, ConnectionError::ApplicationClosed(close) if close.error_code == protocol),
+        "{ended}"
+    );
+    until("it is counted", || counter(&stage.a, "links_broken") == 1).await;
     assert!(
         shows(&stage.a, "peer-refused", &["links_broken", &stage.name()]),
         "{:?}",

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
-use super::{authority, decrees, registrar, removal, seat, upgrade, warden};
+use super::{authority, clocks, decrees, registrar, removal, seat, upgrade, warden};
 use crate::claim::{Acknowledgement, Granted, KEY_MAX};
 use crate::decree;
 use crate::id::{Label, NodeId, Scope};
@@ -80,6 +80,8 @@ pub(crate) enum Request {
         /// Which is about to be agreed on.
         version: u16,
     },
+    /// Asks what time it is there: milliseconds since 1970-01-01.
+    Time,
 }
 
 /// What an anchor answers to [`Request::Claim`].
@@ -136,6 +138,7 @@ pub(super) async fn answer(state: Arc<State>, mesh: Mesh, from: NodeId, request:
             check_anchor(&state, from)?;
             said(&upgrade::objection(&state, version))
         }
+        Request::Time => said(&clocks::shown()),
         Request::Renew => said(&renewed(&state, from)?),
         Request::Claims { list, after } => said(&seat::page(&state, from, list, after).await?),
     }

@@ -15,7 +15,7 @@ use super::roster::Roster;
 use super::state::{Identity, Parts, State, lock};
 use super::trust::{Certifier, Trust};
 use super::{
-    CallHandler, Config, Inner, Membership, StartError, authority, decrees, own_record, renewal, seat, warden,
+    CallHandler, Config, Inner, Membership, StartError, authority, clocks, decrees, own_record, renewal, seat, warden,
 };
 use crate::counter::Counters;
 use crate::decree::Chain;
@@ -134,6 +134,7 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
     let engine = tokio::spawn(Engine::new(state.clone(), mesh.clone(), gossip.clone()).run(events, commands));
     tokio::spawn(warden::run(Arc::downgrade(&state), mesh.downgrade()));
     tokio::spawn(renewal::run(Arc::downgrade(&state), mesh.downgrade()));
+    tokio::spawn(clocks::run(Arc::downgrade(&state), mesh.downgrade()));
     let engine = Mutex::new(Some(engine));
     begin(
         Membership(Arc::new(Inner {

@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::roster::Roster;
 use super::trust::Trust;
 use crate::batch::Batch;
+use crate::clocks::Clocks;
 use crate::counter::Counters;
 use crate::health::Health;
 use crate::hlc::{Clock, Stamp};
@@ -77,6 +78,8 @@ pub(super) struct State {
     roster: Mutex<Roster>,
     events: Arc<Mutex<Events>>,
     health: Mutex<Health>,
+    began: Instant,
+    clocks: Mutex<Clocks>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     identity: Mutex<Arc<Identity>>,
     /// What this node says of itself, once it does.
@@ -180,6 +183,8 @@ impl State {
             roster: Mutex::new(roster),
             events,
             health: Mutex::new(Health::new(TICK)),
+            began: wallclock::monotonic(),
+            clocks: Mutex::default(),
             counts: Mutex::default(),
         }
     }
@@ -224,6 +229,16 @@ impl State {
 
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         lock(&self.health)
+    }
+
+    /// How long it runs.
+    pub(super) fn uptime(&self) -> Duration {
+        wallclock::monotonic().saturating_duration_since(self.began)
+    }
+
+    /// The clocks of others.
+    pub(super) fn clocks(&self) -> MutexGuard<'_, Clocks> {
+        lock(&self.clocks)
     }
 
     /// Whether anything may be decided by how members look.

@@ -53,6 +53,7 @@ pub(super) async fn intent(
         .collect();
     // An old disk may hold what was deleted.
     state.settled().await;
+    state.check_clock()?;
     finished(state, move |state| {
         let core = state.core();
         unchanged(core.replica(), &scope, saw)?;

@@ -1,16 +1,15 @@
 //! What one node may write, so that no member can fill the memory and disks of the others, or keep them busy. Everything is
 //! charged to who signed it, never to who relayed it, and only if it changes something. What is over a limit is not merged
-//! and not passed on; it is asked for again later, so what is only too fast is delayed, not lost.
+//! and not passed on; it is asked for again later, so what is only too fast is delayed, not lost. How many versions of one
+//! object a writer may have side by side is the join's affair, so that all nodes keep the same ones (`siblings.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::fill::everything_of;
 use super::{Effect, Sync, Trouble};
 use crate::id::{NodeId, Scope};
-use crate::record::Intent;
 use crate::replica::Change;
-use crate::signed::Signed;
 use crate::wire::Have;
 
 /// Most facts of one host in all scopes, withdrawn ones that are kept included. One scope is bounded by
@@ -22,8 +21,6 @@ pub const FACT_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const VERSIONS_MAX: usize = 1_000_000;
 /// Their bytes as signed.
 pub const VERSION_BYTES_MAX: usize = 384 * 1024 * 1024;
-/// Most versions of one object by one writer. An honest one leaves a second one only if its disk was restored.
-pub const SIBLINGS_MAX: usize = 8;
 
 /// Records per second that one origin may push.
 pub const PUSHES_PER_SECOND: u32 = 10_000;
@@ -138,12 +135,24 @@ impl Sync {
                 if way == Way::Pulled {
                     self.sate(change, origin, now + SATED);
                 }
-                self.effects.push(Effect::Count("batches_over_quota", 1));
-                self.effects.push(Effect::Alarm(Trouble::OverQuota { origin, why }));
-                self.tell_not_taken(origin, why, now);
+                self.name_over_quota(origin, why, now);
                 false
             }
         }
+    }
+
+    /// Some versions of these writers are not kept, the same ones on every node: nothing has to be asked for later.
+    pub(super) fn name_crowded(&mut self, writers: BTreeSet<NodeId>, now: Duration) {
+        for writer in writers {
+            let why = "it has written too many versions of one object side by side";
+            self.name_over_quota(writer, why, now);
+        }
+    }
+
+    fn name_over_quota(&mut self, origin: NodeId, why: &'static str, now: Duration) {
+        self.effects.push(Effect::Count("batches_over_quota", 1));
+        self.effects.push(Effect::Alarm(Trouble::OverQuota { origin, why }));
+        self.tell_not_taken(origin, why, now);
     }
 
     fn sate(&mut self, change: &Change, origin: NodeId, until: Duration) {
@@ -170,21 +179,11 @@ impl Sync {
             Change::Facts(_) if usage.facts + records > FACTS_MAX => Some("it has too many facts"),
             Change::Facts(_) if usage.fact_bytes + bytes > FACT_BYTES_MAX => Some("its facts are too large"),
             Change::Facts(_) => None,
-            Change::Intents(change) if change.put.iter().any(|version| self.is_crowded(version)) => {
-                Some("it has written too many versions of one object side by side")
-            }
             // Who deletes makes room.
             Change::Intents(change) if change.put.iter().all(|version| version.value().body.is_none()) => None,
             Change::Intents(_) if usage.versions + records > VERSIONS_MAX => Some("it has written too many objects"),
             Change::Intents(_) if usage.version_bytes + bytes > VERSION_BYTES_MAX => Some("its objects are too large"),
             Change::Intents(_) => None,
         }
-    }
-
-    fn is_crowded(&self, version: &Signed<Intent>) -> bool {
-        let Intent { scope, key, dot, .. } = version.value();
-        let beside = |held: &&Intent| held.dot.writer == dot.writer && !version.value().dominates(held);
-        let held = self.replica.intent(scope, key);
-        held.is_some_and(|held| held.all().filter(beside).count() >= SIBLINGS_MAX)
     }
 }

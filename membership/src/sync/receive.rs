@@ -177,11 +177,11 @@ impl Sync {
             Ok(batch) => batch,
             Err(error) => return self.refuse(from, &error),
         };
-        let Ok(Some(change)) = self
-            .replica
-            .plan(&Batch::Intents(batch.clone()))
-            .map(|merged| merged.change)
-        else {
+        let Ok(merged) = self.replica.plan(&Batch::Intents(batch.clone())) else {
+            return Taken::Known;
+        };
+        self.name_crowded(merged.crowded, way.1);
+        let Some(change) = merged.change else {
             return Taken::Known;
         };
         let over = self.writers_over_quota(&change, way);

@@ -3,6 +3,7 @@
 
 mod anchors;
 mod certificates;
+mod clusters;
 mod doubting;
 mod forgetting;
 mod lab;

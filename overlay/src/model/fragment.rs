@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use super::Reason;
 use super::headers::{Fragment, Ip};
-use super::transport::{TCP, Transport};
+use super::transport::Transport;
 use crate::name::{DomainName, EndpointName, Vni};
 
 /// How long a first fragment is remembered.
 const LIFETIME: Duration = Duration::from_secs(30);
-/// What a first fragment says of TCP, at least.
-const TCP_HEADER: usize = 20;
 
 /// Where a packet came into a host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,9 +32,18 @@ struct Key {
     protocol: u8,
 }
 
+/// What a first fragment said.
+#[derive(Debug, Clone, Copy)]
+struct First {
+    transport: Transport,
+    /// Where its header ends, in bytes of what is fragmented.
+    header_end: usize,
+    seen: Duration,
+}
+
 /// What first fragments said.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fragments(BTreeMap<Key, (Transport, Duration)>);
+pub(super) struct Fragments(BTreeMap<Key, First>);
 
 impl Fragments {
     /// The upper-layer header of a packet, or that of its first fragment.
@@ -53,12 +60,11 @@ impl Fragments {
         let Fragment::Later { identification, offset } = ip.fragment else {
             return Err(Reason::FragmentState);
         };
-        if ip.protocol == TCP && offset < TCP_HEADER {
-            return Err(Reason::TinyFragment);
-        }
-        match self.0.get(&key(domain, entrance, ip, identification)) {
-            Some((transport, seen)) if now.saturating_sub(*seen) < LIFETIME => Ok(*transport),
-            Some(_) | None => Err(Reason::FragmentState),
+        let first = self.0.get(&key(domain, entrance, ip, identification));
+        match first.filter(|first| now.saturating_sub(first.seen) < LIFETIME) {
+            Some(first) if offset < first.header_end => Err(Reason::TinyFragment),
+            Some(first) => Ok(first.transport),
+            None => Err(Reason::FragmentState),
         }
     }
 
@@ -78,7 +84,12 @@ impl Fragments {
     ) {
         if let Fragment::First(identification) = ip.fragment {
             let key = key(domain, entrance, ip, identification);
-            self.0.insert(key, (transport, now));
+            let first = First {
+                transport,
+                header_end: ip.behind_fragment + ip.least_first(),
+                seen: now,
+            };
+            self.0.insert(key, first);
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Ip<'a> {
     /// Whether it has IPv4 options.
     pub(super) options: bool,
     pub(super) fragment: Fragment,
+    /// Bytes of extension headers behind the first fragment header.
+    pub(super) behind_fragment: usize,
     /// The upper protocol; in a later fragment what its header says.
     pub(super) protocol: u8,
     /// The upper layer, or a later fragment's data.
@@ -98,6 +100,7 @@ impl<'a> Ip<'a> {
             extended: false,
             options: start > 20,
             fragment: Fragment::of(offset, header.more_fragments(), identification),
+            behind_fragment: 0,
             protocol: header.protocol().0,
             upper,
         })
@@ -121,6 +124,7 @@ impl<'a> Ip<'a> {
             extended: walked.extended,
             options: false,
             fragment: walked.fragment,
+            behind_fragment: walked.behind_fragment.unwrap_or(0),
             protocol: walked.number.0,
             upper: walked.rest,
         })
@@ -163,6 +167,7 @@ struct Walked<'a> {
     rest: &'a [u8],
     extended: bool,
     fragment: Fragment,
+    behind_fragment: Option<usize>,
 }
 
 fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
@@ -171,6 +176,7 @@ fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
         rest: payload,
         extended: false,
         fragment: Fragment::None,
+        behind_fragment: None,
     };
     let mut count = 0;
     while !matches!(at.fragment, Fragment::Later { .. }) && is_extension(at.number) {
@@ -179,7 +185,8 @@ fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
         }
         count += 1;
         at.extended = true;
-        let length = if at.number == IpNumber::IPV6_FRAGMENTATION_HEADER {
+        let is_fragment = at.number == IpNumber::IPV6_FRAGMENTATION_HEADER;
+        let length = if is_fragment {
             let header = Ipv6FragmentHeaderSlice::from_slice(at.rest).map_err(|_| Reason::Truncated)?;
             let offset = usize::from(header.fragment_offset().byte_offset());
             let fragment = Fragment::of(offset, header.more_fragments(), header.identification());
@@ -195,6 +202,10 @@ fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
             header.slice().len()
         };
         at.rest = at.rest.get(length..).ok_or(Reason::Truncated)?;
+        at.behind_fragment = match at.behind_fragment {
+            Some(behind) => Some(behind + length),
+            None => is_fragment.then_some(0),
+        };
     }
     Ok(at)
 }

@@ -185,8 +185,8 @@
 //! |---|---|---|
 //! | M1 | source = destination; source or destination in 0/8, 127/8, 224/4, 240/4, `::`, `::1`, ff00::/8 or `::ffff:0:0/96` (in a frame to a group address, the destination may be in 224/4, 255.255.255.255 or in ff00::/8, the source 0.0.0.0 or `::`) | `martian` |
 //! | F0 | a first fragment whose upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 8 | `tiny_fragment` |
-//! | F1 | a later fragment with offset × 8 < 20 whose IPv4 protocol, or next header in the IPv6 fragment header, is TCP (RFC 3128) | `tiny_fragment` |
-//! | F2 | a later fragment without an entry younger than 30 s of its first one (domain; endpoint, or VNI from a tunnel; source; destination; identification; protocol if IPv4) | `fragment_state` |
+//! | F1 | a later fragment without an entry younger than 30 s of its first one (domain; endpoint, or VNI from a tunnel; source; destination; identification; protocol if IPv4) | `fragment_state` |
+//! | F2 | a later fragment that begins before the end of F0's bytes in its first one, counted from behind the IPv4 header or the first IPv6 fragment header (RFC 1858, RFC 3128, RFC 5722) | `tiny_fragment` |
 //! | G1 | TCP, not a later fragment: of FIN, SYN, RST and ACK, what is set is none of SYN; SYN, ACK; ACK; ACK, FIN; RST; RST, ACK | `tcp_flags` |
 //!
 //! A later fragment has upper protocol, ports, and ICMP type, code and identifier of its entry. The entry is written (over an

@@ -202,6 +202,7 @@ fn fragments_follow_what_is_allowed() {
                 number: 7,
                 offset,
                 more: offset == 0,
+                options: false,
             })
         };
         for (from, to) in PAIRS {
@@ -409,6 +410,37 @@ fn what_takes_the_place_of_a_connection_begins_anew() {
             at.send(&back, "deliver");
             at.play.jump(Duration::from_secs(8000));
             at.send(&back, "policy");
+        }
+    });
+}
+
+#[test]
+fn no_fragment_overwrites_what_was_decided_about() {
+    play(|at| {
+        for (number, options) in [(7, false), (8, true)] {
+            let piece = |offset| {
+                Some(Piece {
+                    number,
+                    offset,
+                    more: offset == 0,
+                    options,
+                })
+            };
+            for (from, to) in PAIRS {
+                let first = at.piece(0, from, to, udp(1000, 53), piece(0));
+                at.send(&first, at.way(0, to));
+                // Behind 8 bytes of UDP, and over IPv6 8 of options before them.
+                let header = if options && !at.is_v4() { 2 } else { 1 };
+                for offset in 1..4 {
+                    let later = at.piece(0, from, to, udp(1000, 53), piece(offset));
+                    let expected = if offset < header {
+                        "tiny_fragment"
+                    } else {
+                        at.way(0, to)
+                    };
+                    at.send(&later, expected);
+                }
+            }
         }
     });
 }

@@ -36,6 +36,8 @@ pub(crate) struct Piece {
     /// In units of eight bytes.
     pub(crate) offset: u16,
     pub(crate) more: bool,
+    /// IPv6: destination options are the first of what is fragmented.
+    pub(crate) options: bool,
 }
 
 /// What an IP packet carries.
@@ -118,17 +120,22 @@ impl Draft {
     }
 
     fn v6(&self, source: [u8; 16], destination: [u8; 16], upper: &[u8]) -> Vec<u8> {
+        let options = self.fragment.filter(|piece| piece.options).map(|_| 60);
         let kinds: Vec<u8> = self
             .extensions
             .iter()
             .copied()
             .chain(self.fragment.map(|_| 44))
+            .chain(options)
             .collect();
         let next = |at: usize| kinds.get(at).copied().unwrap_or(self.protocol());
         let mut behind = Vec::new();
-        for at in 0..kinds.len() {
-            let piece = self.fragment.filter(|_| at + 1 == kinds.len());
-            match (kinds[at], piece) {
+        // In a later fragment, the options are only named.
+        let later = self.fragment.is_some_and(|piece| piece.offset > 0);
+        let written = kinds.len() - options.filter(|_| later).map_or(0, |_| 1);
+        for (at, kind) in kinds.iter().enumerate().take(written) {
+            let piece = self.fragment.filter(|_| at == self.extensions.len());
+            match (kind, piece) {
                 (_, Some(piece)) => {
                     let offset = IpFragOffset::try_new(piece.offset).unwrap();
                     let header = Ipv6FragmentHeader::new(next(at + 1).into(), offset, piece.more, piece.number.into());

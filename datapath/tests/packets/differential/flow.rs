@@ -164,6 +164,7 @@ impl<'a> Flow<'a> {
             number: self.number,
             offset: u16::from(flags) * 2,
             more: flags < 2,
+            options: self.number % 2 == 1,
         });
         Draft {
             to: next,

@@ -102,10 +102,12 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], rout
             "extension headers"
         }
         15 | 16 => {
+            let number = dice.below(3) as u16;
             draft.fragment = Some(Piece {
-                number: dice.below(3) as u16,
+                number: draft.fragment.map_or(number, |piece| piece.number),
                 offset: dice.below(4) as u16,
                 more: dice.percent(50),
+                options: dice.percent(50),
             });
             "a fragment"
         }
@@ -114,6 +116,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], rout
                 number: 9,
                 offset: 0,
                 more: true,
+                options: false,
             });
             draft.payload = 0;
             if !matches!(draft.upper, Upper::Tcp { .. }) {

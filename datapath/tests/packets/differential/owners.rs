@@ -111,6 +111,7 @@ fn a_first_fragment_that_is_anothers_speaks_for_none() {
                 number: 7,
                 offset,
                 more: offset == 0,
+                options: false,
             })
         };
         let mut first = at.piece(0, FAR, WEB, udp(1000, 53), piece(0));

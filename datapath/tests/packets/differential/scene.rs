@@ -90,6 +90,11 @@ pub(crate) fn play(scene: impl Fn(&mut Scene<'_>)) {
 }
 
 impl Scene<'_> {
+    /// Whether its packets are IPv4.
+    pub(crate) fn is_v4(&self) -> bool {
+        self.v4
+    }
+
     /// A packet between two endpoints of a domain, as its sender sends it at this moment.
     pub(crate) fn between(&self, domain: usize, from: usize, to: usize, upper: Upper) -> Sent {
         self.piece(domain, from, to, upper, None)
