@@ -31,7 +31,7 @@ fn two_hosts(v6: bool) -> (Host, Host) {
             }
         }
         if v6 {
-            namespace.must(&format!("ip addr add 2001:db8::{number}/128 dev lo"));
+            namespace.must(&format!("ip addr add 2001:db8::{number}/128 dev lo nodad"));
         } else {
             namespace.must(&format!("ip addr add 192.0.2.{number}/32 dev lo"));
         }
@@ -55,6 +55,12 @@ fn route(host: &Host, other: u8, over: &[&str]) {
         }
     });
     let hops = hops.collect::<Vec<_>>().join(" ");
+    if v6 {
+        // The kernel lets an address be used a moment after it was added, even without asking for another owner.
+        eventually("the addresses can be used", || {
+            !host.namespace.must("ip -6 addr show tentative").contains("2001:db8:")
+        });
+    }
     let line = if v6 {
         format!("ip -6 route replace 2001:db8::{other}/128 src 2001:db8::{number} {hops}")
     } else {
