@@ -130,6 +130,11 @@ pub fn reclaim(replica: &Replica, signer: &dyn Signer, theirs: &FactBatch) -> Re
             *known = fact;
         }
     }
+    // Both histories may have traces of what was withdrawn; where there is no room for all, none is said again.
+    let bytes: usize = latest.values().map(|fact| fact.raw().len()).sum();
+    if bytes > SET_BYTES_MAX {
+        latest.retain(|_, fact| fact.value().body.is_some());
+    }
     let mut chain = Chain::empty(signer, scope.clone(), epoch);
     for fact in latest.into_values().map(Signed::value) {
         chain.say(fact.key.clone(), fact.body.clone(), fact.stamp)?;

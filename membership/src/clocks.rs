@@ -5,7 +5,8 @@
 //!
 //! A clock of another node is kept as what it shows at the start of this node's monotonic clock, so that a step of this
 //! node's own clock counts at once. Wrong is who differs from the median of all, himself included: of two nodes neither,
-//! of three the one that the two others contradict. So a minority of wrong clocks, or of liars, stops nobody else.
+//! of three the one that the two others contradict. Who knows all others is stopped by no minority of wrong clocks or liars;
+//! of a large cluster a node knows some dozen others at a time, whose majority may be wrong by chance where many are.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,8 +21,10 @@ use crate::id::NodeId;
 const OFF_MAX: Duration = Duration::from_secs(5);
 /// An answer that took longer says too little.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(1);
-/// How often another node is asked.
+/// How often another node is asked, and while fewer than `FEW` are known.
 const EVERY: Duration = Duration::from_secs(5);
+const AT_FIRST: Duration = Duration::from_millis(500);
+const FEW: usize = 3;
 /// How long an answer counts: of a large cluster, some dozen members are known then.
 const LIFE: Duration = Duration::from_secs(60);
 
@@ -67,10 +70,12 @@ struct Start {
 }
 
 /// What is known of the clocks of others.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Clocks {
     starts: BTreeMap<NodeId, Start>,
-    asked: Option<Duration>,
+    /// Whom it asked of late, whether they answered or not: earlier releases do not.
+    asked: BTreeMap<NodeId, Duration>,
+    last: Option<Duration>,
 }
 
 fn millis(time: Duration) -> i128 {
@@ -78,15 +83,24 @@ fn millis(time: Duration) -> i128 {
 }
 
 impl Clocks {
-    /// Whom to ask at this moment, of those that can be asked: somebody of whom nothing is known first.
+    /// Whom to ask at this moment, of those that can be asked: somebody who was not asked of late first, and soon while
+    /// little is known.
     pub(crate) fn due(&mut self, can: &[NodeId], now: Duration, rng: &mut impl Rng) -> Option<NodeId> {
-        if self.asked.is_some_and(|asked| now.saturating_sub(asked) < EVERY) {
+        let recent = |then: Duration| now.saturating_sub(then) < LIFE;
+        self.starts.retain(|_, start| recent(start.heard));
+        self.asked.retain(|_, asked| recent(*asked));
+        let fresh = can.iter().filter(|node| !self.asked.contains_key(*node)).choose(rng);
+        let pause = if self.starts.len() < FEW && fresh.is_some() {
+            AT_FIRST
+        } else {
+            EVERY
+        };
+        if self.last.is_some_and(|last| now.saturating_sub(last) < pause) {
             return None;
         }
-        self.starts.retain(|_, start| now.saturating_sub(start.heard) < LIFE);
-        let unknown = can.iter().filter(|node| !self.starts.contains_key(*node));
-        let node = unknown.choose(rng).or_else(|| can.iter().choose(rng)).copied()?;
-        self.asked = Some(now);
+        let node = *fresh.or_else(|| can.iter().choose(rng))?;
+        self.last = Some(now);
+        self.asked.insert(node, now);
         Some(node)
     }
 
@@ -226,12 +240,19 @@ mod tests {
         for _ in 0..can.len() {
             let asked = clocks.due(&can, now, &mut rng).expect("it is time");
             assert_eq!(clocks.due(&can, now, &mut rng), None, "one at a time");
+            let soon = clocks.known() + 1 < FEW;
             let heard = Heard {
                 asked: now,
                 answered: now,
                 shows: EPOCH,
             };
             clocks.heard(asked, heard);
+            let next = now + AT_FIRST;
+            assert_eq!(
+                clocks.clone().due(&can, next, &mut rng).is_some(),
+                soon,
+                "soon while little is known"
+            );
             now += EVERY;
         }
         assert_eq!(clocks.known(), can.len());

@@ -15,3 +15,9 @@ pub(crate) fn since_epoch() -> Duration {
 pub(crate) fn monotonic() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }
+
+/// The time since the machine was started, suspended or not.
+pub(crate) fn since_boot() -> Duration {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    time.map_or(Duration::ZERO, Duration::from)
+}

@@ -274,7 +274,7 @@ layouts! {
         protocol: u32,
         /// When, in seconds of the coarse monotonic clock.
         seen: u32,
-        /// Where its upper-layer header ends, in bytes of what is fragmented.
+        /// Where its upper-layer header ends, in bytes of what is fragmented, at least 1; 0 by earlier builds.
         header_end: u32,
     }
 

@@ -33,6 +33,10 @@ pub fn check(walk: &mut Walk) -> Result<(), Reason> {
     if elapsed(first.seen, walk.now) >= LIFE {
         return Err(Reason::FragmentState);
     }
+    // What an earlier build left does not say where its header ends.
+    if first.header_end == 0 {
+        return Err(Reason::FragmentState);
+    }
     // It would overwrite what was decided about (RFC 1858, RFC 3128, RFC 5722).
     if walk.ip.position < first.header_end {
         return Err(Reason::TinyFragment);
@@ -60,11 +64,19 @@ pub fn remember(walk: &Walk) {
     if !walk.ip.is(IP_FRAGMENT) || walk.ip.is(IP_LATER) {
         return;
     }
+    // Of several first ones the receiver may take any.
+    let before = match entry::fragment(&FRAGMENTS, &walk.fragment) {
+        None => entry::fragment(&CROWDED_FRAGMENTS, &walk.fragment),
+        before => before,
+    };
+    let before = before
+        .filter(|before| elapsed(before.seen, walk.now) < LIFE)
+        .map_or(1, |before| before.header_end);
     let state = FragmentState {
         ports: walk.key.ports,
         protocol: walk.key.protocol,
         seen: walk.now,
-        header_end: transport::header_end(walk),
+        header_end: transport::header_end(walk).max(before),
     };
     // One of the same name may stand in the other.
     let (into, other) = if limit::take(quota::sender(walk), LIMIT_FRAGMENTS, walk.nanoseconds) {

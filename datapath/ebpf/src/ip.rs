@@ -207,14 +207,16 @@ fn one_extension(packet: &mut Packet, walk: &mut Walk) -> Result<bool, Reason> {
     let kind = walk.key.protocol as u8;
     walk.key.protocol = header.next_header.into();
     if kind == protocol::FRAGMENT {
+        // Pieces of pieces: RFC 8200 section 4.1 has each header once.
+        if walk.ip.part != 0 {
+            return Err(Reason::Malformed);
+        }
         let fragment = packet.at::<Fragment>(at as usize)?;
         let offset = u16::from_be(fragment.offset);
         walk.fragment.identification = fragment.identification;
         walk.ip.position = (offset & OFFSET6).into();
         walk.ip.upper = at + 8;
-        if walk.ip.part == 0 {
-            walk.ip.part = walk.ip.upper;
-        }
+        walk.ip.part = walk.ip.upper;
         if offset & OFFSET6 != 0 {
             walk.ip.flags |= IP_FRAGMENT | IP_LATER;
             return Ok(true);

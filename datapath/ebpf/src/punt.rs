@@ -132,6 +132,7 @@ fn deliver(packet: &mut Packet, walk: &mut Walk) -> Result<Verdict, Reason> {
         return Err(Reason::Malformed);
     }
     walk.depends(On::Source, slot::station(header.vni, mac_bytes(frame.source)));
+    walk.source_vni = header.vni;
     let station = station(header.vni, frame.destination).ok_or(Reason::UnknownDestination)?;
     if station.peer != HERE || station.endpoint != header.endpoint {
         return Err(Reason::NotHere);

@@ -16,6 +16,8 @@ pub(super) const TAKE_OVER_WITHOUT: Duration = Duration::from_secs(300);
 pub(super) struct First {
     untried: BTreeSet<Job>,
     unapplied: BTreeSet<DomainName>,
+    /// How many domains there were.
+    domains: usize,
 }
 
 impl First {
@@ -23,6 +25,7 @@ impl First {
     pub(super) fn of(domains: BTreeSet<DomainName>) -> Self {
         Self {
             untried: domains.iter().cloned().map(Job::Domain).chain([Job::Vtep]).collect(),
+            domains: domains.len(),
             unapplied: domains,
         }
     }
@@ -43,9 +46,11 @@ impl First {
     }
 
     /// Whether this build may take over from one with other tables, which has waited so long: each domain was applied once,
-    /// and so its tables hold all that the other build's do; or it has waited long enough for those that were not.
+    /// and so its tables hold all that the other build's do; or it has waited long enough for those that were not. A build
+    /// that can apply none has a fault of its own, and leaves all to the other.
     pub(super) fn may_take_over(&self, waits: Duration) -> bool {
-        self.unapplied.is_empty() || self.is_tried() && waits >= TAKE_OVER_WITHOUT
+        let some = self.unapplied.len() < self.domains;
+        self.unapplied.is_empty() || some && self.is_tried() && waits >= TAKE_OVER_WITHOUT
     }
 
     /// Domains that were never applied.
@@ -82,6 +87,17 @@ mod tests {
         assert!(first.may_take_over(soon));
         first.note(&blue, false);
         assert!(first.may_take_over(soon), "what was applied once stays in the tables");
+    }
+
+    #[test]
+    fn a_build_that_can_apply_nothing_never_takes_over() {
+        let mut first = First::of([domain("red"), domain("blue")].into());
+        for job in [Job::Vtep, Job::Domain(domain("red")), Job::Domain(domain("blue"))] {
+            first.note(&job, false);
+        }
+        assert!(first.is_tried() && !first.may_take_over(10 * TAKE_OVER_WITHOUT));
+        first.note(&Job::Domain(domain("red")), true);
+        assert!(first.may_take_over(TAKE_OVER_WITHOUT));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is in force on this node: per domain, which state of the replica the datapath obeys. Pure bookkeeping; the
 //! reconcile task writes it, everybody else waits on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datapath::PortState;
 use membership::record::Digest;
@@ -32,6 +32,8 @@ pub(super) struct Force {
     pub(super) vtep: Option<String>,
     /// Why another build's tables stay in force though this one's are complete.
     pub(super) take_over: Option<String>,
+    /// Domains of the start that were never brought into force.
+    pub(super) unapplied: BTreeSet<DomainName>,
     /// Whether every domain that was on disk at the start was tried once.
     pub(super) started: bool,
 }

@@ -477,7 +477,7 @@ impl Reconciler {
 
     fn note(&mut self, job: &Job, error: Option<&String>) {
         self.first.note(job, error.is_none());
-        let started = self.first.is_tried();
+        let (started, unapplied) = (self.first.is_tried(), self.first.unapplied().clone());
         self.force.send_modify(|force| {
             match (job, error) {
                 (Job::Vtep, error) => force.vtep = error.cloned(),
@@ -486,6 +486,7 @@ impl Reconciler {
                 (Job::Domain(domain), None) => drop(force.failures.remove(domain)),
             }
             force.started |= started;
+            force.unapplied = unapplied;
         });
     }
 }

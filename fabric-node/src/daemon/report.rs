@@ -291,11 +291,11 @@ fn succession(waits: Duration, force: &Force) -> Option<Alarm> {
     if waits < TAKE_OVER_MAX {
         return None;
     }
-    let why = match (&force.take_over, force.failures.keys().next()) {
+    let why = match (&force.take_over, force.unapplied.first()) {
         (Some(why), _) => why.clone(),
         (None, Some(domain)) => format!(
             "domain {domain} could not be brought into force here (not-programmed); after {} s this build takes over \
-             without it, and then nothing of it is forwarded here",
+             without it, and then nothing of it is forwarded here, unless it can bring none into force",
             TAKE_OVER_WITHOUT.as_secs()
         ),
         (None, None) => "it is bringing domains into force".to_owned(),
@@ -459,9 +459,7 @@ mod tests {
         let said = |waits, force: &Force| succession(Duration::from_secs(waits), force).map(|alarm| alarm.message);
         assert_eq!(said(29, &force), None);
         assert!(said(30, &force).is_some_and(|message| message.contains("for 30 s") && message.contains("bringing")));
-        force
-            .failures
-            .insert("red".parse().expect("a label"), "full".to_owned());
+        force.unapplied.insert("red".parse().expect("a label"));
         assert!(said(31, &force).is_some_and(|message| message.contains("domain red")));
         force.take_over = Some("no room".to_owned());
         assert!(said(32, &force).is_some_and(|message| message.ends_with("no room")));

@@ -1,7 +1,8 @@
 //! One connection between two members, from the first frame to its end: a task with one loop per class of traffic, so
 //! that no class and no peer waits for another. The connection ends with the first of them.
 //!
-//! What does not decode costs what it came in: a frame of records that frame, a stream of gossip or of a call that stream.
+//! What does not decode costs what it came in: a frame of records that frame, a stream of gossip or of a call that stream,
+//! while there are few of them.
 //! Only the stream of records cannot go on without the connection: behind a length that no frame has it is not known
 //! where the next one starts, so the connection ends and is made again.
 
@@ -25,6 +26,8 @@ use crate::wire::versions::{Hello, NoCommon, Versions};
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// How long one gossip message may take: the next one is under way then.
 const GOSSIP_DEADLINE: Duration = Duration::from_millis(250);
+/// So many streams of no gossip one connection may bring.
+const INVALID_STREAMS: u32 = 16;
 /// Gossip goes before records.
 const GOSSIP_PRIORITY: i32 = 1;
 
@@ -163,7 +166,7 @@ async fn carry(
         error = send_records(&seat.queues, send) => close_for(error),
         close = receive_records(shared, peer, receive) => close,
         () = send_gossip(&seat.queues, connection) => Close::Done,
-        () = receive_gossip_streams(shared, peer, connection) => Close::Done,
+        close = receive_gossip_streams(shared, peer, connection) => close,
         () = receive_datagrams(shared, peer, connection) => Close::Done,
         () = call::serve(shared, peer, connection) => Close::Done,
         () = seat.replaced.cancelled() => Close::Duplicate,
@@ -225,19 +228,24 @@ async fn receive_datagrams(shared: &Shared, peer: NodeId, connection: &Connectio
 }
 
 /// The number of streams that are read at once is bounded by what QUIC lets the peer open. Ends when the connection does.
-async fn receive_gossip_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) {
+async fn receive_gossip_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) -> Close {
+    let mut invalid = 0;
     let mut readers: JoinSet<Result<Bytes, FrameError>> = JoinSet::new();
     loop {
         tokio::select! {
             stream = connection.accept_uni() => match stream {
                 Ok(stream) => drop(readers.spawn(read_gossip(stream))),
-                Err(_) => return,
+                Err(_) => return Close::Done,
             },
             Some(read) = readers.join_next() => match read {
                 Ok(Ok(message)) => shared.gossip_came(peer, connection, message),
                 Ok(Err(FrameError::Malformed | FrameError::TooLarge(_))) => {
                     let words = format!("node {peer} sent a stream that is no gossip, or more of it than any");
                     shared.refuse(Counter::GossipInvalid, connection.remote_address(), &words);
+                    invalid += 1;
+                    if invalid > INVALID_STREAMS {
+                        return Close::Protocol;
+                    }
                 }
                 Ok(Err(FrameError::Ended | FrameError::TooSlow)) | Err(_) => {}
             },

@@ -14,7 +14,7 @@ use crate::id::NodeId;
 use crate::mesh::{Mesh, WeakMesh};
 use crate::wallclock;
 
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(500);
 /// How long an answer may take.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -37,15 +37,17 @@ pub(super) async fn run(state: Weak<State>, mesh: WeakMesh) {
 
 async fn ask(state: &Arc<State>, mesh: &Mesh) {
     let connected: Vec<NodeId> = mesh.peers().into_keys().collect();
-    let due = state.clocks().due(&connected, state.uptime(), &mut rand::rng());
+    let due = state
+        .clocks()
+        .due(&connected, wallclock::since_boot(), &mut rand::rng());
     let Some(node) = due else { return };
-    let asked = state.uptime();
+    let asked = wallclock::since_boot();
     // An earlier release does not know the question.
     let said: Result<u64, String> = internal::ask_for(mesh, node, &Request::Time, DEADLINE).await;
     if let Ok(millis) = said {
         let heard = Heard {
             asked,
-            answered: state.uptime(),
+            answered: wallclock::since_boot(),
             shows: Duration::from_millis(millis),
         };
         state.clocks().heard(node, heard);
@@ -60,7 +62,7 @@ pub(super) fn shown() -> u64 {
 impl State {
     /// How far this node's clock is off, if that is too far.
     pub(super) fn clock_off(&self) -> Option<Off> {
-        self.clocks().off(wallclock::since_epoch(), self.uptime())
+        self.clocks().off(wallclock::since_epoch(), wallclock::since_boot())
     }
 
     /// Refuses what would get a stamp that most others contradict.
@@ -131,7 +133,7 @@ mod tests {
         // Two that are an hour behind.
         for (at, node) in [(0, b.id()), (1, a.id())] {
             let shows = wallclock::since_epoch() - Duration::from_secs(3600 + at);
-            let (asked, answered) = (state.uptime(), state.uptime());
+            let (asked, answered) = (wallclock::since_boot(), wallclock::since_boot());
             state.clocks().heard(node, Heard { asked, answered, shows });
         }
         let refused = write(&a).await.unwrap_err().to_string();

@@ -78,7 +78,6 @@ pub(super) struct State {
     roster: Mutex<Roster>,
     events: Arc<Mutex<Events>>,
     health: Mutex<Health>,
-    began: Instant,
     clocks: Mutex<Clocks>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     identity: Mutex<Arc<Identity>>,
@@ -183,7 +182,6 @@ impl State {
             roster: Mutex::new(roster),
             events,
             health: Mutex::new(Health::new(TICK)),
-            began: wallclock::monotonic(),
             clocks: Mutex::default(),
             counts: Mutex::default(),
         }
@@ -229,11 +227,6 @@ impl State {
 
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         lock(&self.health)
-    }
-
-    /// How long it runs.
-    pub(super) fn uptime(&self) -> Duration {
-        wallclock::monotonic().saturating_duration_since(self.began)
     }
 
     /// The clocks of others.

@@ -84,9 +84,14 @@ impl Fragments {
     ) {
         if let Fragment::First(identification) = ip.fragment {
             let key = key(domain, entrance, ip, identification);
+            let before = self
+                .0
+                .get(&key)
+                .filter(|first| now.saturating_sub(first.seen) < LIFETIME);
+            let before = before.map_or(0, |first| first.header_end);
             let first = First {
                 transport,
-                header_end: ip.behind_fragment + ip.least_first(),
+                header_end: before.max(ip.behind_fragment + ip.least_first()),
                 seen: now,
             };
             self.0.insert(key, first);

@@ -25,7 +25,7 @@ pub(super) struct Ip<'a> {
     /// Whether it has IPv4 options.
     pub(super) options: bool,
     pub(super) fragment: Fragment,
-    /// Bytes of extension headers behind the first fragment header.
+    /// Bytes of extension headers behind the fragment header.
     pub(super) behind_fragment: usize,
     /// The upper protocol; in a later fragment what its header says.
     pub(super) protocol: u8,
@@ -190,10 +190,10 @@ fn walk(first: IpNumber, payload: &[u8]) -> Result<Walked<'_>, Reason> {
             let header = Ipv6FragmentHeaderSlice::from_slice(at.rest).map_err(|_| Reason::Truncated)?;
             let offset = usize::from(header.fragment_offset().byte_offset());
             let fragment = Fragment::of(offset, header.more_fragments(), header.identification());
-            at.fragment = match (at.fragment, fragment) {
-                (Fragment::First(_), Fragment::None) => Fragment::First(header.identification()),
-                (_, fragment) => fragment,
-            };
+            if at.behind_fragment.is_some() {
+                return Err(Reason::Malformed);
+            }
+            at.fragment = fragment;
             at.number = header.next_header();
             header.slice().len()
         } else {

@@ -164,14 +164,14 @@
 //!
 //! "What is there" ends with the frame; padding behind the IP packet is ignored, so the upper layer ends with the IP packet.
 //! A *first fragment* has offset 0 and "more fragments" set, a *later* one an offset; an IPv6 fragment header with neither
-//! makes no fragment (RFC 6946); of several the last one's identification counts. The *upper protocol* is IPv4's protocol, or the first next header that is not walked.
+//! makes no fragment (RFC 6946). The *upper protocol* is IPv4's protocol, or the first next header that is not walked.
 //!
 //! | nr | check | outcome |
 //! |---|---|---|
 //! | H1 | IPv4: fewer than 20 bytes; IPv6: fewer than 40 | `truncated` |
 //! | H2 | version ≠ the ethertype's; IPv4 header length < 20; IPv4 total length < a header length that is there | `malformed` |
 //! | H3 | IPv4: header or total length beyond what is there; IPv6: 40 + payload length beyond it | `truncated` |
-//! | H4 | IPv6: extension headers 0, 43, 60 (8 × (length + 1) bytes) and 44 (8) are walked, at most 8, a later fragment's being the last; a ninth follows | `malformed` |
+//! | H4 | IPv6: extension headers 0, 43, 60 (8 × (length + 1) bytes) and 44 (8) are walked, at most 8, a later fragment's being the last; a ninth follows, or a second of 44 | `malformed` |
 //! | H5 | IPv6: an extension header ends behind the IP packet | `truncated` |
 //! | H6 | no fragment, and the upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 4, of types 1–4, 128 and 129 8 | `truncated` |
 //!
@@ -186,7 +186,7 @@
 //! | M1 | source = destination; source or destination in 0/8, 127/8, 224/4, 240/4, `::`, `::1`, ff00::/8 or `::ffff:0:0/96` (in a frame to a group address, the destination may be in 224/4, 255.255.255.255 or in ff00::/8, the source 0.0.0.0 or `::`) | `martian` |
 //! | F0 | a first fragment whose upper layer has fewer bytes than TCP 20, UDP 8, SCTP 12, ICMP over IPv4 8, ICMPv6 over IPv6 8 | `tiny_fragment` |
 //! | F1 | a later fragment without an entry younger than 30 s of its first one (domain; endpoint, or VNI from a tunnel; source; destination; identification; protocol if IPv4) | `fragment_state` |
-//! | F2 | a later fragment that begins before the end of F0's bytes in its first one, counted from behind the IPv4 header or the first IPv6 fragment header (RFC 1858, RFC 3128, RFC 5722) | `tiny_fragment` |
+//! | F2 | a later fragment that begins before the end of F0's bytes in its first one, counted from behind the IPv4 header or the IPv6 fragment header (RFC 1858, RFC 3128, RFC 5722); of several first ones of one entry, the furthest end counts | `tiny_fragment` |
 //! | G1 | TCP, not a later fragment: of FIN, SYN, RST and ACK, what is set is none of SYN; SYN, ACK; ACK; ACK, FIN; RST; RST, ACK | `tcp_flags` |
 //!
 //! A later fragment has upper protocol, ports, and ICMP type, code and identifier of its entry. The entry is written (over an

@@ -64,6 +64,26 @@ fn later_ones_follow_the_first() {
 }
 
 #[test]
+fn later_ones_overwrite_no_header() {
+    let mut syn = [0; 24];
+    syn[13] = 2;
+    let table = [(TCP, syn.to_vec(), 3), (132, vec![0; 16], 2), (UDP, udp(WEB), 1)];
+    for v6 in [false, true] {
+        for (protocol, first, end) in &table {
+            let mut model = campus(&|_| ());
+            let first = talk(v6).fragment(*protocol, 1, 0, true, first);
+            let later = |offset| talk(v6).fragment(*protocol, 1, offset, true, &[0; 8]);
+            assert_eq!(send(&mut model, 0, &later(1)), "fragment_state", "F1 {protocol}");
+            assert_eq!(send(&mut model, 0, &first), "to app", "{protocol}");
+            for offset in 1..4 {
+                let expected = if offset < *end { "tiny_fragment" } else { "to app" };
+                assert_eq!(send(&mut model, 0, &later(offset)), expected, "F2 {protocol} {offset}");
+            }
+        }
+    }
+}
+
+#[test]
 fn tiny_ones() {
     let icmp6 = 58;
     let table = [
@@ -72,10 +92,6 @@ fn tiny_ones() {
         ("F0 SCTP", 132, 0, 8, "tiny_fragment"),
         ("F0 whole SCTP", 132, 0, 16, "to app"),
         ("F0 whole UDP", UDP, 0, 8, "to app"),
-        ("F1", TCP, 1, 8, "tiny_fragment"),
-        ("F1 16", TCP, 2, 8, "tiny_fragment"),
-        ("F1 24", TCP, 3, 8, "fragment_state"),
-        ("F1 UDP", UDP, 1, 8, "fragment_state"),
     ];
     for v6 in [false, true] {
         for (row, protocol, offset, length, expected) in table {
