@@ -12,7 +12,7 @@
 # Needs: qemu-system-x86, busybox-static, cpio, iproute2, ethtool, iputils-ping, util-linux, and cargo; not root.
 set -euo pipefail
 
-readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-1800}
+readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-2400}
 # In this order: none may need one that follows.
 readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan geneve
     libcrc32c sctp garp mrp 8021q)
