@@ -277,6 +277,48 @@ fn later_fragments_overwrite_no_header() {
     );
 }
 
+/// Found: another first fragment of the same packet, which its receiver throws away, made room over the header of the one
+/// that counts.
+#[test]
+fn of_several_first_fragments_the_furthest_header_counts() {
+    let Some(mut bench) = Bench::new() else { return };
+    let options = [6, 0, 1, 4, 0, 0, 0, 0];
+    let header = &tcp6(&WEB, &API, &[7; 12])[54..];
+    let far = fragment6(&API, 60, true, 0, 1, &[&options[..], header].concat());
+    let near = fragment6(&API, 6, true, 0, 1, header);
+    let over = fragment6(&API, 60, true, 24, 1, &[0; 64]);
+    let tiny = dropped(Reason::TinyFragment);
+    bench.table(
+        "from_endpoint",
+        vec![
+            ("the far one", far.clone(), to_namespace(&far)),
+            ("the near one", near.clone(), to_namespace(&near)),
+            ("over the end of the far one", over.clone(), tiny.clone()),
+            ("the far one again", far.clone(), to_namespace(&far)),
+            ("over its end", over.clone(), tiny),
+        ],
+    );
+    bench.change_fragments(|state: &mut FragmentState| state.header_end = 0);
+    let unsaid = dropped(Reason::FragmentState);
+    bench.table("from_endpoint", vec![("what an earlier build left", over, unsaid)]);
+}
+
+#[test]
+fn a_fragment_of_a_fragment_is_malformed() {
+    let Some(bench) = Bench::new() else { return };
+    let inner = [
+        &[6, 0, 0, 1][..],
+        &7_u32.to_be_bytes(),
+        &tcp6(&WEB, &API, &[7; 12])[54..],
+    ]
+    .concat();
+    let frame = fragment6(&API, 44, true, 0, 1, &inner);
+    bench.table(
+        "from_endpoint",
+        vec![("two headers", frame, dropped(Reason::Malformed))],
+    );
+}
+
 #[test]
 fn later_fragments_follow_their_first() {
     let Some(mut bench) = Bench::new() else { return };

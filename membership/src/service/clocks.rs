@@ -78,9 +78,11 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
+    use crate::fixture::Host;
     use crate::id::Scope;
     use crate::record::{Body, Key};
     use crate::service::{Config, IntentWrite, Membership, join, setup};
+    use crate::signed::Signer as _;
     use crate::wire::Versions;
 
     async fn started(config: &Config) -> Membership {
@@ -130,9 +132,9 @@ mod tests {
         assert_eq!(state.clock_off(), None, "both have the same clock");
         write(&a).await.unwrap();
 
-        // Two that are an hour behind.
-        for (at, node) in [(0, b.id()), (1, a.id())] {
-            let shows = wallclock::since_epoch() - Duration::from_secs(3600 + at);
+        // Three that are an hour behind, and are not asked again, are more than both.
+        for node in [1, 2, 3].map(|number| Host::new(number).id()) {
+            let shows = wallclock::since_epoch() - Duration::from_secs(3600);
             let (asked, answered) = (wallclock::since_boot(), wallclock::since_boot());
             state.clocks().heard(node, Heard { asked, answered, shows });
         }
