@@ -9,7 +9,7 @@ use crate::facts::{rank, sum};
 use crate::hlc::Stamp;
 use crate::id::{NodeId, Scope};
 use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Body, Digest, Dot, Fact, Head, Intent, Key, VersionVector};
-use crate::replica::{Change, Replica, Siblings};
+use crate::replica::{Change, FACT_BYTES_MAX, FACTS_MAX, Replica, Siblings, VERSION_BYTES_MAX, VERSIONS_MAX};
 use crate::signed::{Signed, SignedError, Signer};
 
 /// One write: what becomes of a key.
@@ -59,6 +59,18 @@ pub enum AuthorError {
     /// This host has too many facts in the scope.
     #[error("{0} bytes of facts are more than the {SET_BYTES_MAX} that a host may have in one scope")]
     Full(usize),
+    /// This host has too many facts in all scopes.
+    #[error(
+        "this node has as many facts as a node may have, {FACTS_MAX} or {FACT_BYTES_MAX} bytes in all domains; others would leave \
+         some of them out: withdraw some, or have another host take them"
+    )]
+    FullOfFacts,
+    /// This node has written too many objects.
+    #[error(
+        "this node has written nearly as many objects as a node may, {VERSIONS_MAX} or {VERSION_BYTES_MAX} bytes in all domains; \
+         others would drop its first ones: delete some, or write through another node"
+    )]
+    FullOfObjects,
     /// Nothing to write.
     #[error("a batch without records")]
     Empty,
@@ -99,6 +111,10 @@ pub fn facts(
     }
     chain.forget_withdrawn(first);
     check_size(chain.facts.iter().map(|fact| fact.raw().len()).sum())?;
+    let bytes = chain.current.values().map(|fact| fact.raw().len()).sum();
+    if !replica.may_say(signer.id(), scope, chain.current.len(), bytes) {
+        return Err(AuthorError::FullOfFacts);
+    }
     authored(replica, chain.finish()?)
 }
 
@@ -264,7 +280,12 @@ pub fn intents(
         };
         versions.push(Signed::sign(intent, signer).map_err(|error| AuthorError::Record(key, error))?);
     }
-    check_size(versions.iter().map(|version| version.raw().len()).sum())?;
+    let bytes = versions.iter().map(|version| version.raw().len()).sum();
+    check_size(bytes)?;
+    let adds = versions.iter().any(|version| version.value().body.is_some());
+    if adds && !replica.may_add(writer, versions.len(), bytes) {
+        return Err(AuthorError::FullOfObjects);
+    }
     let dots = versions
         .iter()
         .map(|version| (version.value().key.clone(), version.value().dot))

@@ -1,6 +1,6 @@
 //! What objects said before: made from the versions that a node still knows, of which some may be missing. It says of no
 //! moment what it cannot know: a version's context names all that its writer saw of the object, so what is missing
-//! shows.
+//! shows. Where it names what was collected of a scope (`author`), that is a write to another object, and none is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +13,8 @@ use crate::signed::Signed;
 pub struct Timeline {
     /// Of each object ascending by rank.
     objects: BTreeMap<Key, Vec<Signed<Intent>>>,
+    /// Of all versions.
+    dots: BTreeSet<Dot>,
 }
 
 /// What an object was at a moment.
@@ -61,7 +63,9 @@ impl Timeline {
         for versions in objects.values_mut() {
             versions.sort_unstable_by_key(rank);
         }
-        Self { objects }
+        let all = objects.values().flatten();
+        let dots = all.map(|version| version.value().dot).collect();
+        Self { objects, dots }
     }
 
     /// The objects of which any version is known.
@@ -72,7 +76,11 @@ impl Timeline {
     /// All versions known, newest first.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry<'_>> {
-        let mut entries: Vec<_> = self.objects.values().flat_map(|versions| entries(versions)).collect();
+        let mut entries: Vec<_> = self
+            .objects
+            .values()
+            .flat_map(|versions| self.entries_of(versions))
+            .collect();
         entries.sort_unstable_by_key(|entry| std::cmp::Reverse(rank(entry.version)));
         entries
     }
@@ -82,7 +90,7 @@ impl Timeline {
     pub fn at(&self, key: &Key, moment: Stamp) -> Then<'_> {
         let versions = self.objects.get(key).map(Vec::as_slice).unwrap_or_default();
         let (before, after) = versions.split_at(versions.partition_point(|version| version.value().stamp <= moment));
-        if is_missing(versions, before, after) {
+        if self.is_missing(before, after) {
             return Then::Unknown;
         }
         let is_dominated =
@@ -92,47 +100,37 @@ impl Timeline {
             Some(_) | None => Then::Absent,
         }
     }
-}
 
-/// Whether a later version saw one that is not known and may be older than the moment.
-fn is_missing(versions: &[Signed<Intent>], before: &[Signed<Intent>], after: &[Signed<Intent>]) -> bool {
-    if after.is_empty() {
-        return false;
+    /// Whether a later version saw one that is not known and may be older than the moment.
+    fn is_missing(&self, before: &[Signed<Intent>], after: &[Signed<Intent>]) -> bool {
+        let mut replaced = VersionVector::default();
+        before
+            .iter()
+            .for_each(|version| replaced.join(&version.value().context));
+        let mut saw = after.iter().flat_map(|version| dots(&version.value().context));
+        saw.any(|dot| !self.dots.contains(&dot) && !replaced.contains(dot))
     }
-    let mut known: BTreeSet<Dot> = versions.iter().map(|version| version.value().dot).collect();
-    let mut replaced = VersionVector::default();
-    before
-        .iter()
-        .for_each(|version| replaced.join(&version.value().context));
-    let mut saw = after.iter().flat_map(|version| dots(&version.value().context));
-    saw.any(|dot| known.insert(dot) && !replaced.contains(dot))
-}
 
-/// The versions of one object and what each did.
-fn entries(versions: &[Signed<Intent>]) -> impl Iterator<Item = Entry<'_>> {
-    let known: BTreeMap<Dot, &Intent> = versions
-        .iter()
-        .map(|version| (version.value().dot, version.value()))
-        .collect();
-    versions.iter().map(move |version| {
-        let context = &version.value().context;
-        let replaced: Vec<&Intent> = dots(context).filter_map(|dot| known.get(&dot).copied()).collect();
-        let is_gap = |dot: Dot| !known.contains_key(&dot) && !replaced.iter().any(|older| older.context.contains(dot));
-        let gap = dots(context).any(is_gap);
-        let act = match version.value().body {
-            None => Act::Deleted,
-            Some(_)
-                if gap
-                    || replaced
-                        .iter()
-                        .any(|older| is_latest(older, &replaced) && older.body.is_some()) =>
-            {
-                Act::Changed
-            }
-            Some(_) => Act::Created,
-        };
-        Entry { version, act, gap }
-    })
+    /// The versions of one object and what each did.
+    fn entries_of<'a>(&'a self, versions: &'a [Signed<Intent>]) -> impl Iterator<Item = Entry<'a>> {
+        let known: BTreeMap<Dot, &Intent> = versions
+            .iter()
+            .map(|version| (version.value().dot, version.value()))
+            .collect();
+        versions.iter().map(move |version| {
+            let context = &version.value().context;
+            let replaced: Vec<&Intent> = dots(context).filter_map(|dot| known.get(&dot).copied()).collect();
+            let is_replaced = |dot: Dot| replaced.iter().any(|older| older.context.contains(dot));
+            let gap = dots(context).any(|dot| !self.dots.contains(&dot) && !is_replaced(dot));
+            let changes = |older: &&Intent| is_latest(older, &replaced) && older.body.is_some();
+            let act = match version.value().body {
+                None => Act::Deleted,
+                Some(_) if gap || replaced.iter().any(changes) => Act::Changed,
+                Some(_) => Act::Created,
+            };
+            Entry { version, act, gap }
+        })
+    }
 }
 
 /// Whether none of the others saw it.
@@ -215,6 +213,29 @@ mod tests {
         assert_eq!(told(&away, [5, 10, 20, 30]), ["?", "?", "?", "30"]);
         assert_eq!(gaps(&away), [true, false]);
         assert_eq!(told(&Timeline::of([two]), [20, 99]), ["20", "20"]);
+    }
+
+    /// What is written over the floor of a scope has that in its context, for others may hold what was collected.
+    #[test]
+    fn what_others_deleted_is_not_missing() {
+        let (host, mut replica) = (Host::new(1), Replica::default());
+        let writes = |replica: &mut Replica, name, millis, text| {
+            let made = host.wants(replica, &domain("red"), millis, vec![write(name, text)]);
+            match made.batch {
+                Batch::Intents(batch) => batch.versions()[0].clone(),
+                Batch::Facts(_) => unreachable!("objects were written"),
+            }
+        };
+        let other = writes(&mut replica, "b", 10, Some("other"));
+        let gone = writes(&mut replica, "b", 20, None);
+        let dot = gone.value().dot;
+        replica.set_floor(&domain("red"), VersionVector([(dot.writer, dot.counter)].into()));
+        let one = writes(&mut replica, "a", 30, Some("1"));
+        assert!(one.value().context.contains(dot), "it is written over the floor");
+        let timeline = Timeline::of([other, gone, one]);
+        assert_eq!(told(&timeline, [5, 25, 30]), ["-", "-", "1"]);
+        let newest = timeline.entries()[0];
+        assert_eq!((newest.act, newest.gap), (Act::Created, false));
     }
 
     #[test]

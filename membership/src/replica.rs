@@ -1,6 +1,7 @@
 //! The replica: what this node holds of the agreed state, in memory. `merge` is commutative, associative and
 //! idempotent; signatures are checked before anything gets here. It does no I/O and reads no clock.
 
+mod limits;
 mod removals;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,8 @@ use crate::touched::Touched;
 mod tombstones;
 mod usage;
 
+pub(crate) use self::limits::Limits;
+pub use self::limits::{FACT_BYTES_MAX, FACTS_MAX, VERSION_BYTES_MAX, VERSIONS_MAX};
 pub use self::removals::Removed;
 pub use self::tombstones::Survey;
 pub use self::usage::Usage;
@@ -32,6 +35,20 @@ pub enum Change {
     Facts(FactChange),
     /// Of some objects.
     Intents(IntentChange),
+    /// The facts of this node in this scope go: it has as many as it may in the scopes before.
+    Forgotten(Scope, NodeId),
+}
+
+impl Change {
+    /// Where it changes something.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        match self {
+            Self::Facts(change) => &change.head.value().scope,
+            Self::Intents(change) => &change.scope,
+            Self::Forgotten(scope, _) => scope,
+        }
+    }
 }
 
 /// How a batch changes the objects of a scope.
@@ -73,6 +90,7 @@ pub struct Replica {
     scopes: BTreeMap<Scope, ScopeState>,
     keyring: Keyring,
     usages: Usages,
+    limits: Limits,
     /// Nodes that are out, and the last counter of theirs that counts.
     removed: BTreeMap<NodeId, u64>,
 }
@@ -186,6 +204,7 @@ impl Replica {
             .scopes
             .iter()
             .map(|(scope, state)| (scope.to_string(), state.sums.root()))
+            .filter(|(_, root)| *root != Digest::default())
             .collect();
         let parts: Vec<&[u8]> = roots
             .iter()
@@ -340,6 +359,7 @@ impl Replica {
         match change {
             Change::Facts(change) => self.apply_facts(change),
             Change::Intents(change) => self.apply_intents(change),
+            Change::Forgotten(scope, node) => drop(self.forget_facts(scope, *node)),
         }
     }
 

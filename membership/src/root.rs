@@ -43,8 +43,11 @@ impl Sums {
         self.buckets.get_mut(usize::from(bucket)).map(replace);
     }
 
-    /// One digest over all.
+    /// One digest over all. Of a scope that holds nothing it is that of a scope that was never there.
     pub(crate) fn root(&self) -> Digest {
+        if self.heads == Digest::default() && self.objects == Digest::default() {
+            return Digest::default();
+        }
         Digest::of(&[&self.heads.0, &self.objects.0])
     }
 

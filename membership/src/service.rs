@@ -62,6 +62,7 @@ pub use self::restore::Restored;
 pub use self::rotation::RotateError;
 #[cfg(test)]
 pub(crate) use self::setup::init as set_up;
+pub use self::setup::{Outcome, SetupError};
 use self::state::State;
 pub use self::upgrade::{Upgrade, UpgradeNode};
 pub use self::users::{UserCertificate, UserError};
@@ -435,67 +436,6 @@ pub enum TokenError {
     /// No uses, or a life of zero or of more than 30 days.
     #[error("{0}")]
     Invalid(String),
-}
-
-/// What `init` and `join` found or made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// A node was made.
-    Made {
-        /// Its id.
-        node: NodeId,
-        /// Its cluster.
-        cluster: Cluster,
-    },
-    /// The directory was already a node of that cluster.
-    Already {
-        /// Its id.
-        node: NodeId,
-        /// Its cluster.
-        cluster: Cluster,
-    },
-}
-
-/// Why `init` or `join` did nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The directory belongs to another cluster.
-    #[error("{path} belongs to cluster {name} ({id}); choose another --data, or remove that directory")]
-    OtherCluster {
-        /// The data directory.
-        path: PathBuf,
-        /// Its cluster's name.
-        name: Label,
-        /// Its cluster's id.
-        id: String,
-    },
-    /// A backup makes a new cluster only.
-    #[error("{0} holds a node already, and nothing was restored: choose another --data, or remove that directory")]
-    NotRestored(PathBuf),
-    /// The text is no token.
-    #[error("not a join token: {0}; make one with `fabricctl token create` on an anchor")]
-    BadToken(String),
-    /// The anchor refused the token: unknown, used or expired.
-    #[error("the cluster refused the token: {0}; make another one with `fabricctl token create`")]
-    Refused(String),
-    /// The anchor refused for another reason than the token, which stays good.
-    #[error("the cluster did not let this node in: {0}")]
-    NotLetIn(String),
-    /// An address of the token answered, but not as a node of the token's cluster.
-    #[error(
-        "who answered is not of the token's cluster, or that cluster's CA was replaced since the token was made: {0}; make \
-         another token there with `fabricctl token create`"
-    )]
-    Stranger(String),
-    /// No address of the token answered.
-    #[error("none of {0} could be reached: {1}")]
-    Unreachable(String, String),
-    /// A file of the data directory cannot be read or written.
-    #[error("{0}: {1}")]
-    Io(PathBuf, #[source] std::io::Error),
-    /// A file is damaged, another set-up is at work, ….
-    #[error("{0}")]
-    Other(String),
 }
 
 /// Makes a cluster of one node in `config.data`.

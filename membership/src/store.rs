@@ -11,6 +11,8 @@ mod planted;
 mod removal;
 mod rows;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
@@ -83,6 +85,10 @@ pub struct Store {
 impl Store {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // Only its owner may read it.
+        let mut file = OpenOptions::new();
+        file.create(true).truncate(false).write(true).mode(0o600);
+        drop(file.open(path).map_err(redb::Error::Io)?);
         let database = Database::builder()
             .set_cache_size(CACHE)
             .create(path)

@@ -32,12 +32,9 @@ use repair::Peer;
 use speech::Speech;
 
 pub use confirm::Tombstones;
-pub use quota::{
-    FACT_BYTES_MAX, FACTS_MAX, PULLED_BYTES_PER_SECOND, PULLS_PER_SECOND, PUSHED_BYTES_PER_SECOND, PUSHES_PER_SECOND,
-    VERSION_BYTES_MAX, VERSIONS_MAX,
-};
+pub use quota::{PULLED_BYTES_PER_SECOND, PULLS_PER_SECOND, PUSHED_BYTES_PER_SECOND, PUSHES_PER_SECOND};
 
-pub use crate::replica::SIBLINGS_MAX;
+pub use crate::replica::{FACT_BYTES_MAX, FACTS_MAX, SIBLINGS_MAX, VERSION_BYTES_MAX, VERSIONS_MAX};
 pub use crate::wire::FRAME_MAX;
 
 /// Most bytes of records in one answer, unless what belongs together is larger alone.
@@ -120,6 +117,19 @@ pub enum Trouble {
         /// In its words, short and plain.
         why: String,
     },
+    /// A peer hands on less than an origin signed.
+    #[error(
+        "node {from} keeps back some of what node {origin} says in scope {scope}: what is held of it here is older, until another peer \
+         hands it on; look at {from}, or remove it"
+    )]
+    Withheld {
+        /// Who answered.
+        from: NodeId,
+        /// Whose facts.
+        origin: NodeId,
+        /// Where.
+        scope: Scope,
+    },
     /// A peer sends frames that are wrong.
     #[error("node {from} sent a frame that was refused: {reason}")]
     BadFrame {
@@ -138,6 +148,7 @@ impl Trouble {
             Self::Forked { .. } => "origin-forked",
             Self::OverQuota { .. } => "origin-over-quota",
             Self::NotTaken { .. } => "records-not-taken",
+            Self::Withheld { .. } => "facts-withheld",
             Self::BadFrame { .. } => "bad-frame",
         }
     }
@@ -224,6 +235,9 @@ impl Sync {
             effects: Vec::new(),
         };
         sync.restore_floors();
+        // A crash may have brought back what had been let go of.
+        let writers = sync.replica.writers();
+        sync.trim(writers, Duration::ZERO);
         sync
     }
 
@@ -301,6 +315,10 @@ mod filling;
 mod flood;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod overflow;
+#[cfg(test)]
+mod ring;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -89,8 +89,15 @@ impl MeshSocket {
             return None;
         }
         let cluster = self.wire.cluster.to_string();
-        match sieve::sieve(message, &cluster, |node, said| hearing.believes(from, node, said, now)) {
+        // What others heard of this node itself is in all they say, and nobody's word.
+        let mut of_itself = 0;
+        let believes = |node, said| {
+            of_itself += u64::from(node == self.wire.own);
+            hearing.believes(from, node, said, now)
+        };
+        match sieve::sieve(message, &cluster, believes) {
             Ok(Sieved { message, dropped }) => {
+                let dropped = dropped.saturating_sub(of_itself);
                 self.wire.counters.add_many(Counter::GossipUnbelieved, dropped);
                 Some(message)
             }

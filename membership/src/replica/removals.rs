@@ -79,7 +79,7 @@ impl Replica {
         removed
     }
 
-    fn forget_facts(&mut self, scope: &Scope, node: NodeId) -> bool {
+    pub(super) fn forget_facts(&mut self, scope: &Scope, node: NodeId) -> bool {
         let Some(state) = self.scopes.get_mut(scope) else {
             return false;
         };
@@ -195,6 +195,18 @@ mod tests {
         replica.merge(&batches(&out, &stays)[6]).unwrap();
         assert_eq!(shown(&replica, "b").as_deref(), Some("over it"));
         assert_eq!(replica.highest_counter(out.id()), 50);
+    }
+
+    #[test]
+    fn a_scope_that_only_the_removed_node_spoke_in_leaves_no_trace() {
+        let (out, mut heard, mut spared) = (Host::new(1), Replica::default(), Replica::default());
+        out.says(&mut heard, &domain("own"), 1, vec![write("a", Some("1"))]);
+        out.wants(&mut heard, &domain("own"), 90, vec![write("a", Some("void"))]);
+        for replica in [&mut heard, &mut spared] {
+            replica.remove(&removal(&out, 50));
+        }
+        assert_eq!(heard.root(&domain("own")), spared.root(&domain("own")));
+        assert_eq!(heard.root_of_roots(), spared.root_of_roots());
     }
 
     /// Everything that two replicas compare.

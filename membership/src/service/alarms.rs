@@ -41,6 +41,7 @@ pub(super) fn all(state: &State, mesh: &Mesh, gossip: &Gossip) -> Vec<Alarm> {
         state
             .clock_off()
             .map(|off| alarm("clock-off", format!("{off}; until then it takes no changes"))),
+        anchors(state, mesh, gossip),
         gossip_ended(gossip),
     ];
     alarms.extend(conditions.into_iter().flatten());
@@ -185,6 +186,31 @@ fn health(state: &State, now: Instant) -> Option<Alarm> {
                  {until}"
             ),
         ),
+    })
+}
+
+/// Whether those that can be reached from here could decide anything.
+fn anchors(state: &State, mesh: &Mesh, gossip: &Gossip) -> Option<Alarm> {
+    let (live, roster) = (gossip.live(), state.roster());
+    let (standing, live) = (roster.standing(), live.borrow());
+    // Who has just started is connected before gossip has heard enough of it.
+    let is_here = |node| node == state.own() || mesh.has(node) || live.contains(&node);
+    let lost: Vec<_> = standing
+        .seats()
+        .iter()
+        .map(|seat| seat.node)
+        .filter(|node| !is_here(*node))
+        .collect();
+    let all = standing.seats().len();
+    (all - lost.len() < standing.majority()).then(|| {
+        let named: Vec<String> = lost.iter().map(ToString::to_string).collect();
+        let words = format!(
+            "{} of {all} anchors cannot be reached from here ({}): until a majority can, no node joins or is taken out, and \
+             hosts get no further allocated IPv4 addresses; start them, or look at the underlay",
+            lost.len(),
+            named.join(", ")
+        );
+        alarm("anchors-unreachable", words)
     })
 }
 

@@ -1,15 +1,81 @@
 //! Making a node: as the first of a cluster, or with a token of one. Both leave a directory alone that holds a node.
 
+use std::path::PathBuf;
+
+use super::Config;
 use super::restore::{self, Restored};
-use super::{Config, Outcome, SetupError};
 use crate::home::{AuthorityFiles, Bootstrap, Home, HomeError, Manifest, NodeFiles};
-use crate::id::{ClusterId, Label};
+use crate::id::{ClusterId, Label, NodeId};
 use crate::identity::{self, NodeKey};
 use crate::join::{self, Denied, JoinError};
 use crate::node::{Anchors, Cluster};
 use crate::pki::{Authority, PkiError};
 use crate::token::Token;
 use crate::wallclock;
+
+/// What `init` and `join` found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A node was made.
+    Made {
+        /// Its id.
+        node: NodeId,
+        /// Its cluster.
+        cluster: Cluster,
+    },
+    /// The directory was already a node of that cluster.
+    Already {
+        /// Its id.
+        node: NodeId,
+        /// Its cluster.
+        cluster: Cluster,
+    },
+}
+
+/// Why `init` or `join` did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The directory belongs to another cluster.
+    #[error("{path} belongs to cluster {name} ({id}); choose another --data, or remove that directory")]
+    OtherCluster {
+        /// The data directory.
+        path: PathBuf,
+        /// Its cluster's name.
+        name: Label,
+        /// Its cluster's id.
+        id: String,
+    },
+    /// A backup makes a new cluster only.
+    #[error("{0} holds a node already, and nothing was restored: choose another --data, or remove that directory")]
+    NotRestored(PathBuf),
+    /// The text is no token.
+    #[error("not a join token: {0}; make one with `fabricctl token create` on an anchor")]
+    BadToken(String),
+    /// The anchor refused the token: unknown, used or expired.
+    #[error("the cluster refused the token: {0}; make another one with `fabricctl token create`")]
+    Refused(String),
+    /// The anchor refused for another reason than the token, which stays good.
+    #[error("the cluster did not let this node in: {0}")]
+    NotLetIn(String),
+    /// The anchors that agreed were too few; the token stays good.
+    #[error("the cluster did not let this node in: {0}")]
+    NoMajority(String),
+    /// An address of the token answered, but not as a node of the token's cluster.
+    #[error(
+        "who answered is not of the token's cluster, or that cluster's CA was replaced since the token was made: {0}; make \
+         another token there with `fabricctl token create`"
+    )]
+    Stranger(String),
+    /// No address of the token answered.
+    #[error("none of {0} could be reached: {1}")]
+    Unreachable(String, String),
+    /// A file of the data directory cannot be read or written.
+    #[error("{0}: {1}")]
+    Io(PathBuf, #[source] std::io::Error),
+    /// A file is damaged, another set-up is at work, ….
+    #[error("{0}")]
+    Other(String),
+}
 
 impl From<HomeError> for SetupError {
     fn from(error: HomeError) -> Self {
@@ -124,6 +190,7 @@ fn already(config: &Config, home: &Home, manifest: &Manifest, same: bool) -> Res
 fn refused(token: &Token, error: JoinError) -> SetupError {
     match error {
         JoinError::Denied(Denied::Token(refusal)) => SetupError::Refused(refusal.to_string()),
+        JoinError::Denied(denied @ Denied::NoMajority(..)) => SetupError::NoMajority(denied.to_string()),
         JoinError::Denied(denied) => SetupError::NotLetIn(denied.to_string()),
         JoinError::Unreachable(why) => {
             let seeds: Vec<_> = token.seeds.iter().map(ToString::to_string).collect();

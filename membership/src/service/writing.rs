@@ -171,6 +171,8 @@ fn refused(error: AuthorError) -> WriteError {
         | AuthorError::Twice(_)
         | AuthorError::Record(..)
         | AuthorError::Full(_)
+        | AuthorError::FullOfFacts
+        | AuthorError::FullOfObjects
         | AuthorError::Empty => WriteError::TooLarge(error.to_string()),
     }
 }

@@ -6,7 +6,7 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use super::{StoreError, history};
 use crate::facts::FactChange;
 use crate::hlc::Stamp;
-use crate::id::Scope;
+use crate::id::{NodeId, Scope};
 use crate::record::{Head, Intent};
 use crate::replica::{Change, IntentChange};
 use crate::signed::{Raw, Signed};
@@ -50,7 +50,28 @@ pub(super) fn put(write: &WriteTransaction, change: &Change) -> Result<(), Store
     match change {
         Change::Facts(change) => put_facts(write, change),
         Change::Intents(change) => put_intents(write, change),
+        Change::Forgotten(scope, node) => forget_facts(write, scope, *node),
     }
+}
+
+fn forget_facts(write: &WriteTransaction, of: &Scope, node: NodeId) -> Result<(), StoreError> {
+    let (of, node) = (scope(of), node.as_str());
+    write.open_table(HEADS)?.remove((of, node))?;
+    let mut facts = write.open_table(FACTS)?;
+    let rows = (of, node, "", "")..;
+    let mut keys = Vec::new();
+    for row in facts.range(rows)? {
+        let (key, _) = row?;
+        let (scope, origin, kind, name) = key.value();
+        if (scope, origin) != (of, node) {
+            break;
+        }
+        keys.push((kind.to_owned(), name.to_owned()));
+    }
+    for (kind, name) in keys {
+        facts.remove((of, node, kind.as_str(), name.as_str()))?;
+    }
+    Ok(())
 }
 
 fn put_facts(write: &WriteTransaction, change: &FactChange) -> Result<(), StoreError> {

@@ -201,3 +201,13 @@ fn opaque_tables_do_not_see_each_other() {
     assert_eq!(before.as_deref(), Some(b"other".as_slice()));
     assert_eq!(disk.open().entries("b").unwrap(), []);
 }
+
+#[test]
+fn others_may_not_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    drop(Store::open(&path).unwrap());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

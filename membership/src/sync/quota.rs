@@ -1,7 +1,8 @@
 //! What one node may write, so that no member can fill the memory and disks of the others, or keep them busy. Everything is
-//! charged to who signed it, never to who relayed it, and only if it changes something. What is over a limit is not merged
-//! and not passed on; it is asked for again later, so what is only too fast is delayed, not lost. How many versions of one
-//! object a writer may have side by side is the join's affair, so that all nodes keep the same ones (`siblings.rs`).
+//! charged to who signed it, never to who relayed it, and only if it changes something. What comes too fast is not merged and
+//! not passed on; it is asked for again later, so it is delayed, not lost. How much a node may have in all, and how many
+//! versions of one object side by side, is the join's affair, so that all nodes keep the same (`replica/limits.rs`,
+//! `siblings.rs`): here it is counted and named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,18 +10,10 @@ use std::time::Duration;
 use super::fill::everything_of;
 use super::{Effect, Sync, Trouble};
 use crate::id::{NodeId, Scope};
+use crate::record::Intent;
 use crate::replica::Change;
+use crate::signed::Signed;
 use crate::wire::Have;
-
-/// Most facts of one host in all scopes, withdrawn ones that are kept included. One scope is bounded by
-/// `author::SET_BYTES_MAX`.
-pub const FACTS_MAX: usize = 400_000;
-/// Their bytes as signed.
-pub const FACT_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// Most versions of objects of one writer in all scopes.
-pub const VERSIONS_MAX: usize = 1_000_000;
-/// Their bytes as signed.
-pub const VERSION_BYTES_MAX: usize = 384 * 1024 * 1024;
 
 /// Records per second that one origin may push.
 pub const PUSHES_PER_SECOND: u32 = 10_000;
@@ -34,6 +27,11 @@ pub const PULLS_PER_SECOND: u32 = 20_000;
 pub const PULLED_BYTES_PER_SECOND: u32 = 16 * 1024 * 1024;
 /// Seconds of pulls that may come at once: all that one writer may have, for a peer that starts with nothing.
 const PULL_BURST: u32 = 60;
+
+/// Why some of what a node wrote is not kept.
+const TOO_MANY_FACTS: &str = "it has more facts than a node may have, those in the last scopes are left out";
+/// The same of objects.
+const TOO_MANY_OBJECTS: &str = "it has written more objects than a node may, the first ones are left out";
 
 /// After something pulled was refused: how long its scope is not pulled, and its origin's facts are not asked for.
 const SATED: Duration = Duration::from_secs(10);
@@ -117,26 +115,54 @@ fn size(change: &Change) -> (usize, usize) {
             change.put.len(),
             change.put.iter().map(|version| version.raw().len()).sum(),
         ),
+        Change::Forgotten(..) => (0, 0),
     }
 }
 
 impl Sync {
-    /// Whether an origin may add this. If not it is counted, and an operator is told.
+    /// Whether an origin may add this at this pace. If not it is counted, and an operator is told.
     pub(super) fn is_within_quota(&mut self, origin: NodeId, change: &Change, way: Way, now: Duration) -> bool {
         let (records, bytes) = size(change);
-        let over = self.over(origin, change, records, bytes);
-        let over = over.or_else(|| {
-            let paid = self.credits.pay(origin, way, records, bytes, now);
-            (!paid).then_some("it writes faster than others take it in")
-        });
-        match over {
-            None => true,
-            Some(why) => {
-                if way == Way::Pulled {
-                    self.sate(change, origin, now + SATED);
-                }
-                self.name_over_quota(origin, why, now);
-                false
+        let paid = self.credits.pay(origin, way, records, bytes, now);
+        if !paid {
+            if way == Way::Pulled {
+                self.sate(change, origin, now + SATED);
+            }
+            self.name_over_quota(origin, "it writes faster than others take it in", now);
+        }
+        paid
+    }
+
+    /// Whether the facts of a node in this scope are left out, since it has as many as it may in the scopes before.
+    pub(super) fn leaves_out(&mut self, origin: NodeId, scope: &Scope, now: Duration) -> bool {
+        let is_out = origin != self.me && self.replica.has_no_room_for_facts(origin, scope);
+        if is_out {
+            self.name_over_quota(origin, TOO_MANY_FACTS, now);
+        }
+        is_out
+    }
+
+    /// Whether a version is left out, since its writer has as many later ones as it may.
+    pub(super) fn crowds_out(&mut self, version: &Signed<Intent>, now: Duration) -> bool {
+        let writer = version.value().dot.writer;
+        let is_out = writer != self.me && self.replica.is_crowded_out(version);
+        if is_out {
+            self.name_over_quota(writer, TOO_MANY_OBJECTS, now);
+        }
+        is_out
+    }
+
+    /// Lets go of what others wrote beyond what they may, and names them. This node's own is what it may write.
+    pub(super) fn trim(&mut self, nodes: impl IntoIterator<Item = NodeId>, now: Duration) {
+        for node in nodes.into_iter().filter(|node| *node != self.me).collect::<Vec<_>>() {
+            for change in self.replica.trim(node) {
+                let why = match &change {
+                    Change::Intents(_) => TOO_MANY_OBJECTS,
+                    Change::Facts(_) | Change::Forgotten(..) => TOO_MANY_FACTS,
+                };
+                self.changed.insert(change.scope().clone());
+                self.effects.push(Effect::Persist(change));
+                self.name_over_quota(node, why, now);
             }
         }
     }
@@ -157,7 +183,7 @@ impl Sync {
 
     fn sate(&mut self, change: &Change, origin: NodeId, until: Duration) {
         match change {
-            Change::Facts(_) => drop(self.muted.insert(origin, until)),
+            Change::Facts(_) | Change::Forgotten(..) => drop(self.muted.insert(origin, until)),
             Change::Intents(change) => drop(self.sated.insert(change.scope.clone(), until)),
         }
     }
@@ -167,23 +193,12 @@ impl Sync {
         self.sated.get(scope).is_none_or(|until| *until <= now)
     }
 
-    /// What a pull claims to hold of origins whose facts are not wanted: more than there can be.
-    pub(super) fn unwanted(&mut self, now: Duration) -> Vec<Have> {
+    /// What a pull of a scope claims to hold of origins whose facts are not wanted: more than there can be.
+    pub(super) fn unwanted(&mut self, scope: &Scope, now: Duration) -> Vec<Have> {
         self.muted.retain(|_, until| *until > now);
-        self.muted.keys().copied().map(everything_of).collect()
-    }
-
-    fn over(&self, origin: NodeId, change: &Change, records: usize, bytes: usize) -> Option<&'static str> {
-        let usage = self.replica.usage(origin);
-        match change {
-            Change::Facts(_) if usage.facts + records > FACTS_MAX => Some("it has too many facts"),
-            Change::Facts(_) if usage.fact_bytes + bytes > FACT_BYTES_MAX => Some("its facts are too large"),
-            Change::Facts(_) => None,
-            // Who deletes makes room.
-            Change::Intents(change) if change.put.iter().all(|version| version.value().body.is_none()) => None,
-            Change::Intents(_) if usage.versions + records > VERSIONS_MAX => Some("it has written too many objects"),
-            Change::Intents(_) if usage.version_bytes + bytes > VERSION_BYTES_MAX => Some("its objects are too large"),
-            Change::Intents(_) => None,
-        }
+        let mut origins: BTreeSet<NodeId> = self.replica.without_room_in(scope).collect();
+        origins.remove(&self.me);
+        origins.extend(self.muted.keys());
+        origins.into_iter().map(everything_of).collect()
     }
 }

@@ -47,7 +47,15 @@ pub(super) struct Answered {
 }
 
 impl Sync {
-    pub(super) fn take_answer(&mut self, from: NodeId, scope: &Scope, items: Vec<Item>, now: Duration) -> Answered {
+    /// Takes what a peer answered to a pull that asked for all facts of the `whole` ones.
+    pub(super) fn take_answer(
+        &mut self,
+        from: NodeId,
+        scope: &Scope,
+        items: Vec<Item>,
+        whole: &BTreeSet<NodeId>,
+        now: Duration,
+    ) -> Answered {
         let way = (Way::Pulled, now);
         let mut answered = Answered::default();
         let mut batches: Vec<RawFacts> = Vec::new();
@@ -71,13 +79,28 @@ impl Sync {
                 .map(|head| head.value().origin);
             match self.take_facts(from, scope, batch, way) {
                 Taken::Changed => answered.changed = true,
-                Taken::Gap => answered.again |= origin.is_some_and(|origin| self.whole.insert((scope.clone(), origin))),
+                Taken::Gap => {
+                    answered.again |= origin.is_some_and(|origin| self.whole.insert((scope.clone(), origin)));
+                    if let Some(origin) = origin.filter(|origin| whole.contains(origin)) {
+                        self.name_withholder(from, origin, scope);
+                    }
+                }
                 Taken::Known | Taken::Unknown | Taken::Bad | Taken::Over => {}
             }
         }
         answered.changed |= self.shade(scope, from, &versions);
         answered.changed |= self.take_intents(from, scope, versions, way) == Taken::Changed;
         answered
+    }
+
+    /// Who is asked for all facts of an origin answers with all of them, or tells nothing of it.
+    fn name_withholder(&mut self, from: NodeId, origin: NodeId, scope: &Scope) {
+        self.effects.push(Effect::Count("facts_withheld", 1));
+        self.effects.push(Effect::Alarm(Trouble::Withheld {
+            from,
+            origin,
+            scope: scope.clone(),
+        }));
     }
 
     pub(super) fn take_facts(&mut self, from: NodeId, scope: &Scope, raw: RawFacts, way: (Way, Duration)) -> Taken {
@@ -88,6 +111,9 @@ impl Sync {
         };
         if self.replica.is_out(head.value().origin) || self.is_old(&head) {
             return Taken::Known;
+        }
+        if self.leaves_out(head.value().origin, scope, way.1) {
+            return Taken::Over;
         }
         let (batch, learned) = match raw.verify(self.replica.keyring(), self.certify.as_ref()) {
             Ok(verified) => verified,
@@ -167,7 +193,7 @@ impl Sync {
     ) -> Taken {
         let versions: Vec<_> = versions
             .into_iter()
-            .filter(|raw| !self.is_settled(scope, raw))
+            .filter(|raw| !self.is_settled(scope, raw, way.1))
             .collect();
         let versions = self.without_void(versions);
         if versions.is_empty() {
@@ -186,7 +212,7 @@ impl Sync {
         };
         let over = self.writers_over_quota(&change, way);
         if over.is_empty() {
-            return self.admit(from, scope, change);
+            return self.admit(from, scope, change, way.1);
         }
         let fine = |version: &&Signed<Intent>| !over.contains(&version.value().dot.writer);
         let rest: Vec<_> = batch.versions().iter().filter(fine).cloned().collect();
@@ -238,9 +264,9 @@ impl Sync {
         over.map(|(writer, _)| writer).collect()
     }
 
-    /// Whether exactly these bytes are held, so that their signature need not be checked again; or are not, and never
-    /// will be: what deleted them was collected.
-    fn is_settled(&mut self, scope: &Scope, raw: &Raw) -> bool {
+    /// Whether exactly these bytes are held, so that their signature need not be checked again; or are not, and will not be:
+    /// what deleted them was collected, or their writer has as many later ones as it may.
+    fn is_settled(&mut self, scope: &Scope, raw: &Raw, now: Duration) -> bool {
         let Ok(version) = Signed::<Intent>::trust(raw.clone()) else {
             return false;
         };
@@ -252,7 +278,7 @@ impl Sync {
         if dead {
             self.effects.push(Effect::Count("versions_of_deleted_objects", 1));
         }
-        dead
+        dead || self.crowds_out(&version, now)
     }
 
     fn merge(&mut self, from: NodeId, batch: &Batch, way: (Way, Duration)) -> Taken {
@@ -271,19 +297,23 @@ impl Sync {
         {
             return Taken::Over;
         }
-        self.admit(from, scope, change)
+        self.admit(from, scope, change, way.1)
     }
 
     /// Takes a change in that no quota forbids.
-    fn admit(&mut self, from: NodeId, scope: &Scope, change: Change) -> Taken {
+    fn admit(&mut self, from: NodeId, scope: &Scope, change: Change, now: Duration) -> Taken {
         if let Err(why) = self.check(scope, &change) {
             return self.refuse(from, &BatchError::Inconsistent(why));
         }
         self.replica.apply(&change);
         self.note_for_tombstones(&change);
-        let records = match &change {
-            Change::Facts(change) => change.put.len(),
-            Change::Intents(change) => change.put.len(),
+        let (records, writers): (usize, BTreeSet<NodeId>) = match &change {
+            Change::Facts(change) => (change.put.len(), [change.head.value().origin].into()),
+            Change::Intents(change) => {
+                let writers = change.put.iter().map(|version| version.value().dot.writer);
+                (change.put.len(), writers.collect())
+            }
+            Change::Forgotten(_, node) => (0, [*node].into()),
         };
         self.effects.push(Effect::Count(
             "records_merged",
@@ -291,6 +321,7 @@ impl Sync {
         ));
         self.effects.push(Effect::Persist(change));
         self.changed.insert(scope.clone());
+        self.trim(writers, now);
         Taken::Changed
     }
 

@@ -56,6 +56,8 @@ struct Asked {
     want: Want,
     /// Of some buckets only.
     window: Option<Window>,
+    /// All facts of these were asked for.
+    whole: BTreeSet<NodeId>,
     partial: bool,
     details: u8,
     since: Duration,
@@ -305,10 +307,12 @@ impl Sync {
         } = how;
         let Want { scope, back, .. } = want.clone();
         self.prepare_shadow(&scope, from);
-        let unwanted = self.unwanted(now);
+        let unwanted = self.unwanted(&scope, now);
         let held = self.held_for(&scope, from);
         let whole = |origin: NodeId| self.whole.contains(&(scope.clone(), origin));
         let mut vector = answer::vector(&self.replica, &scope, whole);
+        let asked_whole = self.whole.iter().filter(|(of, _)| *of == scope);
+        let asked_whole = asked_whole.map(|(_, origin)| *origin).collect();
         vector.retain(|have| unwanted.iter().all(|other| other.origin != have.origin));
         let (claims, cut) = match &window {
             Some(window) => (fill::claims(held, &scope, window, vector, &self.replica), true),
@@ -341,6 +345,7 @@ impl Sync {
             id,
             want,
             window,
+            whole: asked_whole,
             partial,
             details,
             since: now,
@@ -418,12 +423,13 @@ impl Sync {
         let Asked {
             want,
             window,
+            whole,
             partial,
             bytes,
             items,
             ..
         } = asked;
-        let taken = self.take_answer(from, &want.scope, items, now);
+        let taken = self.take_answer(from, &want.scope, items, &whole, now);
         if let Some(window) = window {
             if let Some(fill) = self.fills.get_mut(&want.scope) {
                 fill.done(from, &window, more && taken.changed, bytes);

@@ -36,6 +36,8 @@ use crate::store::{Durable, Store};
 struct Weather {
     nodes: u8,
     rough: Duration,
+    /// Most milliseconds between two things that happen.
+    pause: u64,
     loss: f64,
     cuts: bool,
     crashes: bool,
@@ -167,6 +169,8 @@ struct World {
     haste: u64,
     removed: Option<removal::Out>,
     liar: Option<liars::Liar>,
+    /// Nothing happens but what a scenario makes.
+    quiet: bool,
     /// Two copies of this node run: its counters do not tell what was seen of it.
     twice: Option<NodeId>,
     /// They never start again, and count no more.
@@ -207,6 +211,7 @@ impl World {
             haste: 1,
             removed: None,
             liar: None,
+            quiet: false,
             twice: None,
             dead: BTreeSet::new(),
         };
@@ -398,7 +403,7 @@ impl World {
                 self.acknowledged.push(Ack { mark });
             }
             Happening::Say { node, life, what } if self.alive(node, life) => self.say(node, what),
-            Happening::Trouble if self.now < self.weather.rough => self.trouble(),
+            Happening::Trouble if self.now < self.weather.rough && !self.quiet => self.trouble(),
             Happening::Storm if self.now < self.weather.rough => self.storm(),
             Happening::Back(node) => self.restart(node),
             _ => {}

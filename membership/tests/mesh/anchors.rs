@@ -106,7 +106,7 @@ async fn without_a_majority_nobody_joins_and_all_else_goes_on() {
     let fourth = Host::new();
     let refused = join(&fourth.config, label("four"), &early).await;
     assert!(
-        matches!(&refused, Err(SetupError::NotLetIn(why)) if why.contains("1 of 3 anchors agreed, 2 are needed")),
+        matches!(&refused, Err(SetupError::NoMajority(why)) if why.contains("1 of 3 anchors agreed, 2 are needed")),
         "{refused:?}"
     );
     assert!(matches!(
@@ -241,4 +241,20 @@ async fn one_name_is_given_once_whichever_anchor_is_asked() {
     );
     let other = tokio::time::timeout(Duration::from_secs(30), join(&right.config, label("five"), &tokens[1])).await;
     assert!(matches!(other, Ok(Ok(Outcome::Made { .. }))), "{other:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_said_where_no_majority_can_be_reached() {
+    let (_hosts, [a, b, c]) = three().await;
+    let alarm = || a.alarms().into_iter().find(|alarm| alarm.name == "anchors-unreachable");
+    c.shutdown().await;
+    sees(&a, &[(&b, Liveness::Live), (&c, Liveness::Dead)]).await;
+    assert_eq!(alarm(), None, "two of three are enough");
+    b.shutdown().await;
+    until("it is said", || alarm().is_some()).await;
+    let words = alarm().map(|alarm| alarm.message).unwrap_or_default();
+    assert!(
+        words.contains(&b.id().to_string()) && words.contains("2 of 3"),
+        "{words}"
+    );
 }

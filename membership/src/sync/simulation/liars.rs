@@ -8,7 +8,9 @@ use rand::seq::SliceRandom;
 use super::seeds::{times, weather};
 use super::*;
 use crate::facts::sum;
-use crate::record::Digest;
+use crate::fixture::{domain, write};
+use crate::record::{Digest, Fact};
+use crate::signed::{Raw, Signed};
 use crate::wire::{self, Item, Message, Part, RawBatch};
 
 /// Frames of its own that it keeps, to say them again.
@@ -22,11 +24,25 @@ pub(super) struct Liar {
     former: Vec<(NodeId, Bytes)>,
     /// Frames that it did not send as they were.
     lies: usize,
+    /// It only leaves out the first of what this node says.
+    keeps_back: Option<NodeId>,
 }
 
 impl Liar {
+    fn keeping_back(node: usize, of: NodeId) -> Self {
+        Self {
+            node,
+            former: Vec::new(),
+            lies: 0,
+            keeps_back: Some(of),
+        }
+    }
+
     /// What it sends instead of a frame.
     pub(super) fn twist(&mut self, to: NodeId, frame: &Bytes, rng: &mut StdRng) -> Vec<Bytes> {
+        if let Some(of) = self.keeps_back {
+            return vec![without_first_of(frame, of)];
+        }
         let at = self.former.len();
         let kept = (to, frame.clone());
         match at < KEPT {
@@ -71,6 +87,25 @@ fn without_some(frame: &Bytes, rng: &mut StdRng) -> Bytes {
     wire::encode(&message).unwrap_or_else(|_| frame.clone())
 }
 
+/// The same frame without the first fact of this node, but with its head.
+fn without_first_of(frame: &Bytes, of: NodeId) -> Bytes {
+    let Ok(mut message) = wire::decode(frame) else {
+        return frame.clone();
+    };
+    let is_of = |raw: &Raw| Signed::<Fact>::trust(raw.clone()).is_ok_and(|fact| fact.value().origin == of);
+    match &mut message {
+        Message::Part(Part { items, .. }) => {
+            let first = items
+                .iter()
+                .position(|item| matches!(item, Item::Fact(raw) if is_of(raw)));
+            first.map(|first| items.remove(first));
+        }
+        Message::Push(RawBatch::Facts(raw)) if raw.facts.first().is_some_and(is_of) => drop(raw.facts.remove(0)),
+        _ => {}
+    }
+    wire::encode(&message).unwrap_or_else(|_| frame.clone())
+}
+
 /// One less, or in another order.
 fn some<T>(records: &mut Vec<T>, rng: &mut StdRng) {
     match records.len() {
@@ -110,6 +145,7 @@ fn a_relay_that_lies_changes_nothing_that_a_host_said() {
             node: 0,
             former: Vec::new(),
             lies: 0,
+            keeps_back: None,
         });
         let nodes = world.nodes.len();
         if seed % 2 == 0 {
@@ -126,9 +162,78 @@ fn a_relay_that_lies_changes_nothing_that_a_host_said() {
         world.run();
         world.check_facts_are_whole();
         let from = world.nodes[0].host.id();
-        let is_it = |trouble: &Trouble| matches!(trouble, Trouble::BadFrame { from: by, .. } if *by == from);
+        let is_it = |trouble: &Trouble| match trouble {
+            Trouble::BadFrame { from: by, .. } | Trouble::Withheld { from: by, .. } => *by == from,
+            _ => false,
+        };
         assert!(world.troubles.iter().all(is_it), "seed {seed}: {:?}", world.troubles);
         lies += world.liar.map_or(0, |liar| liar.lies);
     }
     assert!(lies > 1_000, "{lies} lies");
+}
+
+/// The only path between two nodes keeps back the first of what one of them says, as long as it is the only one: the other one
+/// shows what that node once signed and no part of anything later, names the relay, and has all as soon as there is
+/// another path.
+#[test]
+fn what_the_only_path_keeps_back_is_seen_and_comes_over_another_one() {
+    let weather = Weather {
+        nodes: 4,
+        cuts: false,
+        rough: Duration::from_secs(3_600),
+        loss: 0.0,
+        ..weather(0)
+    };
+    let mut world = World::new(0, weather);
+    world.quiet = true;
+    let (far, relay, near) = (3, 0, 1);
+    let ids: Vec<NodeId> = world.nodes.iter().map(|node| node.host.id()).collect();
+    let (red, key) = (domain("red"), |name: &str| Key::new("K", name));
+    let shown = |world: &World, name: &str| {
+        let replica = world.nodes[near].sync.replica();
+        Some(replica.fact(&red, ids[far], &key(name))?.body.clone()?.bytes)
+    };
+    world.say_these(far, red.clone(), vec![write("a", Some("1")), write("b", Some("1"))]);
+    world.until("still different", |world| world.agree() && shown(world, "b").is_some());
+
+    for other in [1, 2] {
+        world.cut.extend([(far, other), (other, far)]);
+    }
+    world.liar = Some(Liar::keeping_back(relay, ids[far]));
+    for text in ["2", "3"] {
+        world.say_these(
+            far,
+            red.clone(),
+            vec![write("a", Some(text)), write("b", Some(text)), write("c", Some(text))],
+        );
+        world.go_on(Duration::from_secs(20));
+        world.check_facts_are_whole();
+    }
+    let of = |name| shown(&world, name);
+    assert_eq!(
+        (of("a").as_deref(), of("c")),
+        (Some(&b"1"[..]), None),
+        "what it signed once"
+    );
+    let withheld = Trouble::Withheld {
+        from: ids[relay],
+        origin: ids[far],
+        scope: red.clone(),
+    };
+    assert!(world.troubles.contains(&withheld), "{:?}", world.troubles);
+    assert!(
+        world.troubles.iter().all(|trouble| *trouble == withheld),
+        "{:?}",
+        world.troubles
+    );
+
+    world.cut.remove(&(far, near));
+    world.cut.remove(&(near, far));
+    // Also the third one, which hears the relay and the honest one.
+    let has_all = |world: &World| {
+        let texts = [shown(world, "a"), shown(world, "c")];
+        let roots = [2, near].map(|node| world.nodes[node].sync.replica().root(&red));
+        texts.iter().all(|text| text.as_deref() == Some(&b"3"[..])) && roots[0] == roots[1]
+    };
+    world.until("the honest path does not bring it", has_all);
 }

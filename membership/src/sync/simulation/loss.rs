@@ -4,6 +4,8 @@
 use super::super::*;
 use super::agreement::holds;
 use super::{Ack, Mark, World};
+use crate::collect;
+use crate::record::Dot;
 use crate::signed::Signer;
 
 impl World {
@@ -35,12 +37,25 @@ impl World {
         self.acknowledged = acknowledged;
     }
 
+    /// Whether a disk says that all had seen what deleted this version. That it was deleted alone does not count: the delete
+    /// may be lost as well, and what the version replaced be there again.
+    fn was_collected(&self, replica: &Replica, scope: &Scope, dot: Dot) -> bool {
+        let mut said = self
+            .nodes
+            .iter()
+            .filter_map(|node| collect::seen(replica, scope, node.id));
+        said.any(|seen| seen.floor().contains(dot))
+    }
+
     /// Leaves of an acknowledged write what is there. Says whether anything is.
     fn survives(&self, ack: &mut Ack, held: &[&Replica]) -> bool {
         match &mut ack.mark {
             Mark::Intents { scope, dots } => {
                 dots.retain(|(key, dot)| {
-                    self.is_deleted(scope, key, *dot) || held.iter().any(|replica| holds(replica, scope, key, *dot))
+                    let is_there = |replica: &&Replica| {
+                        holds(replica, scope, key, *dot) || self.was_collected(replica, scope, *dot)
+                    };
+                    held.iter().any(is_there)
                 });
                 !dots.is_empty()
             }

@@ -13,6 +13,7 @@ fn quiet(nodes: u8) -> World {
         Weather {
             nodes,
             rough: Duration::from_secs(3_600),
+            pause: 800,
             loss: 0.0,
             cuts: false,
             crashes: false,

@@ -1,4 +1,5 @@
-//! Two hundred seeds, each weather of its own. `FABRIC_SEED` runs one; `FABRIC_LONG` runs forty times as many: thousands.
+//! Two hundred seeds of long lives and two thousand of short ones, each with a weather of its own. `FABRIC_SEED` runs one;
+//! `FABRIC_LONG` runs forty times as many.
 
 use super::*;
 
@@ -8,6 +9,7 @@ pub(super) fn weather(seed: u64) -> Weather {
     Weather {
         nodes,
         rough: Duration::from_secs(20),
+        pause: 800,
         loss,
         cuts: seed % 2 == 1,
         crashes: seed % 4 >= 2,
@@ -104,11 +106,52 @@ fn storms_change_nothing_of_it() {
     run(40_000..40_000 + 60 * times(), storm);
 }
 
+/// A few seconds in which more happens than else in a quarter of a minute: everything that can, but removals.
+fn brief(seed: u64) -> Weather {
+    Weather {
+        rough: Duration::from_secs(5),
+        pause: 250,
+        storms: (seed / 2).is_multiple_of(3),
+        restores: (seed / 5).is_multiple_of(3),
+        crashes: seed % 4 >= 1,
+        ..weather(seed)
+    }
+}
+
+/// So many worlds for each of the tests that run side by side.
+const BRIEF: u64 = 500;
+
+#[test]
+fn thousands_of_brief_lives_end_equal_1() {
+    run(50_000..50_000 + BRIEF * times(), brief);
+}
+
+#[test]
+fn thousands_of_brief_lives_end_equal_2() {
+    run(100_000..100_000 + BRIEF * times(), brief);
+}
+
+#[test]
+fn thousands_of_brief_lives_end_equal_3() {
+    run(150_000..150_000 + BRIEF * times(), brief);
+}
+
+#[test]
+fn thousands_of_brief_lives_end_equal_4() {
+    run(200_000..200_000 + BRIEF * times(), brief);
+}
+
 /// 20050 and 20069 once ended apart: two nodes had collected a tombstone, the others waited for one with an old disk, which
-/// could not vouch for a writer with a conflict that was open.
+/// could not vouch for a writer with a conflict that was open. In 100155 an old disk took a write and what deleted it, and
+/// the write was asked for all the same.
 #[test]
 fn seeds_that_once_failed_pass() {
     for seed in [20_050, 20_069] {
         World::new(seed, long_weather(seed)).run();
     }
+    let weather = Weather {
+        storms: true,
+        ..brief(100_155)
+    };
+    World::new(100_155, weather).run();
 }

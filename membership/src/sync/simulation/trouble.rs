@@ -31,7 +31,7 @@ impl World {
             60..=74 => self.want_something(node),
             _ => self.say_something(node),
         }
-        let pause = self.rng.random_range(20..800);
+        let pause = self.rng.random_range(20..self.weather.pause);
         self.after(pause * self.haste, Happening::Trouble);
     }
 
