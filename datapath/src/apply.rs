@@ -86,6 +86,7 @@ impl Datapath {
             info!("reading back what is installed");
             self.installed = Installed::new(self.maps.read()?);
             self.maps.bump_all()?;
+            self.find_functions()?;
             self.unknown = false;
         }
         Ok(())

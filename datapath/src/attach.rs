@@ -256,6 +256,7 @@ mod tests {
             ipv6: None,
             port: 4789,
             geneve_port: 6081,
+            strict_vxlan: false,
         };
         let Loaded { maps, ebpf, .. } = load(pins, &kernel, local).expect("it loads");
         let mut stubs = Stubs {

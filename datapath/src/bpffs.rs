@@ -25,7 +25,7 @@ use crate::attach::{Hook, Mechanism};
 use crate::error::Error;
 
 /// Version of the tables' layouts in `datapath_common`; raised with any change of a key, a value or a meaning.
-pub(crate) const LAYOUT: u32 = 4;
+pub(crate) const LAYOUT: u32 = 5;
 /// First letter of the folders of tables.
 const TABLES: char = 'v';
 

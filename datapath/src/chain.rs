@@ -263,12 +263,16 @@ impl Datapath {
     }
 
     /// Finds the functions again that are in the kernel, and clears what a daemon that died left half done, unless
-    /// another build's tables may refer to it.
+    /// another build's tables may refer to it. No decision is left that was made before its death.
     pub(crate) fn find_functions(&mut self) -> Result<(), Error> {
         let entries = self.maps.functions.read()?;
-        let (chains, stale) = Chains::of(&entries, &self.installed.tables().domains);
+        let is_filled = |slot: u32| matches!(self.maps.chain.get(&slot), Ok(Some(_)));
+        let (chains, stale) = Chains::of(&entries, &self.installed.tables().domains, is_filled);
         self.chains = chains;
         if !self.succession.is_pending() {
+            if !stale.is_empty() {
+                grace::wait();
+            }
             self.clear(stale.into_iter())?;
         }
         self.note_functions()

@@ -112,6 +112,7 @@ impl Datapath {
             ipv6: config.ipv6,
             port: config.port,
             geneve_port: config.geneve_port,
+            strict_vxlan: config.strict_vxlan,
         };
         let Loaded { maps, ebpf, bank } = load(&pins, &kernel, local)?;
         let succession = Succession::begin(&pins, bank)?;
@@ -293,8 +294,8 @@ impl Datapath {
         let sound = self.installed.tables().sound(&self.numbers);
         let operations = diff(self.installed.tables(), &sound);
         self.obey(&operations)?;
-        self.find_functions()?;
         self.maps.bump_all()?;
+        self.find_functions()?;
         self.maps.forget_traffic(|domain| self.numbers.name(domain).is_none())?;
         let sets: BTreeSet<u32> = sound.rules.keys().map(|key| key.set).collect();
         self.maps.forget_audits_but(&sets)
@@ -320,6 +321,7 @@ mod tests {
                 ipv6: None,
                 port: 1,
                 geneve_port: 2,
+                strict_vxlan: false,
             })
         });
         sendable(|_, _| crate::purge("/".as_ref(), NodeId::of_key(&[1; 32])));

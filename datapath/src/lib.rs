@@ -120,6 +120,8 @@ pub struct Config {
     pub port: u16,
     /// UDP port of Geneve, the same on all hosts (IANA: 6081).
     pub geneve_port: u16,
+    /// VXLAN packets with reserved bits set are dropped, not only counted (RFC 7348 section 5 has them ignored).
+    pub strict_vxlan: bool,
 }
 
 /// What became of a port of a [`overlay::forwarding::Forwarding`].

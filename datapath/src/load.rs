@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
-use datapath_common::{SLOT_PROGRAMS, Settings};
+use datapath_common::{KERNEL_STRICT, SLOT_PROGRAMS, Settings};
 
 use crate::attach::Hook;
 use crate::bpffs::Pins;
@@ -108,7 +108,7 @@ fn write_settings(maps: &mut Maps, kernel: &Kernel, local: Local) -> Result<(), 
         port: local.port.into(),
         geneve_port: local.geneve_port.into(),
         mark,
-        kernel: kernel.flags(),
+        kernel: kernel.flags() | if local.strict_vxlan { KERNEL_STRICT } else { 0 },
         vxlan_device: before.map_or(0, |settings| settings.vxlan_device),
         geneve_device: before.map_or(0, |settings| settings.geneve_device),
     })

@@ -54,6 +54,7 @@ impl Rehearsal {
                 ipv6: config.ipv6,
                 port: config.port,
                 geneve_port: config.geneve_port,
+                strict_vxlan: config.strict_vxlan,
             },
             audited: Audited::default(),
         })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use datapath_common::{AUDIT_CONNECTIONS_FULL, Connection};
+use datapath_common::{AUDIT_CONNECTIONS_FULL, AUDIT_VXLAN_RESERVED, Connection, MemberKey};
 use tokio::time::Instant;
 
 use crate::bpffs::{Pins, entries, parse_hook};
@@ -47,6 +47,8 @@ pub struct Counts {
     pub flows: usize,
     /// Connections since the maps were made that found the table of connections full and went on among the half-open.
     pub connections_full: u64,
+    /// VXLAN packets since the maps were made whose reserved bits were set and ignored.
+    pub vxlan_reserved: u64,
 }
 
 /// Counting copies whole tables, so it is not done more often.
@@ -74,14 +76,14 @@ impl Counted {
 impl Maps {
     fn count_traffic(&self, now: u32) -> Result<Counts, Error> {
         let is_live = |connection: &Connection| !sweep::is_over(*connection, now);
+        let audits = self.audits()?;
+        let counted = |key: &MemberKey| audits.get(key).map_or(0, |count| count.packets);
         Ok(Counts {
             connections: self.connections.count(is_live)?,
             half_open: self.half_open.count(is_live)?,
             flows: self.flows.count(|_| true)?,
-            connections_full: self
-                .audits()?
-                .get(&AUDIT_CONNECTIONS_FULL)
-                .map_or(0, |count| count.packets),
+            connections_full: counted(&AUDIT_CONNECTIONS_FULL),
+            vxlan_reserved: counted(&AUDIT_VXLAN_RESERVED),
         })
     }
 }

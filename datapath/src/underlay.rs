@@ -96,6 +96,7 @@ mod tests {
             ipv6: None,
             port: 4789,
             geneve_port: 6081,
+            strict_vxlan: false,
         };
         let uplinks = [(1, [1, 3, 5].into())].into();
         assert_eq!(

@@ -133,6 +133,15 @@ impl State {
         }
     }
 
+    /// Whether plain packets that follow, of the responder if `reply`, mean no more than that it lives, whatever the other
+    /// end sends meanwhile: of one where only the initiator was heard a plain ACK may come to mean more, and of one that
+    /// is over there is hardly more to come.
+    #[must_use]
+    #[inline(always)]
+    pub const fn settled(self, reply: bool) -> bool {
+        !matches!(self, Self::Opening | Self::Closed) && self.step(ACK, reply) as u32 == self as u32
+    }
+
     /// Whether both ends took part, so that nobody can fill the map of such connections alone.
     #[must_use]
     #[inline(always)]
@@ -290,6 +299,25 @@ mod tests {
                 .any(|reached| reached == state);
             assert!(!(alone && state.permanent()), "{state:?} is reached by one end alone");
         }
+    }
+
+    /// Until it opens anew, which ends what is remembered of it.
+    #[test]
+    fn nothing_the_other_end_sends_gives_a_meaning_to_plain_packets_of_a_settled_one() {
+        for (state, reply) in ALL.into_iter().flat_map(|state| [(state, false), (state, true)]) {
+            let mut reached = ALL.map(|one| one == state && state.settled(reply));
+            for _ in ALL {
+                let before = reached;
+                for at in ALL.into_iter().filter(|at| before[*at as usize - 1]) {
+                    assert_eq!(at.step(ACK, reply), at, "{state:?}, reply: {reply}, by way of {at:?}");
+                    for to in (0..=FLAGS).map(|flags| at.step(flags, !reply)) {
+                        reached[to as usize - 1] |= to != State::Opening;
+                    }
+                }
+            }
+        }
+        assert!(State::Opened.settled(true) && !State::Opened.settled(false));
+        assert!(!State::Opening.settled(true) && !State::Closed.settled(false));
     }
 
     #[test]

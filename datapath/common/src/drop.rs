@@ -124,6 +124,14 @@ reasons! {
     OtherAddress = 47, "other_address";
     /// The destination address is exactly another station's than the destination MAC leads to.
     DestinationAddress = 48, "destination_address";
+    /// A VXLAN header with a reserved bit set, where these are not ignored (RFC 7348 section 5 says to ignore them).
+    VxlanReserved = 49, "vxlan_reserved";
+    /// The outer UDP length is not what the outer IP length leaves for it.
+    OuterLength = 50, "outer_length";
+    /// The outer TTL or hop limit is 0.
+    OuterTtl = 51, "outer_ttl";
+    /// The outer IPv4 header's checksum is wrong.
+    OuterChecksum = 52, "outer_checksum";
     /// A path probe that is none: length, magic, version or kind.
     ProbeMalformed = 60, "probe_malformed";
     /// More path probes from one host than are answered.

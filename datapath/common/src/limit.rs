@@ -20,6 +20,9 @@ pub const LIMIT_RELATED: u32 = 6;
 /// `LimitKey::kind`: first fragments; what those beyond it said is kept apart, in `CROWDED_FRAGMENTS`.
 pub const LIMIT_FRAGMENTS: u32 = 7;
 
+/// `LimitKey::kind`: decisions that are remembered for the first time; packets beyond it are decided one by one.
+pub const LIMIT_FLOWS: u32 = 8;
+
 /// A token bucket's.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
@@ -43,6 +46,9 @@ pub const RATE_CONNECTIONS: Rate = rate(2000, 8192);
 pub const RATE_RELATED: Rate = rate(1000, 1000);
 /// Of `LIMIT_FRAGMENTS`.
 pub const RATE_FRAGMENTS: Rate = rate(200, 1000);
+/// Of `LIMIT_FLOWS`. All that one sender may remember at once is a quarter of `FLOWS`; after that, what he sends takes
+/// at least 24 seconds to push out all others' that have no packets meanwhile.
+pub const RATE_FLOWS: Rate = rate(4000, 32_768);
 
 const fn rate(second: u64, burst: u64) -> Rate {
     Rate { second, burst }
@@ -78,4 +84,9 @@ pub const ESTABLISHED_DOMAIN: u32 = 1 << 30;
 pub const AUDIT_CONNECTIONS_FULL: MemberKey = MemberKey {
     set: u32::MAX,
     index: 0,
+};
+/// Key of `AUDITS` that counts VXLAN packets whose reserved bits are set and were ignored (RFC 7348 section 5).
+pub const AUDIT_VXLAN_RESERVED: MemberKey = MemberKey {
+    set: u32::MAX,
+    index: 1,
 };

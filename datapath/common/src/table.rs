@@ -401,14 +401,18 @@ layouts! {
         domain: u32,
         /// Dropped or answered: whose packet it was; delivered: whom it went to; else 0.
         endpoint: u32,
-        /// Interface or peer number it left by.
-        target: u32,
+        /// Interface that it was sent to, or back to; 0 if it was not sent on.
+        egress: u32,
+        /// Number of the host it was sent to; 0 if it stays on this one.
+        peer: u32,
         /// Segment it left in.
         vni: u32,
         /// `FLOW_*`.
         flags: u32,
         /// 1 if the decision came from `FLOWS`.
         fast: u32,
+        /// Zero.
+        zero: u32,
         /// Of a group frame, who got it: bit n for the member n of the segment's set, of the first 64.
         copies: u64,
     }
@@ -478,8 +482,9 @@ pub const FLOW_NAMESPACE: u32 = 4;
 pub const FLOW_REPLY: u32 = 8;
 /// By Geneve, not VXLAN.
 pub const FLOW_GENEVE: u32 = 16;
-/// Every packet passes the domain's per-packet functions.
-pub const FLOW_CHAIN: u32 = 32;
+/// From this bit of `Flow::flags` on: `Domain::chain_packet`, whose functions every packet passes.
+pub const FLOW_CHAIN_SHIFT: u32 = 8;
+const _: () = assert!((crate::CHAIN_SLOTS << 8 | crate::CHAIN_LENGTH).leading_zeros() >= FLOW_CHAIN_SHIFT);
 /// Only in a `Trace`: copies went to members of a set.
 pub const FLOW_FLOOD: u32 = 64;
 
@@ -502,3 +507,5 @@ pub const PEER_RESOLVED: u32 = 1;
 pub const KERNEL_DECAP_L3: u32 = 1;
 /// Programs write `TRACE`.
 pub const KERNEL_TRACE: u32 = 2;
+/// VXLAN headers with reserved bits set are dropped, as Linux does; else these are ignored and counted.
+pub const KERNEL_STRICT: u32 = 4;

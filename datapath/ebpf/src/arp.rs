@@ -7,7 +7,7 @@ use crate::drop::Owner;
 use crate::headers::{Arp, ETHERNET, Ethernet, MacWords, ether};
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
-use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, owner, trace};
+use crate::{Verdict, deliver, ip, owner, trace};
 
 const HARDWARE_ETHERNET: u16 = 1_u16.to_be();
 const LENGTHS: u16 = 0x0604_u16.to_be();
@@ -41,7 +41,7 @@ pub fn answer(
         target_address: arp.sender_address,
         ..arp
     };
-    trace::end(Owner::of(port), TC_ACT_REDIRECT, 0);
+    trace::back(packet, Owner::of(port), 0);
     deliver::back(packet, settings).map(Some)
 }
 

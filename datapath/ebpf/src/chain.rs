@@ -9,7 +9,7 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_common::{
-    CHAIN_LENGTH, FLOW_CHAIN, FLOW_ENCAPSULATE, FUNCTION_OPEN, Reason, SLOT_CHAIN_ENDPOINT, SLOT_CHAIN_UNDERLAY,
+    CHAIN_LENGTH, FLOW_CHAIN_SHIFT, FLOW_ENCAPSULATE, FUNCTION_OPEN, Reason, SLOT_CHAIN_ENDPOINT, SLOT_CHAIN_UNDERLAY,
     SLOT_FLOOD, Settings,
 };
 use fabric_function::abi;
@@ -56,9 +56,7 @@ pub fn wants(walk: &mut Walk) -> Result<bool, Reason> {
     let domain = entry::domain(walk.owner.domain).ok_or(Reason::FunctionFailed)?;
     walk.pending.flow = domain.chain_flow;
     walk.pending.packet = domain.chain_packet;
-    if domain.chain_packet != 0 {
-        walk.flow.flags |= FLOW_CHAIN;
-    }
+    walk.flow.flags |= domain.chain_packet << FLOW_CHAIN_SHIFT;
     Ok(domain.chain_flow | domain.chain_packet != 0)
 }
 
@@ -101,7 +99,7 @@ pub fn leave_fast(packet: &mut Packet, walk: &mut Walk, load: &Load, owner: Owne
     {
         return None;
     }
-    known(walk, owner)?;
+    known(walk, owner);
     endpoint(walk, load);
     stub::call(&TcContext::new(packet.skb()), SLOT_CHAIN_ENDPOINT);
     Some(Err(Reason::NoProgram))
@@ -115,22 +113,21 @@ pub fn arrive_fast(
     inner: &Inner,
     quick: &Quick,
     owner: Owner,
-) -> Option<Result<Verdict, Reason>> {
-    known(walk, owner)?;
+) -> Result<Verdict, Reason> {
+    known(walk, owner);
     walk.pending.hash = quick.entropy().hash();
     underlay(walk, inner);
     stub::call(&TcContext::new(packet.skb()), SLOT_CHAIN_UNDERLAY);
-    Some(Err(Reason::NoProgram))
+    Err(Reason::NoProgram)
 }
 
-/// Completes the walk of a packet whose decision is known; nothing where the slow path has to decide.
+/// Completes the walk of a packet whose decision is known.
 #[inline(always)]
-fn known(walk: &mut Walk, owner: Owner) -> Option<()> {
+fn known(walk: &mut Walk, owner: Owner) {
     walk.owner = owner;
     walk.answer = ANSWER_NONE;
     walk.pending.flow = 0;
-    walk.pending.packet = entry::domain(walk.flow.domain)?.chain_packet;
-    Some(())
+    walk.pending.packet = walk.flow.flags >> FLOW_CHAIN_SHIFT;
 }
 
 #[inline(always)]

@@ -81,11 +81,15 @@ fn connected(walk: &mut Walk, kind: Kind, tunnel: bool, here: bool) -> Result<()
         Some(state) => state.step(if walk.ip.is(IP_LATER) { 0 } else { walk.ip.tcp }, reply),
         None => State::first(walk.tuple.protocol),
     };
-    // In the one, a plain ACK may come to mean more than it does yet; of the other there is hardly more to come.
-    walk.cache &= !matches!(next, State::Opening | State::Closed);
+    walk.cache &= next.settled(reply);
     // Of one connection, for which one decision is enough, an echo could have as many as there are codes.
     walk.cache &= kind == Kind::Other || walk.ip.icmp & 0xff == 0;
-    if state.is_some_and(|state| state != next) && matches!(next, State::Opening) {
+    let anew = match state {
+        Some(state) => state != next,
+        // Of a SYN, what its answer could find is written over by that.
+        None => !walk.turns(),
+    };
+    if anew && matches!(next, State::Opening) {
         flow::forget_both(walk);
     }
     let share = Share {
@@ -349,9 +353,10 @@ fn keep(walk: &mut Walk, begins: bool, next: State, share: &Share) {
     }
 }
 
-/// Tells a flow's connection that it lives; false if it does not, or if that changes its state: the slow path decides.
+/// Tells a flow's connection that it lives, or that the first of its ends has no more to say (`flags`: FIN|ACK, else ACK);
+/// false if it does not live, or if that makes it one of another map: the slow path decides.
 #[inline(never)]
-pub fn tell(flow: &Flow, key: &FlowKey, v4: bool) -> bool {
+pub fn tell(flow: &Flow, key: &FlowKey, v4: bool, flags: u32) -> bool {
     // SAFETY: no arguments.
     let now = (unsafe { bpf_ktime_get_coarse_ns() } / NANOSECONDS) as u32;
     let icmp = is_icmp(key.protocol, v4);
@@ -369,13 +374,21 @@ pub fn tell(flow: &Flow, key: &FlowKey, v4: bool) -> bool {
     let (Some(open), Some(said)) = (find(&tuple, now), entry::said()) else {
         return false;
     };
-    let flags = if key.protocol == protocol::TCP.into() { ACK } else { 0 };
     let Some(state) = State::from_number(said.state) else {
         return false;
     };
-    if state.step(flags, reply) != state {
-        return false;
+    let flags = if key.protocol == protocol::TCP.into() { flags } else { 0 };
+    let next = state.step(flags, reply);
+    if next == state {
+        see(open, now);
+        return true;
     }
-    see(open, now);
-    true
+    let connection = Connection {
+        seen: now,
+        state: next as u32,
+        endpoint: said.endpoint,
+    };
+    // Where there is no room for it, it stands with those that count for nobody.
+    let counts = said.endpoint != 0 && said.endpoint != CROWD;
+    counts && state.permanent() && next.permanent() && CONNECTIONS.insert(&tuple, connection, BPF_EXIST.into()).is_ok()
 }

@@ -33,7 +33,7 @@ pub fn follow(packet: &mut Packet, flow: &Flow, inner: &Inner, settings: &Settin
     if congestion != inner.ecn {
         mark(packet, inner.start + ETHERNET, inner.v4, congestion)?;
     }
-    trace::follows(settings, flow, inner.fast);
+    trace::delivers(settings, flow, inner.fast);
     let protocol_agrees = shrink(packet, inner, settings.kernel)?;
     let ether_type = if inner.v4 { ether::IPV4 } else { ether::IPV6 };
     *packet.at_mut::<Ethernet>(0)? = Ethernet::with(flow.leaves, ether_type);

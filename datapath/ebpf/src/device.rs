@@ -60,6 +60,8 @@ pub fn outer(packet: &mut Packet, settings: &Settings) -> Result<(Outer, u32), R
         fragment: false,
         ecn: 0,
         udp: 0,
+        room: 0,
+        sound: true,
         geneve,
     };
     Ok((outer, key.tunnel_id))

@@ -111,12 +111,12 @@ fn open(packet: &mut Packet, walk: &Walk, settings: &Settings) -> Result<(), Rea
 fn one(packet: &mut Packet, walk: &Walk, settings: &Settings) -> Result<Verdict, Reason> {
     let flow = &walk.flow;
     if flow.flags & FLOW_ENCAPSULATE == 0 {
-        trace::follows(settings, flow, false);
+        trace::delivers(settings, flow, false);
         packet.set_mark(settings.mark);
         return kernel::redirect(flow.target);
     }
     let tunnel = Tunnel::to(flow.target, flow, walk.flood.longest as usize)?;
-    trace::follows(settings, flow, false);
+    trace::tunnels(settings, flow, tunnel.peer.ifindex, false);
     let inner = packet.len() as usize;
     let v4 = tunnel.outer == size_of::<Ipv4>();
     let agrees = room(packet, walk, TUNNEL + tunnel.outer, v4)?;

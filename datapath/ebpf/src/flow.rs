@@ -3,12 +3,13 @@
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
+use datapath_common::connection::ACK;
 use datapath_common::{FLOW_TUNNEL, Flow, FlowKey, TICK_SHIFT};
 
 use crate::maps::{FLOWS, GENERATIONS};
 use crate::quick::Quick;
 use crate::walk::Walk;
-use crate::{connection, ip, seal};
+use crate::{connection, ip, quota, seal};
 
 /// A walk with the decision for a packet like this from an interface (0: from a tunnel), if there is one that still holds.
 #[inline(always)]
@@ -24,8 +25,8 @@ pub fn find(quick: &Quick, ifindex: u32, frame: &[u8; 12], outer: &[u8; 16]) -> 
         return None;
     }
     let now = tick();
-    if flow.told != now {
-        if !connection::tell(flow, &quick.key, quick.v4) {
+    if flow.told != now || quick.flags != ACK {
+        if !connection::tell(flow, &quick.key, quick.v4, quick.flags) {
             return None;
         }
         // SAFETY: one word of the entry. Where that is another flow's by now, its connection is told one tick later.
@@ -62,14 +63,17 @@ fn current(flow: &Flow) -> bool {
     changed == 0
 }
 
-/// Remembers the walk's decision, if packets of the flow may use it. What turned the connection to another state makes
-/// the flow's next packet take the slow path: it may be the one that turns it further.
+/// Remembers the walk's decision, if packets of the flow may use it. Else what turned the connection to another state makes
+/// the flow's next packet take the slow path: it may be the one that turns it further. Who remembers more than his share
+/// has his packets decided one by one.
 #[inline(always)]
 pub fn remember(walk: &mut Walk) {
     if walk.cacheable() {
-        seal::close(walk);
-        // Where it fails, the next packet takes the slow path, too.
-        let _ = FLOWS.insert(&walk.key, &walk.flow, 0);
+        if FLOWS.get_ptr(&walk.key).is_some() || quota::remembers(walk) {
+            seal::close(walk);
+            // Where it fails, the next packet takes the slow path, too.
+            let _ = FLOWS.insert(&walk.key, &walk.flow, 0);
+        }
     } else if walk.turns() {
         forget(&walk.key);
     }

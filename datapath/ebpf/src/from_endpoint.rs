@@ -5,7 +5,7 @@ use core::ptr;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{FLOW_CHAIN, FLOW_ROUTED, Reason, SLOT_SLOW_ENDPOINT};
+use datapath_common::{FLOW_CHAIN_SHIFT, FLOW_ROUTED, Reason, SLOT_SLOW_ENDPOINT};
 
 use crate::drop::Owner;
 use crate::headers::{ETHERNET, Ethernet};
@@ -57,7 +57,7 @@ fn fast(packet: &mut Packet, endpoint: u32) -> Option<i32> {
         fast: true,
     };
     let length = packet.len();
-    if flow.flags & FLOW_CHAIN != 0 {
+    if flow.flags >> FLOW_CHAIN_SHIFT != 0 {
         return chain::leave_fast(packet, walk, &load, owner).map(|r| action(r, owner, length));
     }
     match send::follow(packet, flow, &load, settings) {

@@ -3,7 +3,7 @@
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_common::{FLOW_CHAIN, FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
+use datapath_common::{FLOW_CHAIN_SHIFT, FLOW_GENEVE, FLOW_TUNNEL, Reason, SLOT_SLOW_UNDERLAY, Settings};
 
 use crate::decap::{self, Inner};
 use crate::drop::Owner;
@@ -34,7 +34,7 @@ pub fn from_underlay(ctx: TcContext) -> i32 {
 /// What becomes of the packet if its decision is known.
 #[inline(always)]
 fn fast(packet: &mut Packet, outer: &Outer, settings: &Settings) -> Option<i32> {
-    if outer.fragment {
+    if outer.fragment || !outer.sound {
         return None;
     }
     let (vni, start) = tunnel::plain(packet, outer)?;
@@ -69,8 +69,9 @@ pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, setting
         domain: flow.domain,
         endpoint: flow.endpoint,
     };
-    if flow.flags & FLOW_CHAIN != 0 {
-        return chain::arrive_fast(packet, walk, &inner, &quick, owner).map(|r| action(r, owner, length));
+    if flow.flags >> FLOW_CHAIN_SHIFT != 0 {
+        let result = chain::arrive_fast(packet, walk, &inner, &quick, owner);
+        return Some(action(result, owner, length));
     }
     let result: Result<Verdict, Reason> = decap::follow(packet, flow, &inner, settings);
     Some(action(result, owner, length))

@@ -10,7 +10,7 @@ use crate::icmp::{NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION};
 use crate::owner::{mac_words, neighbour, same};
 use crate::packet::Packet;
 use crate::walk::{IP_EXTENDED, Walk};
-use crate::{TC_ACT_REDIRECT, Verdict, deliver, ip, owner, trace};
+use crate::{Verdict, deliver, ip, owner, trace};
 
 /// Target link-layer address option.
 const TARGET_LINK: u8 = 2;
@@ -46,7 +46,7 @@ pub fn answer(
         return Ok(None);
     };
     write(packet, port, ip::words(&walk.key.source), target, owner, router)?;
-    trace::end(walk.owner, TC_ACT_REDIRECT, 0);
+    trace::back(packet, walk.owner, 0);
     deliver::back(packet, settings).map(Some)
 }
 

@@ -5,8 +5,8 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_loop;
 use datapath_common::{
-    ACTION_ALLOW, ACTION_AUDIT, ANY, AUDIT_CONNECTIONS_FULL, Address, Count, DOMAIN_ALLOW, Domain, Groups,
-    ICMP_OF_FAMILY, MemberKey, PREFIX4, PREFIX6, Rule,
+    ACTION_ALLOW, ACTION_AUDIT, ANY, AUDIT_CONNECTIONS_FULL, AUDIT_VXLAN_RESERVED, Address, Count, DOMAIN_ALLOW,
+    Domain, Groups, ICMP_OF_FAMILY, MemberKey, PREFIX4, PREFIX6, Rule,
 };
 
 use crate::maps::{AUDITS, RULES};
@@ -234,6 +234,12 @@ fn within(evaluation: &Evaluation, rule: &Rule) -> bool {
 #[inline(always)]
 pub fn count_full(length: u32) {
     count(AUDIT_CONNECTIONS_FULL, length);
+}
+
+/// Counts that the reserved bits of a VXLAN header are ignored.
+#[inline(always)]
+pub fn count_reserved(length: u32) {
+    count(AUDIT_VXLAN_RESERVED, length);
 }
 
 #[inline(never)]

@@ -40,7 +40,7 @@ pub fn by_device(packet: &mut Packet, outer: &Outer, host: u32, local: &Address)
         PROBE_REQUEST => {
             grant(host)?;
             packet.at_mut::<ProbeHeader>(ETHERNET)?.kind = PROBE_REPLY;
-            trace::end(Owner::NOBODY, TC_ACT_REDIRECT, 0);
+            trace::back(packet, Owner::NOBODY, 0);
             let device = packet.ifindex();
             device::through(packet, local, &outer.source, PROBE_VNI, device)?;
             Ok(Verdict::Redirect(TC_ACT_REDIRECT))
@@ -131,7 +131,7 @@ fn answer(packet: &mut Packet, outer: &Outer, host: u32) -> Result<Verdict, Reas
     // As in all tunnel packets (`encap`).
     packet.at_mut::<Udp>(outer.udp)?.checksum = 0;
     packet.at_mut::<ProbeHeader>(outer.udp + TUNNEL)?.kind = PROBE_REPLY;
-    trace::end(Owner::NOBODY, TC_ACT_REDIRECT, 0);
+    trace::back(packet, Owner::NOBODY, 0);
     kernel::redirect(packet.ifindex())
 }
 

@@ -1,7 +1,7 @@
 //! A glance at an IP packet, for the fast path: what is out of the ordinary is none of its business, and not even why.
 
 use datapath_common::FlowKey;
-use datapath_common::connection::{ACK, FLAGS};
+use datapath_common::connection::{ACK, FIN, FLAGS};
 use datapath_common::entropy::Entropy;
 
 use crate::headers::{Icmp, Ipv4, Ipv6, Tcp, Udp, ether, protocol};
@@ -23,6 +23,8 @@ pub struct Quick {
     pub ttl: u8,
     /// The longest IP packet in it: of itself, or of a super-packet's segments.
     pub longest: usize,
+    /// Of TCP, ACK or FIN|ACK; of all others ACK.
+    pub flags: u32,
 }
 
 impl Quick {
@@ -66,6 +68,7 @@ fn ipv4(packet: &mut Packet, start: usize, ingress: u32) -> Option<Quick> {
         ecn: header.traffic_class & 0b11,
         ttl: header.ttl,
         longest: 0,
+        flags: ACK,
     };
     // A super-packet above 64 kB has no total length.
     let end = if total == 0 && packet.segment() != 0 {
@@ -97,6 +100,7 @@ fn ipv6(packet: &mut Packet, start: usize, ingress: u32) -> Option<Quick> {
         ecn: (version_class >> 20) as u8 & 0b11,
         ttl: header.hop_limit,
         longest: 0,
+        flags: ACK,
     };
     let behind = start + size_of::<Ipv6>();
     let end = if payload == 0 && packet.segment() != 0 {
@@ -134,7 +138,8 @@ fn upper(packet: &mut Packet, mut quick: Quick, start: usize, at: usize, end: us
     }
     if number == protocol::TCP {
         packet.linear(at + size_of::<Tcp>()).ok()?;
-        if u32::from(packet.at::<Tcp>(at).ok()?.flags) & FLAGS != ACK {
+        quick.flags = u32::from(packet.at::<Tcp>(at).ok()?.flags) & FLAGS;
+        if quick.flags & !FIN != ACK {
             return None;
         }
     }

@@ -13,7 +13,8 @@ use core::ptr;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use datapath_common::{
-    CONNECTIONS_MAX, ESTABLISHED_DOMAIN, ESTABLISHED_MAX, FLOW_TUNNEL, LIMIT_CONNECTIONS, LIMIT_REMOTE, shares,
+    CONNECTIONS_MAX, ESTABLISHED_DOMAIN, ESTABLISHED_MAX, FLOW_TUNNEL, LIMIT_CONNECTIONS, LIMIT_FLOWS, LIMIT_REMOTE,
+    shares,
 };
 
 use crate::limit;
@@ -35,6 +36,12 @@ pub fn sender(walk: &Walk) -> u32 {
 #[inline(always)]
 pub fn fair(walk: &Walk) -> bool {
     limit::take(sender(walk), LIMIT_CONNECTIONS, walk.nanoseconds)
+}
+
+/// Whether one more decision about the packet's sender may be remembered among all others'.
+#[inline(always)]
+pub fn remembers(walk: &Walk) -> bool {
+    limit::take(sender(walk), LIMIT_FLOWS, walk.nanoseconds)
 }
 
 /// Whom the packet's connection counts for among those that stay: the endpoint of this host that opened it, or, with

@@ -31,14 +31,14 @@ pub fn router(ctx: TcContext) -> i32 {
     if walk.answer == ANSWER_ECHO {
         let result = echo(&mut packet, walk, settings);
         if result.is_ok() {
-            trace::end(walk.owner, crate::TC_ACT_REDIRECT, 0);
+            trace::back(&packet, walk.owner, 0);
         }
         return action(result, walk.owner, length);
     }
     // The drop is counted; that it cannot be said is no other one.
     match error(&mut packet, walk, settings) {
         Ok(Verdict::Redirect(action)) => {
-            trace::end(walk.owner, action, walk.reason);
+            trace::back(&packet, walk.owner, walk.reason);
             action
         }
         _ => TC_ACT_SHOT,

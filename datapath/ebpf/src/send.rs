@@ -31,14 +31,14 @@ pub fn follow(packet: &mut Packet, flow: &Flow, load: &Load, settings: &Settings
             count_down(packet, load.v4)?;
             *packet.at_mut::<Ethernet>(0)? = leaves;
         }
-        trace::follows(settings, flow, load.fast);
+        trace::delivers(settings, flow, load.fast);
         return deliver::to(packet, flow, settings, true);
     }
     let tunnel = Tunnel::of(flow, packet, load)?;
     if flow.flags & FLOW_ROUTED != 0 {
         count_down(packet, load.v4)?;
     }
-    trace::follows(settings, flow, load.fast);
+    trace::tunnels(settings, flow, tunnel.peer.ifindex, load.fast);
     encap::send(packet, &leaves, load, &tunnel, settings)
 }
 

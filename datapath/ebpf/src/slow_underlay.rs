@@ -20,7 +20,7 @@ use crate::slow_endpoint::{deliver_to, nameless};
 use crate::walk::{On, Walk};
 use crate::{
     TC_ACT_SHOT, Verdict, arp, chain, connection, device, entry, finish, flow, fragment, group, ip, martian, nd,
-    origin, probe, related, route, server, transport, tunnel, words,
+    origin, outer, probe, related, route, server, transport, tunnel, words,
 };
 
 /// Called by `from_underlay`.
@@ -53,7 +53,8 @@ fn try_slow_underlay(
     if outer.fragment {
         return Err(Reason::OuterFragment);
     }
-    let (vni, start) = tunnel::parse(packet, outer)?;
+    outer::check(packet, outer.v4, outer.udp)?;
+    let (vni, start) = tunnel::parse(packet, outer, settings)?;
     if vni == PROBE_VNI && !outer.geneve {
         return probe::receive(packet, outer, host);
     }

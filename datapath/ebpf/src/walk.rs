@@ -208,7 +208,7 @@ impl Walk {
     /// Whether the flags say that a packet like this may find its decision in `FLOWS`.
     #[inline(always)]
     pub fn cacheable(&self) -> bool {
-        self.cache && !self.turns() && !self.ip.is(IP_FRAGMENT | IP_EXTENDED)
+        self.cache && !self.ip.is(IP_FRAGMENT | IP_EXTENDED)
     }
 
     /// Whether it is a TCP packet that may turn its connection to another state: any but a plain ACK.

@@ -57,35 +57,39 @@ pub(crate) struct Chains(BTreeMap<(u32, FunctionHook), Chain>);
 
 impl Chains {
     /// What the entries of `FUNCTIONS` say, and slots that are no one's. Of two runs of one chain, which a daemon leaves
-    /// that dies while it moves one, the one counts that packets pass.
-    pub(super) fn of(entries: &BTreeMap<u32, Function>, domains: &BTreeMap<u32, Domain>) -> (Self, Vec<u32>) {
+    /// that dies while it moves one, the one counts that packets pass. Where that is not known, because the domain's entry
+    /// is in another build's table, it is the one with more functions whose slots have their programs: half a run was never
+    /// passed, or is not any more.
+    pub(super) fn of(
+        entries: &BTreeMap<u32, Function>,
+        domains: &BTreeMap<u32, Domain>,
+        is_filled: impl Fn(u32) -> bool,
+    ) -> (Self, Vec<u32>) {
         let mut chains = Self::default();
-        let mut stale = Vec::new();
         for run in (0..CHAIN_SLOTS).step_by(CHAIN_LENGTH as usize) {
-            let slots: Vec<u32> = entries.range(run..run + CHAIN_LENGTH).map(|(slot, _)| *slot).collect();
-            let Some(function) = entries.get(&run) else {
-                stale.extend(slots);
-                continue;
-            };
+            let Some(function) = entries.get(&run) else { continue };
             let (domain, hook) = (function.domain, hook_of(function));
             let in_force = domains.get(&domain).map(|domain| word(domain, hook));
-            let all = slots.iter().zip(run..).take_while(|(slot, at)| **slot == *at).count();
-            let found = Chain {
-                first: run,
-                count: u32::try_from(all).unwrap_or(0),
-            };
+            let known = (run..run + CHAIN_LENGTH).take_while(|slot| entries.contains_key(slot));
+            let count = |slots: usize| u32::try_from(slots).unwrap_or(0);
             let chain = match in_force {
-                Some(word) if word >> 8 == run && word & 0xff != 0 => found.with((word & 0xff).min(found.count)),
-                Some(_) => Chain::NONE,
-                None if chains.get(domain, hook).is_empty() => found,
-                None => Chain::NONE,
+                Some(word) if word >> 8 == run => (word & 0xff).min(count(known.count())),
+                Some(_) => 0,
+                None => count(known.take_while(|slot| is_filled(*slot)).count()),
             };
-            let kept: BTreeSet<u32> = chain.slots().collect();
-            stale.extend(slots.into_iter().filter(|slot| !kept.contains(slot)));
-            if !chain.is_empty() {
-                chains.set(domain, hook, chain);
+            if chain > chains.get(domain, hook).count {
+                chains.set(
+                    domain,
+                    hook,
+                    Chain {
+                        first: run,
+                        count: chain,
+                    },
+                );
             }
         }
+        let kept: BTreeSet<u32> = chains.0.values().flat_map(|chain| chain.slots()).collect();
+        let stale = entries.keys().copied().filter(|slot| !kept.contains(slot)).collect();
         (chains, stale)
     }
 
@@ -172,7 +176,7 @@ mod tests {
                 function(1 + slot / 16, if slot == 8 { FUNCTION_PACKET } else { 0 }),
             )
         });
-        let (chains, stale) = Chains::of(&entries.into(), &[(1, domain(2, 8 << 8 | 1))].into());
+        let (chains, stale) = Chains::of(&entries.into(), &[(1, domain(2, 8 << 8 | 1))].into(), |_| true);
         assert_eq!(stale, Vec::<u32>::new());
         assert_eq!(chains.get(1, FunctionHook::Flow), Chain { first: 0, count: 2 });
         assert_eq!(chains.get(1, FunctionHook::Packet), Chain { first: 8, count: 1 });
@@ -186,14 +190,36 @@ mod tests {
     fn what_was_left_half_done_is_cleared() {
         // Domain 1 was being moved from 0 to 8 and packets still pass 0; 17 has no start; 24 was not in force yet.
         let entries = [0, 1, 8, 17, 24].map(|slot| (slot, function(if slot < 16 { 1 } else { 2 }, 0)));
-        let (chains, stale) = Chains::of(&entries.into(), &[(1, domain(2, 0)), (2, domain(0, 0))].into());
+        let (chains, stale) = Chains::of(&entries.into(), &[(1, domain(2, 0)), (2, domain(0, 0))].into(), |_| {
+            true
+        });
         assert_eq!(stale, [8, 17, 24]);
         assert_eq!(chains.get(1, FunctionHook::Flow), Chain { first: 0, count: 2 });
         assert_eq!(chains.get(2, FunctionHook::Flow), Chain::NONE);
         // The last one was put into its slot, and the domain's entry not written yet.
         let entries = [0, 1].map(|slot| (slot, function(1, 0)));
-        let (chains, stale) = Chains::of(&entries.into(), &[(1, domain(1, 0))].into());
+        let (chains, stale) = Chains::of(&entries.into(), &[(1, domain(1, 0))].into(), |_| true);
         assert_eq!((chains.get(1, FunctionHook::Flow).count, stale), (1, vec![1]));
+    }
+
+    #[test]
+    fn another_builds_chain_is_the_run_that_is_whole() {
+        let entries = |slots: &[u32]| slots.iter().map(|slot| (*slot, function(1, 0))).collect();
+        // It died while it copied run 8 into run 0; while it cleared run 0, of which the programs go first.
+        for (slots, empty, expected) in [
+            (&[0, 8, 9, 10][..], &[][..], Chain { first: 8, count: 3 }),
+            (&[0, 1, 2, 8, 9, 10], &[2], Chain { first: 8, count: 3 }),
+            (&[0, 1, 2, 8, 9], &[0, 1, 2], Chain { first: 8, count: 2 }),
+            (&[8, 9, 16], &[], Chain { first: 8, count: 2 }),
+        ] {
+            let (chains, stale) = Chains::of(&entries(slots), &BTreeMap::new(), |slot| !empty.contains(&slot));
+            assert_eq!(
+                chains.get(1, FunctionHook::Flow),
+                expected,
+                "{slots:?} without {empty:?}"
+            );
+            assert_eq!(stale.len() + expected.count as usize, slots.len());
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Local {
     pub(crate) ipv6: Option<Ipv6Addr>,
     pub(crate) port: u16,
     pub(crate) geneve_port: u16,
+    /// See [`crate::Config::strict_vxlan`].
+    pub(crate) strict_vxlan: bool,
 }
 
 impl Local {
@@ -94,6 +96,7 @@ mod tests {
             ipv6: v6(1),
             port: 4789,
             geneve_port: 6081,
+            strict_vxlan: false,
         };
         let table = [
             (both, vtep(v4(2), v6(2), 4789), Some((ip("192.0.2.1"), ip("192.0.2.2")))),

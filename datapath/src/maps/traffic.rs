@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use aya::Pod;
-use datapath_common::AUDIT_CONNECTIONS_FULL;
+use datapath_common::{AUDIT_CONNECTIONS_FULL, AUDIT_VXLAN_RESERVED, MemberKey};
 
 use super::Maps;
 use crate::batch::{Cursor, Elements};
 use crate::error::Error;
 
+/// Counters in `AUDITS` that are no rule's.
+const OWN: [MemberKey; 2] = [AUDIT_CONNECTIONS_FULL, AUDIT_VXLAN_RESERVED];
 /// How many elements are looked at in one call.
 const STEP: usize = 4096;
 
@@ -24,7 +26,7 @@ impl Maps {
     /// Removes the counters of audit rules of all sets but these.
     pub(crate) fn forget_audits_but(&mut self, sets: &BTreeSet<u32>) -> Result<(), Error> {
         let counted = self.audits()?.into_keys();
-        let stale = counted.filter(|key| !sets.contains(&key.set) && *key != AUDIT_CONNECTIONS_FULL);
+        let stale = counted.filter(|key| !sets.contains(&key.set) && !OWN.contains(key));
         self.forget_audits(stale)
     }
 }

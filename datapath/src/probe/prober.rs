@@ -69,6 +69,7 @@ impl Prober {
                 ipv6: config.ipv6,
                 port: config.port,
                 geneve_port: config.geneve_port,
+                strict_vxlan: config.strict_vxlan,
             },
             remotes: BTreeMap::new(),
             lets_out: true,

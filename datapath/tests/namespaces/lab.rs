@@ -97,6 +97,7 @@ impl Host {
             ipv6: self.ipv6,
             port: self.port,
             geneve_port: GENEVE,
+            strict_vxlan: false,
         }
     }
 

@@ -34,6 +34,7 @@ impl Probing {
             ipv6: host.ipv6,
             port: host.vtep().port,
             geneve_port: 6081,
+            strict_vxlan: false,
         };
         let (sender, states) = mpsc::channel();
         let thread = host.namespace.thread(async move || {

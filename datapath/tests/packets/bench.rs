@@ -44,10 +44,12 @@ pub(crate) const NO_TRACE: Trace = Trace {
     reason: 0,
     domain: 0,
     endpoint: 0,
-    target: 0,
+    egress: 0,
+    peer: 0,
     vni: 0,
     flags: 0,
     fast: 0,
+    zero: 0,
     copies: 0,
 };
 const NO_PEER: Peer = Peer {

@@ -66,7 +66,7 @@ fn an_answer_needs_no_rule_and_an_unasked_one_does() {
 
 #[test]
 fn a_change_of_rules_hits_what_is_open() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     rules(&mut bench, &[ALLOW], &[ALLOW]);
     let frame = udp4(&WEB, &API);
     bench.remembered("from_endpoint", vec![("allowed", frame.clone(), to_namespace(&frame))]);
@@ -108,19 +108,23 @@ fn a_change_of_rules_hits_what_is_open() {
 
 #[test]
 fn the_life_of_a_tcp_connection() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     rules(&mut bench, &[ALLOW], &[]);
     let tuple = key(6, &WEB, &DB, (40_001, 80));
-    for (what, reply, flags, state, permanent) in [
-        ("SYN", false, SYN, State::Opening, false),
-        ("SYN ACK", true, SYN | ACK, State::Opened, false),
-        ("ACK", false, ACK, State::Established, true),
-        ("data", true, ACK, State::Established, true),
-        ("FIN", true, FIN | ACK, State::ClosingByResponder, true),
-        ("ACK of the FIN", false, ACK, State::ClosingByResponder, true),
-        ("the other FIN", false, FIN | ACK, State::Closed, false),
-        ("SYN of another connection", false, SYN, State::Opening, false),
-        ("a reset", true, RST | ACK, State::Closed, false),
+    for (what, reply, flags, state, permanent, fast) in [
+        ("SYN", false, SYN, State::Opening, false, 0),
+        ("SYN ACK", true, SYN | ACK, State::Opened, false, 0),
+        ("data before its ACK", true, ACK, State::Opened, false, 1),
+        ("ACK", false, ACK, State::Established, true, 0),
+        ("data", true, ACK, State::Established, true, 1),
+        ("FIN", true, FIN | ACK, State::ClosingByResponder, true, 1),
+        ("FIN again", true, FIN | ACK, State::ClosingByResponder, true, 1),
+        ("ACK of the FIN", false, ACK, State::ClosingByResponder, true, 1),
+        ("the other FIN", false, FIN | ACK, State::Closed, false, 0),
+        ("the last ACK", true, ACK, State::Closed, false, 1),
+        ("SYN of another connection", false, SYN, State::Opening, false, 0),
+        ("an ACK that may mean more", true, ACK, State::Established, true, 0),
+        ("a reset", true, RST | ACK, State::Closed, false, 0),
     ] {
         let fate = if reply {
             bench.fate(
@@ -133,6 +137,7 @@ fn the_life_of_a_tcp_connection() {
             bench.fate("from_endpoint", what, &tcp4_flags(&WEB, &DB, flags), Context::default())
         };
         assert!(matches!(fate, Fate::Redirected(..)), "{what}: {fate:?}");
+        assert_eq!(bench.trace().fast, fast, "{what}");
         let connection = bench.connection(tuple).unwrap();
         assert_eq!(State::from_number(connection.state), Some(state), "{what}");
         assert_eq!(bench.permanent(tuple), permanent, "{what}");
@@ -148,6 +153,43 @@ fn the_life_of_a_tcp_connection() {
     let own = key(6, &DB, &WEB, (80, 40_001));
     assert_eq!(bench.connection(own).unwrap().state, State::Opening as u32);
     assert!(bench.connection(tuple).is_none(), "the old one has made room");
+}
+
+#[test]
+fn what_takes_the_place_of_a_connection_that_was_pushed_out_begins_anew() {
+    let Some(mut bench) = Bench::new() else { return };
+    let tuple = key(6, &WEB, &DB, (40_001, 80));
+    let back = |flags| tunnelled(&tcp4_back(&DB, &WEB, flags));
+    assert!(leaves(&bench, "SYN", &tcp4_flags(&WEB, &DB, SYN)));
+    bench.fate("from_underlay", "SYN|ACK", &back(SYN | ACK), Context::default());
+    bench.remove_connection(tuple);
+    assert!(leaves(&bench, "picked up", &tcp4_flags(&WEB, &DB, ACK)));
+    assert_eq!(bench.connection(tuple).unwrap().state, State::Opening as u32);
+    bench.fate("from_underlay", "its answer", &back(ACK), Context::default());
+    assert_eq!(bench.connection(tuple).unwrap().state, State::Established as u32);
+}
+
+#[test]
+fn a_fin_of_what_stands_with_those_that_count_for_nobody_is_the_slow_paths() {
+    let Some(mut bench) = Bench::new() else { return };
+    let tuple = key(6, &WEB, &DB, (40_001, 80));
+    bench.establish((mapped(WEB.v4), mapped(DB.v4)), (40_001, 80));
+    let ack = tcp4_flags(&WEB, &DB, ACK);
+    assert!(leaves(&bench, "ACK", &ack) && leaves(&bench, "ACK", &ack));
+    assert_eq!(bench.trace().fast, 1);
+    let connection = bench.connection(tuple).unwrap();
+    bench.remove_connection(tuple);
+    bench.put_half_open(
+        tuple,
+        datapath_common::Connection {
+            endpoint: 0,
+            ..connection
+        },
+    );
+    assert!(leaves(&bench, "FIN", &tcp4_flags(&WEB, &DB, FIN | ACK)));
+    assert_eq!(bench.trace().fast, 0);
+    assert_eq!(bench.connection(tuple).unwrap().state, State::ClosingByInitiator as u32);
+    assert!(bench.permanent(tuple), "there is room");
 }
 
 #[test]
@@ -175,7 +217,7 @@ fn an_early_ack_does_not_hold_a_handshake_up() {
 
 #[test]
 fn answers_that_nobody_asked_for() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let unrelated = dropped(Reason::Unrelated);
     bench.table(
         "from_endpoint",

@@ -288,7 +288,7 @@ impl Devices {
         let told = |verdict| *trace == NO_TRACE || trace.verdict == verdict;
         match (name, mark) {
             (UNDERLAY, 0) => told(REDIRECTED),
-            (_, 0) => told(REDIRECTED) && out[..6] == mac && (*trace == NO_TRACE || trace.target == self.veths[at].0),
+            (_, 0) => told(REDIRECTED) && out[..6] == mac && (*trace == NO_TRACE || trace.egress == self.veths[at].0),
             _ => told(PASSED) && out[..6] == mac,
         }
     }

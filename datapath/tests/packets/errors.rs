@@ -35,7 +35,7 @@ fn opened(bench: &Bench, frames: &[Vec<u8>]) {
 
 #[test]
 fn a_workload_here_reports_about_its_own_connections() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let behind = WEB.with([172, 16, 1, 1], WEB.v6);
     let owner = Neighbour { mac: WEB.mac, flags: 0 };
     bench.prefix(RED, 4, mapped([172, 16, 0, 0]), 96 + 16, owner);
@@ -69,7 +69,7 @@ fn a_workload_here_reports_about_its_own_connections() {
 
 #[test]
 fn a_host_that_lies_cannot_report_about_the_connections_of_others() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let outside = DB.with([192, 0, 2, 200], DB.v6);
     let near = [udp4(&WEB, &API), udp6(&WEB, &API), udp4(&WEB, &LOST)];
     let far = [udp4(&WEB, &DB), udp6(&WEB, &DB), udp4(&WEB, &outside)];
@@ -108,7 +108,7 @@ fn a_host_that_lies_cannot_report_about_the_connections_of_others() {
 
 #[test]
 fn errors_are_limited_for_each_who_sends_them() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let (inward, outward) = (udp4(&DB, &WEB), udp4(&WEB, &DB));
     opened(&bench, std::slice::from_ref(&inward));
     assert!(leaves(&bench, "the other way", &outward));

@@ -49,7 +49,7 @@ fn the_second_packet_of_a_workload_takes_the_fast_path() {
 
 #[test]
 fn the_second_packet_from_a_tunnel_takes_the_fast_path() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let ecn = |ecn| ip4(&DB, &API, 17, ecn, &udp4(&DB, &API)[34..]);
     bench.remembered(
         "from_underlay",
@@ -86,7 +86,7 @@ fn the_second_packet_from_a_tunnel_takes_the_fast_path() {
 
 #[test]
 fn the_second_packet_into_a_tunnel_takes_the_fast_path() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     for (what, peer, overhead) in [("over IPv4", peer_b4(), 50), ("over IPv6", peer_b6(), 70)] {
         bench.forget_flows();
         bench.peer(book::HOST_B, peer);
@@ -98,7 +98,7 @@ fn the_second_packet_into_a_tunnel_takes_the_fast_path() {
             };
             let trace = bench.trace();
             assert_eq!(
-                (trace.fast, trace.flags & FLOW_ENCAPSULATE, trace.target, trace.vni),
+                (trace.fast, trace.flags & FLOW_ENCAPSULATE, trace.peer, trace.vni),
                 (fast, FLOW_ENCAPSULATE, book::HOST_B, RED),
                 "{what}"
             );
@@ -116,7 +116,7 @@ fn the_second_packet_into_a_tunnel_takes_the_fast_path() {
 
 #[test]
 fn what_is_never_remembered() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let mut first = udp4_ports(&WEB, &API, (9, 9), &[7; 64]);
     first[20] = 0x20;
     let mut options = ip4(&WEB, &API, 47, 0, &[1; 12]);
@@ -198,7 +198,7 @@ fn each_change_voids_the_decision() {
 
 #[test]
 fn a_packet_that_only_looks_alike_is_decided_anew() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let frame = udp4(&WEB, &API);
     bench.remembered("from_endpoint", vec![("the flow", frame.clone(), to_namespace(&frame))]);
     let other = |workload: Workload| Workload {
@@ -260,7 +260,7 @@ fn a_packet_that_only_looks_alike_is_decided_anew() {
 
 #[test]
 fn sizes_count_on_the_fast_path() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let sized = |length: u32| udp4_ports(&WEB, &API, (1, 2), &vec![7; length as usize - 28]);
     bench.remembered(
         "from_endpoint",
@@ -363,5 +363,5 @@ fn a_station_that_moved_is_followed_after_the_change() {
         panic!("{fate:?}")
     };
     assert_eq!(sent.len(), frame.len() + 50);
-    assert_eq!((bench.trace().fast, bench.trace().target), (0, book::HOST_B));
+    assert_eq!((bench.trace().fast, bench.trace().peer), (0, book::HOST_B));
 }

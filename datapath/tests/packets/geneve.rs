@@ -8,6 +8,7 @@ use crate::book::{
 };
 use crate::fate::{Fate, other_family, to_namespace};
 use crate::frames::{CE, ECT_0, Tunnel, ip4, udp4, udp6};
+use crate::outer::resummed;
 
 /// Red speaks Geneve.
 fn bench(of: Option<Bench>) -> Option<Bench> {
@@ -143,8 +144,7 @@ fn headers_that_are_refused() {
         |what, reason, header, options: &[u8]| (what, geneve(header, options, &inner), Fate::Dropped(reason, 0, 0));
     let critical = [1, 2, 0x83, 1, 9, 9, 9, 9];
     let beyond = [1, 2, 3, 2, 9, 9, 9, 9];
-    let mut cut = geneve([63, 0, 0x65, 0x58], &[], &inner);
-    cut.truncate(14 + 20 + 8 + 8 + 20);
+    let cut = geneve([63, 0, 0x65, 0x58], &[], &inner[..20]);
     bench.table(
         "from_underlay",
         vec![
@@ -205,6 +205,15 @@ fn each_segment_speaks_one_of_the_two() {
     bench.table("from_underlay", vec![("Geneve of the same flow", geneve, nobody)]);
 }
 
+/// A packet over IPv4 that ends early, as its outer headers say.
+fn shortened(packet: &[u8], length: usize) -> Vec<u8> {
+    let mut packet = packet[..length].to_vec();
+    for (field, before) in [(16, 14), (38, 34)] {
+        packet[field..field + 2].copy_from_slice(&u16::try_from(length - before).unwrap().to_be_bytes());
+    }
+    resummed(packet)
+}
+
 #[test]
 fn every_truncation() {
     let Some(bench) = bench(Bench::new()) else { return };
@@ -215,8 +224,16 @@ fn every_truncation() {
         let fate = bench.fate("from_underlay", &what, &frame[..length], Context::default());
         let expected = match length - 34 {
             ..8 => Fate::Passed,
-            8..16 => Fate::Dropped(Reason::Truncated, 0, 0),
-            16..24 => Fate::Dropped(Reason::GeneveOption, 0, 0),
+            _ => Fate::Dropped(Reason::Truncated, 0, 0),
+        };
+        assert_eq!(fate, expected, "{what}");
+    }
+    for length in 42..frame.len() {
+        let what = format!("{length} bytes, of which the headers know");
+        let fate = bench.fate("from_underlay", &what, &shortened(&frame, length), Context::default());
+        let expected = match length - 42 {
+            ..8 => Fate::Dropped(Reason::Truncated, 0, 0),
+            8..16 => Fate::Dropped(Reason::GeneveOption, 0, 0),
             _ => Fate::Dropped(Reason::Truncated, RED_DOMAIN, 0),
         };
         assert_eq!(fate, expected, "{what}");

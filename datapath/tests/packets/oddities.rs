@@ -24,7 +24,7 @@ fn fragment6(to: &Workload, protocol: u8, more: bool, at: u16, identification: u
 
 #[test]
 fn addresses_that_no_packet_may_carry() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let v4 = |address| udp4(&WEB, &Workload { v4: address, ..API });
     let v6 = |address| udp6(&WEB, &Workload { v6: address, ..API });
     let last = |last| {
@@ -99,7 +99,7 @@ fn any_source(bench: &mut Bench, owner: &Workload) {
 
 #[test]
 fn addresses_that_nobody_answers_to() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     any_source(&mut bench, &WEB);
     let v4 = |address| udp4(&Workload { v4: address, ..WEB }, &API);
     let v6 = |address| udp6(&Workload { v6: address, ..WEB }, &API);
@@ -175,7 +175,7 @@ fn addresses_that_nobody_answers_to() {
 
 #[test]
 fn tcp_flags_that_no_stack_sends() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     const FREE: u8 = 0xe8;
     const RST: u8 = 0x04;
     for flags in 0..=u8::MAX {
@@ -221,7 +221,7 @@ fn tcp_flags_that_no_stack_sends() {
 
 #[test]
 fn upper_headers_that_are_not_whole() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let mut rows = Vec::new();
     for (protocol, whole) in [(6, 20), (17, 8), (132, 12), (1, 8)] {
         let short = vec![0; whole - 1];
@@ -252,7 +252,7 @@ fn upper_headers_that_are_not_whole() {
 
 #[test]
 fn later_fragments_overwrite_no_header() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let first = fragment4(&WEB, &API, 6, true, 0, &tcp4(&WEB, &API, &[7; 12])[34..]);
     let four = |at| fragment4(&WEB, &API, 6, true, at, &[0; 64]);
     // Destination options are the first of what is fragmented, and a later one need not say so.
@@ -281,7 +281,7 @@ fn later_fragments_overwrite_no_header() {
 /// that counts.
 #[test]
 fn of_several_first_fragments_the_furthest_header_counts() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let options = [6, 0, 1, 4, 0, 0, 0, 0];
     let header = &tcp6(&WEB, &API, &[7; 12])[54..];
     let far = fragment6(&API, 60, true, 0, 1, &[&options[..], header].concat());
@@ -305,7 +305,7 @@ fn of_several_first_fragments_the_furthest_header_counts() {
 
 #[test]
 fn a_fragment_of_a_fragment_is_malformed() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let inner = [
         &[6, 0, 0, 1][..],
         &7_u32.to_be_bytes(),
@@ -321,7 +321,7 @@ fn a_fragment_of_a_fragment_is_malformed() {
 
 #[test]
 fn later_fragments_follow_their_first() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let whole = udp4_ports(&WEB, &API, (4000, 53), &[7; 64]);
     let first = fragment4(&WEB, &API, 17, true, 0, &whole[34..34 + 40]);
     let later = fragment4(&WEB, &API, 17, false, 40, &whole[34 + 40..]);
@@ -378,7 +378,7 @@ fn later_fragments_follow_their_first() {
 
 #[test]
 fn a_first_fragment_that_is_refused_speaks_for_none() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     bench.domain(RED_DOMAIN, crate::bench::domain_without_rules(RED_DOMAIN));
     let first = fragment4(&WEB, &API, 17, true, 0, &udp4(&WEB, &API)[34..34 + 16]);
     let later = fragment4(&WEB, &API, 17, false, 16, &[7; 8]);
@@ -393,7 +393,7 @@ fn a_first_fragment_that_is_refused_speaks_for_none() {
 
 #[test]
 fn an_atomic_fragment_is_a_whole_packet() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let echo = echo6(&WEB, &API, 128, 7);
     let atomic = fragment6(&API, 58, false, 0, 5, &echo[54..]);
     let udp = fragment6(&API, 17, false, 0, 5, &udp6(&WEB, &API)[54..]);
@@ -411,7 +411,7 @@ fn an_atomic_fragment_is_a_whole_packet() {
 
 #[test]
 fn errors_in_fragments_and_behind_headers() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::on_devices() else { return };
     let sent = udp4(&WEB, &API);
     bench.remembered("from_endpoint", vec![("a packet", sent.clone(), to_namespace(&sent))]);
     let answer = udp4_ports(&API, &WEB, (53, 40_000), b"");

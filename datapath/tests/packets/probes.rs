@@ -12,6 +12,7 @@ use crate::book::{
 };
 use crate::fate::Fate;
 use crate::frames::{CE, Tunnel, ethernet};
+use crate::outer::resummed;
 
 const NONCE: u64 = 0x0123_4567_89ab_cdef;
 /// Of VXLAN, which `Tunnel` writes.
@@ -122,6 +123,7 @@ fn an_answer_is_as_any_tunnel_packet_of_ours() {
     frame[22] = 1;
     frame[15] |= 0xb8;
     frame[40] = 0xab;
+    let frame = resummed(frame);
     let expected = back().over4(HERE_V4, HOST_B_V4, &kind(asked(10), PROBE_REPLY));
     bench.table(
         "from_underlay",
@@ -145,9 +147,13 @@ fn what_is_no_probe_is_dropped_by_name() {
     lies[39] += 1;
     let mut short = tunnel().by_b(&asked(8));
     short[39] -= 9;
+    short[17] -= 9;
+    let short = resummed(short);
     let mut options = tunnel().by_b(&asked(0));
     options[14] = 0x46;
     options.splice(34..34, [1; 4]);
+    options[17] += 4;
+    let options = resummed(options);
     let group = |link| Tunnel { link, ..tunnel() }.by_b(&asked(0));
     bench.table(
         "from_underlay",
@@ -163,7 +169,11 @@ fn what_is_no_probe_is_dropped_by_name() {
                 tunnel().by_b(&asked(0)[..PROBE_PAYLOAD - VXLAN - 1]),
                 malformed(),
             ),
-            ("a UDP length beyond the packet", lies, malformed()),
+            (
+                "a UDP length beyond the packet",
+                lies,
+                Fate::Dropped(Reason::OuterLength, 0, 0),
+            ),
             ("a UDP length that ends in the probe", short, malformed()),
             ("IPv4 options", options, malformed()),
             ("to a group", group((NEXT_HOP_MAC, BROADCAST)), malformed()),

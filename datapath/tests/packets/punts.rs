@@ -7,10 +7,10 @@ use aya::maps::{MapData, RingBuf};
 use datapath::{Punted, Punts, Receiver};
 use datapath_common::connection::State;
 use datapath_common::punt::{PUNT_BYTES, PUNT_COPY, PUNT_TAKE, PuntHeader, PuntKey, PuntRule};
-use datapath_common::{LIMIT_PUNT, Port, Reason};
+use datapath_common::{LIMIT_CONNECTIONS, LIMIT_PUNT, LimitKey, Port, Reason};
 
 use crate::bench::{Bench, Context};
-use crate::book::{self, ALL_NODES, API, BROADCAST, DB, RED, RED_DOMAIN, VM, WEB, Workload};
+use crate::book::{self, ALL_NODES, API, BLUE, BLUE_DOMAIN, BROADCAST, DB, RED, RED_DOMAIN, VM, WEB, Workload};
 use crate::connections::key;
 use crate::ear::Ear;
 use crate::fate::{Fate, dropped, to_host_side, to_namespace};
@@ -199,6 +199,33 @@ fn an_answer_is_one_and_all_else_is_asked_for() {
     }));
     rules(&mut bench, &[DENY], &[DENY]);
     bench.table("from_punt", vec![("denied since", packet, denied)]);
+}
+
+/// Found: what was delivered counted for a station of that MAC address in the segment of the packet before it.
+#[test]
+fn what_is_delivered_counts_for_its_own_sender() {
+    let Some(mut bench) = bench(PUNT_TAKE) else { return };
+    let answer = udp4_ports(&API, &WEB, (54, 40_000), b"unasked");
+    let packet = injected(header(WEB.endpoint, &answer), &answer);
+    let port = |vni, domain| Port {
+        endpoint: WEB.endpoint,
+        ..book::port(vni, domain)
+    };
+    bench.port(Some(port(BLUE, BLUE_DOMAIN)));
+    let _ = bench.fate(
+        "from_endpoint",
+        "in another segment",
+        &udp4(&WEB, &API),
+        Context::default(),
+    );
+    bench.port(Some(port(RED, RED_DOMAIN)));
+    let [own, other] = [RED, BLUE].map(|vni| LimitKey {
+        endpoint: bench.remote_station(vni, API.mac),
+        kind: LIMIT_CONNECTIONS,
+    });
+    assert!(bench.limit(own).is_none() && bench.limit(other).is_none());
+    bench.table("from_punt", vec![("opened", packet, to_host_side(&answer))]);
+    assert!(bench.limit(own).is_some() && bench.limit(other).is_none());
 }
 
 #[test]

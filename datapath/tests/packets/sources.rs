@@ -20,7 +20,7 @@ fn from_b(from: &Workload, build: impl Fn(&Workload, &Workload) -> Vec<u8>) -> V
 
 #[test]
 fn extra_prefixes_are_sources_of_their_station_only() {
-    let Some(mut bench) = Bench::new() else { return };
+    let Some(mut bench) = Bench::on_devices() else { return };
     let owner = |workload: Workload| Neighbour {
         mac: workload.mac,
         flags: 0,

@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
-use crate::device::device;
+use crate::device::{counted, device};
 use crate::host::Host;
 use crate::identity::{Identity, VNI};
 use crate::namespace::{DEADLINE, Namespace, privileged};
@@ -19,15 +19,6 @@ const WAYS: [Way; 2] = [Way::over(false), Way::over(true)];
 const GENEVE_WAYS: [Way; 2] = [WAYS[0].geneve(), WAYS[1].geneve()];
 /// The workload's end of a tunnel of its own at `ONE` and `FAR`.
 const INSIDE: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 16, 0, 1), Ipv4Addr::new(172, 16, 0, 9)];
-
-/// A counter of an interface.
-fn counted(namespace: &Namespace, interface: &str, counter: &str) -> u64 {
-    let shown = namespace.must("ip", &["-s", "-j", "link", "show", "dev", interface]);
-    let (_, behind) = shown.split_once(&format!("\"{counter}\":")).expect("a side");
-    let (_, behind) = behind.split_once("\"packets\":").expect("its packets");
-    let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().expect("a number")
-}
 
 /// Gives two workloads a VXLAN tunnel of their own.
 fn nest(one: &Namespace, far: &Namespace) {

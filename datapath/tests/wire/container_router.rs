@@ -1,9 +1,10 @@
 //! A workload that forwards between two networks: what comes out of a tunnel goes into the next.
 
+use crate::device::{counted, device};
 use crate::identity::Identity;
 use crate::namespace::{Namespace, privileged};
 use crate::topology::{FAR, ONE, Wire};
-use crate::traffic::{echo_sizes, streams};
+use crate::traffic::{STREAM, echo_sizes, streams};
 use crate::underlay::{A, B, UNDERLAY, Way};
 use crate::workload::{INTERFACE, MTU, host_side};
 
@@ -12,7 +13,18 @@ const OTHER: Identity = Identity::routed(8);
 /// `ONE` in the other network.
 const ONE_THERE: Identity = Identity::routed(1);
 
+/// Whether interfaces leave segmentation and checksums to whoever comes next, as they do unless told otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offloads {
+    On,
+    Off,
+}
+
+const ON: [&str; 8] = ["tx", "on", "tso", "on", "gso", "on", "gro", "on"];
 const OFF: [&str; 8] = ["tx", "off", "tso", "off", "gso", "off", "gro", "off"];
+
+/// Packets of the MTU of the two streams over IPv4 that the router forwards; with offloads each carries many of them.
+const WHOLE: u64 = 2 * (STREAM / MTU as usize) as u64;
 
 /// Sends packets for another network by one of its own.
 fn by(workload: &Namespace, network: &[&str; 2], forwarder: Identity) {
@@ -32,12 +44,16 @@ fn forwarded(namespace: &Namespace) -> u64 {
     count.parse().expect("a number")
 }
 
-fn forwards(way: Way) {
+fn forwards(way: Way, offloads: Offloads) {
     if !privileged() {
         return;
     }
     let mut wire = Wire::new(way);
     for host in [&mut wire.a, &mut wire.b] {
+        if offloads == Offloads::On {
+            // Super-packets from one tunnel into the next are the device's.
+            host.device();
+        }
         host.segment(1, MTU);
         host.forwards_for(ONE, 1);
         host.forwards_for(ONE_THERE, 0);
@@ -61,7 +77,11 @@ fn forwards(way: Way) {
         (&wire.a.namespace, &host_side(ONE)),
         (&wire.a.namespace, &host_side(ONE_THERE)),
     ] {
-        namespace.offload(interface, &OFF);
+        let switches = match offloads {
+            Offloads::On => &ON,
+            Offloads::Off => &OFF,
+        };
+        namespace.offload(interface, switches);
     }
     for (client, server, to) in [(&far, &other, OTHER), (&other, &far, FAR)] {
         for address in to.addresses() {
@@ -70,20 +90,38 @@ fn forwards(way: Way) {
             streams(client, server, address);
         }
     }
-    assert!(
-        forwarded(&router) > 1000,
-        "only {} went by the router",
-        forwarded(&router)
-    );
+    let count = forwarded(&router);
+    println!("{way:?}, {offloads:?}: {count} of {WHOLE} went by the router");
+    match offloads {
+        Offloads::On => {
+            assert!(
+                (1..WHOLE).contains(&count),
+                "{count} went by the router: none was large"
+            );
+            let sent = counted(&wire.a.namespace, device(false), "tx");
+            assert!(sent > 0, "none of what it sent was large");
+        }
+        Offloads::Off => assert!(count >= WHOLE, "only {count} went by the router"),
+    }
     wire.dropped_nothing("by the router");
 }
 
 #[test]
 fn by_vxlan() {
-    forwards(Way::over(false));
+    forwards(Way::over(false), Offloads::Off);
+}
+
+#[test]
+fn by_vxlan_with_segmentation_offload() {
+    forwards(Way::over(false), Offloads::On);
+}
+
+#[test]
+fn by_vxlan_over_ipv6_with_segmentation_offload() {
+    forwards(Way::over(true), Offloads::On);
 }
 
 #[test]
 fn by_geneve_over_ipv6() {
-    forwards(Way::over(true).geneve());
+    forwards(Way::over(true).geneve(), Offloads::Off);
 }

@@ -5,10 +5,20 @@ use aya::programs::tc::TcAttachType;
 use datapath_common::{SLOT_FROM_UNDERLAY, Settings};
 
 use crate::host::{GENEVE, Host, VXLAN};
+use crate::namespace::Namespace;
 
 /// The tunnel device of a host that has one, of VXLAN or of Geneve.
 pub(crate) const fn device(geneve: bool) -> &'static str {
     if geneve { "fabgn0" } else { "fabvx0" }
+}
+
+/// A counter of an interface.
+pub(crate) fn counted(namespace: &Namespace, interface: &str, counter: &str) -> u64 {
+    let shown = namespace.must("ip", &["-s", "-j", "link", "show", "dev", interface]);
+    let (_, behind) = shown.split_once(&format!("\"{counter}\":")).expect("a side");
+    let (_, behind) = behind.split_once("\"packets\":").expect("its packets");
+    let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("a number")
 }
 
 impl Host {

@@ -27,12 +27,16 @@ impl Model {
                     Encapsulation::Vxlan => vxlan::seal(vni, &frame),
                     Encapsulation::Geneve => geneve::seal(vni, &frame),
                 };
+                let length = u16::try_from(UDP_TUNNEL + frame.len()).unwrap_or(u16::MAX);
                 let tunnelled = Tunnelled {
                     source,
                     fragment: false,
+                    hops: 64,
+                    checked: true,
+                    room: length.into(),
                     ecn: 0,
                     encapsulation,
-                    length: u16::try_from(UDP_TUNNEL + frame.len()).unwrap_or(u16::MAX),
+                    length,
                     payload: &payload,
                 };
                 (to, self.from_tunnel(to, &tunnelled, now))

@@ -20,6 +20,7 @@
 //! | nr | check | outcome |
 //! |---|---|---|
 //! | P1 | the interface is no programmed port | `unknown_port` |
+//! | P1a | the sender has no slow-path run left (a quota, asked where no decision is remembered: `Model::from_exhausted`) | `rate_limit` |
 //! | P2 | fewer than 14 bytes | `truncated` |
 //! | P3 | source MAC is not the port's | `source_mac` |
 //! | P4 | destination MAC is that of the host side of the link (not asked where the host side has none: a tap) | `host_link` |
@@ -118,13 +119,17 @@
 //! |---|---|---|
 //! | T1 | outer source is not the far end of the tunnel (P20) to a host that any domain on this host knows | `unknown_vtep` |
 //! | T2 | a first fragment (MF set) | `outer_fragment` |
-//! | T3 | UDP length or what is there of UDP is under 8 + 8 bytes | `truncated` |
-//! | T4 | VXLAN: the flag I (0x08 of the first byte) is not set; reserved bits are ignored (RFC 7348 section 5) | `vxlan_flags` |
+//! | T2a | TTL or hop limit 0 | `outer_ttl` |
+//! | T2b | the checksum of the IPv4 header is wrong | `outer_checksum` |
+//! | T3 | UDP length or what is there of UDP is under 8 + 8 bytes; the IP packet ends behind the frame | `truncated` |
+//! | T3a | UDP length ≠ what the IP header leaves for UDP (IPv4 total length − header length, IPv6 payload length) | `outer_length` |
+//! | T4 | VXLAN: the flag I (0x08 of the first byte) is not set | `vxlan_flags` |
+//! | | VXLAN: any other bit but those of the VNI is set, and the host is strict; else they are ignored (RFC 7348 section 5) | `vxlan_reserved` |
 //! | T4a | Geneve (RFC 8926 section 3.4): version ≠ 0 | `geneve_version` |
 //! | T4b | Geneve: O is set | `geneve_control` |
 //! | T4c | Geneve: C is set; Opt Len (× 4 bytes) beyond what is there; options that do not fill Opt Len exactly; an option whose type has the critical bit (0x80) | `geneve_option` |
 //! | T4d | Geneve: protocol type ≠ 0x6558 | `geneve_protocol` |
-//! | T4e | VXLAN: VNI 0xfffffe is a path probe's, which the datapath answers or takes; no network can have it | not modelled |
+//! | T4e | VXLAN: VNI 0xfffffe is a path probe's, which no network can have: it is none (ethertype 0x88b5, 24 bytes, "FP", version 1, kind 1 or 2); an answer (kind 2) that nobody here asked for | `probe_malformed`; `probe_unexpected`; requests and answers that are expected are not modelled |
 //! | T5 | the VNI has no segment on this host, or its domain has the other encapsulation | `unknown_vni` |
 //! | T6 | the inner frame (behind Geneve's options) has fewer than 14 bytes | `truncated` |
 //! | T7 | inner source MAC is neither the router's of the segment nor that of a station of the VNI that lives at the host the outer source is of | `wrong_vtep` |
@@ -285,7 +290,8 @@
 //! asked for the initiator first, then for the responder if the initiator may; a version that allows is not asked on, and
 //! nobody is behind a decision. The datapath asks for a packet whose decision it does not remember, so it counts fewer.
 //!
-//! What the stack itself sends to a workload's host side never gets here: `to_endpoint` drops it as `not_forwarded`.
+//! What leaves a workload's host side passes if it has the mark of what the datapath sends there; what the stack itself
+//! sends is dropped as `not_forwarded`, and counts for the endpoint (`Model::to_endpoint`).
 
 pub mod account;
 mod admission;
@@ -297,6 +303,7 @@ mod fragment;
 mod geneve;
 mod hash;
 mod headers;
+mod host;
 mod icmp_error;
 mod journey;
 mod neighbour;
@@ -305,6 +312,7 @@ pub mod outer;
 mod owner;
 mod policy;
 mod port;
+mod probe;
 pub mod reason;
 mod related;
 mod rewrite;
@@ -314,15 +322,12 @@ mod tunnel;
 pub mod verdict;
 mod vxlan;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use membership::id::NodeId;
 
-use crate::fact::Vtep;
-use crate::forwarding::Forwarding;
-use crate::name::{DomainName, EndpointName, Mac, Vni};
+use crate::name::{DomainName, EndpointName, Mac};
 
 use admission::Memory;
 use fragment::Entrance;
@@ -330,6 +335,7 @@ use icmp_error::Limits;
 use port::Sender;
 
 pub use account::{Account, Audit};
+pub use host::Host;
 pub use outer::Tunnelled;
 pub use reason::Reason;
 pub use verdict::Verdict;
@@ -345,17 +351,6 @@ pub struct Model {
     hosts: BTreeMap<NodeId, Host>,
     memories: BTreeMap<NodeId, Memory>,
     limits: BTreeMap<NodeId, Limits>,
-}
-
-/// One host.
-#[derive(Debug, Clone, Default)]
-pub struct Host {
-    /// Its end of the tunnels.
-    pub vtep: Option<Vtep>,
-    /// What it has to do, by domain.
-    pub domains: BTreeMap<DomainName, Forwarding>,
-    /// Hosts to whose tunnel ends it has no route at the moment.
-    pub unrouted: BTreeSet<NodeId>,
 }
 
 /// A workload's port on a host, as its frames come in.
@@ -423,6 +418,31 @@ impl Model {
             .unwrap_or_else(|stop| stop.verdict(limits, &sender, frame, now))
     }
 
+    /// What becomes of any frame of a workload that has no slow-path run left, where no decision is remembered (P1, P1a).
+    #[must_use]
+    pub fn from_exhausted(&mut self, ingress: &Ingress) -> Verdict {
+        self.refuse(ingress, Reason::UnknownPort, Reason::RateLimit)
+    }
+
+    /// What becomes of a frame that leaves the host side of a workload's link, with the mark of what the datapath sends
+    /// there or without.
+    #[must_use]
+    pub fn to_endpoint(&mut self, ingress: &Ingress, marked: bool) -> Verdict {
+        let verdict = self.refuse(ingress, Reason::NotForwarded, Reason::NotForwarded);
+        if marked { Verdict::Pass } else { verdict }
+    }
+
+    /// Drops a frame at an interface, for one reason if it is no programmed port, and for another if it is one.
+    fn refuse(&mut self, ingress: &Ingress, unknown: Reason, known: Reason) -> Verdict {
+        let is_known = Sender::of(self.hosts.get(&ingress.host), ingress).is_ok();
+        let owner = is_known.then(|| (ingress.domain.clone(), Some(ingress.endpoint.clone())));
+        self.memories.entry(ingress.host).or_default().account = Account {
+            owner,
+            ..Account::default()
+        };
+        Verdict::dropped(if is_known { known } else { unknown })
+    }
+
     /// What becomes of a packet (with its Ethernet header) that a host gets from the underlay (table T) at `now`.
     #[must_use]
     pub fn from_underlay(&mut self, host: NodeId, packet: &[u8], now: Duration) -> Verdict {
@@ -467,30 +487,6 @@ impl Model {
             || Limits::default().held(&owner, now),
             |limits| limits.held(&owner, now),
         )
-    }
-}
-
-impl Host {
-    /// The ends of the tunnel to another host, ours first: in the family that both have, IPv4 first, if that host listens
-    /// on our port.
-    fn tunnel_to(&self, theirs: &Vtep) -> Option<(IpAddr, IpAddr)> {
-        let ours = self.vtep.as_ref().filter(|ours| ours.port == theirs.port)?;
-        ours.path_to(theirs)
-            .filter(|(source, destination)| source != destination)
-    }
-
-    /// The domain of a VNI.
-    fn segment(&self, vni: Vni) -> Option<&Forwarding> {
-        let mut domains = self.domains.values();
-        domains.find(|domain| domain.networks.values().any(|segment| segment.vni == vni))
-    }
-
-    /// The hosts (one, unless their tunnel ends clash) that a tunnel from this address is of.
-    fn hosts_at(&self, source: IpAddr) -> impl Iterator<Item = NodeId> {
-        let known = self.domains.values().flat_map(|domain| &domain.hosts);
-        known
-            .filter(move |(_, vtep)| self.tunnel_to(vtep).is_some_and(|(_, far)| far == source))
-            .map(|(node, _)| *node)
     }
 }
 

@@ -18,6 +18,12 @@ pub struct Tunnelled<'a> {
     pub source: IpAddr,
     /// Whether it is the first of several fragments.
     pub fragment: bool,
+    /// TTL or hop limit.
+    pub hops: u8,
+    /// Whether the IP header's checksum is right, if it has one.
+    pub checked: bool,
+    /// Bytes that the IP header leaves for UDP and all behind it.
+    pub room: usize,
     /// Its ECN field.
     pub ecn: u8,
     /// By its port.
@@ -33,7 +39,7 @@ pub struct Tunnelled<'a> {
 pub fn ours<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Tunnelled<'a>> {
     let ethernet = Ethernet2HeaderSlice::from_slice(packet).ok()?;
     let packet = &packet[ETHERNET..];
-    let (source, fragment, ecn, rest) = match ethernet.ether_type().0 {
+    let (outer, rest) = match ethernet.ether_type().0 {
         0x0800 => ipv4(vtep, packet)?,
         0x86dd => ipv6(vtep, packet)?,
         _ => return None,
@@ -46,16 +52,15 @@ pub fn ours<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Tunnelled<'a>> {
     };
     let payload = rest.get(udp.slice().len()..)?;
     Some(Tunnelled {
-        source,
-        fragment,
-        ecn,
         encapsulation,
         length: udp.length(),
         payload,
+        ..outer
     })
 }
 
-type Outer<'a> = (IpAddr, bool, u8, &'a [u8]);
+/// What the IP header says, and what is behind it.
+type Outer<'a> = (Tunnelled<'a>, &'a [u8]);
 
 fn ipv4<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Outer<'a>> {
     let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
@@ -64,12 +69,19 @@ fn ipv4<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Outer<'a>> {
         return None;
     }
     let rest = packet.get(header.slice().len()..)?;
-    Some((
-        IpAddr::V4(header.source_addr()),
-        header.more_fragments(),
-        header.ecn().value(),
-        rest,
-    ))
+    let written = header.to_header();
+    let outer = Tunnelled {
+        source: IpAddr::V4(header.source_addr()),
+        fragment: header.more_fragments(),
+        hops: header.ttl(),
+        checked: written.header_checksum == written.calc_header_checksum(),
+        room: usize::from(header.total_len()).saturating_sub(header.slice().len()),
+        ecn: header.ecn().value(),
+        encapsulation: Encapsulation::Vxlan,
+        length: 0,
+        payload: &[],
+    };
+    Some((outer, rest))
 }
 
 fn ipv6<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Outer<'a>> {
@@ -78,10 +90,16 @@ fn ipv6<'a>(vtep: &Vtep, packet: &'a [u8]) -> Option<Outer<'a>> {
         return None;
     }
     let rest = packet.get(header.slice().len()..)?;
-    Some((
-        IpAddr::V6(header.source_addr()),
-        false,
-        header.traffic_class() & 0b11,
-        rest,
-    ))
+    let outer = Tunnelled {
+        source: IpAddr::V6(header.source_addr()),
+        fragment: false,
+        hops: header.hop_limit(),
+        checked: true,
+        room: usize::from(header.payload_length()),
+        ecn: header.traffic_class() & 0b11,
+        encapsulation: Encapsulation::Vxlan,
+        length: 0,
+        payload: &[],
+    };
+    Some((outer, rest))
 }

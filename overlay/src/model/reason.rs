@@ -94,6 +94,22 @@ reasons! {
     GeneveControl = "geneve_control";
     /// A Geneve payload that is no Ethernet frame.
     GeneveProtocol = "geneve_protocol";
+    /// A VXLAN header with a reserved bit set, on a strict host.
+    VxlanReserved = "vxlan_reserved";
+    /// The outer UDP length is not what the outer IP length leaves for it.
+    OuterLength = "outer_length";
+    /// The outer TTL or hop limit is 0.
+    OuterTtl = "outer_ttl";
+    /// The outer IPv4 header's checksum is wrong.
+    OuterChecksum = "outer_checksum";
+    /// Left the host side of a workload's interface without our doing.
+    NotForwarded = "not_forwarded";
+    /// More than the endpoint may cause.
+    RateLimit = "rate_limit";
+    /// A path probe that is none.
+    ProbeMalformed = "probe_malformed";
+    /// An answer to a path probe that nobody here sent.
+    ProbeUnexpected = "probe_unexpected";
     /// For the router itself, which does not speak it.
     RouterPort = "router_port";
 }

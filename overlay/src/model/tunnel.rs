@@ -15,12 +15,14 @@ use super::policy::End;
 use super::port::is_nameless;
 use super::transport::Message;
 use super::{
-    ARP, ETHERNET, Host, Reason, Tunnelled, Verdict, arp, geneve, is_group, neighbour, origin, rewrite, vxlan,
+    ARP, ETHERNET, Host, Reason, Tunnelled, Verdict, arp, geneve, is_group, neighbour, origin, probe, rewrite, vxlan,
 };
 use crate::forwarding::{Forwarding, Place, Route, Segment, Station};
 use crate::name::{Mac, Vni};
 use crate::object::domain::Encapsulation;
 
+/// Length of a UDP header.
+const UDP: usize = 8;
 /// Length of a UDP header and a VXLAN or Geneve header.
 const LEAST: u16 = 8 + 8;
 /// ECN codepoints (RFC 3168 section 5).
@@ -63,14 +65,26 @@ pub(super) fn from_tunnel(
     if tunnelled.fragment {
         return Err(Reason::OuterFragment);
     }
+    if tunnelled.hops == 0 {
+        return Err(Reason::OuterTtl);
+    }
+    if !tunnelled.checked {
+        return Err(Reason::OuterChecksum);
+    }
     let (header, behind) = tunnelled.payload.split_first_chunk().ok_or(Reason::Truncated)?;
-    if tunnelled.length < LEAST {
+    if tunnelled.length < LEAST || tunnelled.room > UDP + tunnelled.payload.len() {
         return Err(Reason::Truncated);
     }
+    if usize::from(tunnelled.length) != tunnelled.room {
+        return Err(Reason::OuterLength);
+    }
     let (number, frame) = match tunnelled.encapsulation {
-        Encapsulation::Vxlan => vxlan::open(*header, behind)?,
+        Encapsulation::Vxlan => vxlan::open(*header, behind, host.strict)?,
         Encapsulation::Geneve => geneve::open(*header, behind)?,
     };
+    if number == probe::VNI && tunnelled.encapsulation == Encapsulation::Vxlan {
+        return Err(probe::refused(frame));
+    }
     let vni = Vni::try_from(u64::from(number)).map_err(|_| Reason::UnknownVni)?;
     let domain = host
         .segment(vni)

@@ -11,10 +11,14 @@ use crate::name::Vni;
 const FLAG_I: u8 = 0x08;
 
 /// T4: the VNI's number and the frame behind the header.
-pub(super) fn open(header: [u8; 8], behind: &[u8]) -> Result<(u32, &[u8]), Reason> {
-    let [flags, _, _, _, a, b, c, _] = header;
+pub(super) fn open(header: [u8; 8], behind: &[u8], strict: bool) -> Result<(u32, &[u8]), Reason> {
+    let [flags, reserved @ .., a, b, c, last] = header;
     if flags & FLAG_I == 0 {
         return Err(Reason::VxlanFlags);
+    }
+    let is_reserved = flags != FLAG_I || reserved != [0; 3] || last != 0;
+    if strict && is_reserved {
+        return Err(Reason::VxlanReserved);
     }
     Ok((u32::from_be_bytes([0, a, b, c]), behind))
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::PacketBuilder;
+use etherparse::{Ipv4HeaderSlice, PacketBuilder};
 
 use crate::fabric::{WEB, mac};
 
@@ -95,6 +95,13 @@ pub(crate) fn with(frame: &[u8], changes: &[(usize, u8)]) -> Vec<u8> {
     for (at, byte) in changes {
         frame[*at] = *byte;
     }
+    frame
+}
+
+/// The IPv4 frame with the right checksum in its header.
+pub(crate) fn summed(mut frame: Vec<u8>) -> Vec<u8> {
+    let header = Ipv4HeaderSlice::from_slice(&frame[14..]).unwrap().to_header();
+    frame[24..26].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
     frame
 }
 

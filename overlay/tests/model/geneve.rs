@@ -59,7 +59,7 @@ fn packets_from_the_underlay() {
         ("T4c half an option", long, "geneve_option"),
         (
             "T4c beyond the packet",
-            with(&good[..INNER + 8], &[(HEADER, 3)]),
+            with(&geneve(lan, &[], &inner[..8]), &[(HEADER, 3)]),
             "geneve_option",
         ),
         (

@@ -3,7 +3,7 @@
 use overlay::model::{Reason, Verdict};
 
 use crate::fabric::{CACHE, DB, NOBODY, WEB, deliver, drop, fabric, mac, received};
-use crate::frames::{BROADCAST, advertisement, arp, four, icmp6, tunnelled, udp4, udp6, with};
+use crate::frames::{BROADCAST, advertisement, arp, four, icmp6, summed, tunnelled, udp4, udp6, with};
 use crate::lab;
 
 const BETA: &str = "192.0.2.2";
@@ -15,6 +15,7 @@ fn packets_from_the_underlay() {
     let inner = udp4(to_web, DB, four(6), 2000, 8);
     let from_beta = |inner: &[u8]| tunnelled(BETA, ALPHA, 8, 7, inner);
     let good = from_beta(&inner);
+    let good6 = tunnelled("2001:db8::3", "2001:db8::1", 8, 7, &inner);
     let inner_of_cache = udp4(to_web, CACHE, four(7), 2000, 8);
     let ra = with(&icmp6(to_web, "fd00::6", 134, &[0; 8]), &[(11, 6)]);
     let na = with(
@@ -51,6 +52,9 @@ fn packets_from_the_underlay() {
             drop(Reason::UnknownVtep),
         ),
         ("T2", with(&good, &[(20, 0x20)]), drop(Reason::OuterFragment)),
+        ("T2a", summed(with(&good, &[(22, 0)])), drop(Reason::OuterTtl)),
+        ("T2a over IPv6", with(&good6, &[(21, 0)]), drop(Reason::OuterTtl)),
+        ("T2b", with(&good, &[(24, !good[24])]), drop(Reason::OuterChecksum)),
         (
             "T3 what is there",
             good[..14 + 20 + 8 + 7].to_vec(),
@@ -60,6 +64,37 @@ fn packets_from_the_underlay() {
             "T3 UDP length",
             with(&good, &[(38, 0), (39, 15)]),
             drop(Reason::Truncated),
+        ),
+        ("T3 cut short", good[..good.len() - 1].to_vec(), drop(Reason::Truncated)),
+        (
+            "T3 IPv6 cut short",
+            good6[..good6.len() - 1].to_vec(),
+            drop(Reason::Truncated),
+        ),
+        (
+            "T3a UDP is shorter",
+            with(&good, &[(39, good[39] - 1)]),
+            drop(Reason::OuterLength),
+        ),
+        (
+            "T3a UDP is longer",
+            with(&good, &[(39, good[39] + 1)]),
+            drop(Reason::OuterLength),
+        ),
+        (
+            "T3a IPv4 is shorter",
+            summed(with(&good, &[(17, good[17] - 1)])),
+            drop(Reason::OuterLength),
+        ),
+        (
+            "T3a IPv6 is shorter",
+            with(&good6, &[(19, good6[19] - 1)]),
+            drop(Reason::OuterLength),
+        ),
+        (
+            "behind the IP packet",
+            [&good[..], &[0; 3]].concat(),
+            deliver("red", "web", &[&inner[..], &[0; 3]].concat()),
         ),
         ("T4", tunnelled(BETA, ALPHA, 0xf7, 7, &inner), drop(Reason::VxlanFlags)),
         (
@@ -153,10 +188,10 @@ fn packets_from_the_underlay() {
             drop(Reason::NotHere),
         ),
         ("T19", tunnelled(BETA, ALPHA, 8, 9, &inner), drop(Reason::Policy)),
-        ("T20", with(&good, &[(15, 3)]), drop(Reason::Ecn)),
+        ("T20", summed(with(&good, &[(15, 3)])), drop(Reason::Ecn)),
         (
             "T20 capable",
-            with(&from_beta(&capable), &[(15, 3)]),
+            summed(with(&from_beta(&capable), &[(15, 3)])),
             deliver("red", "web", &marked),
         ),
         ("T21", good.clone(), deliver("red", "web", &inner)),
@@ -188,4 +223,29 @@ fn packets_from_the_underlay() {
         assert_eq!(received(&model, lab::node("alpha"), &packet), expected, "{row}");
     }
     assert_eq!(received(&model, lab::node("zeta"), &good), Verdict::Pass);
+}
+
+#[test]
+fn a_strict_host_refuses_reserved_bits() {
+    let inner = udp4(mac(WEB).octets(), DB, four(6), 2000, 8);
+    let good = tunnelled(BETA, ALPHA, 8, 7, &inner);
+    let header = 14 + 20 + 8;
+    for strict in [false, true] {
+        let mut model = fabric();
+        model.host_mut(lab::node("alpha")).unwrap().strict = strict;
+        assert_eq!(
+            received(&model, lab::node("alpha"), &good),
+            deliver("red", "web", &inner),
+            "nothing is reserved in it"
+        );
+        for (at, byte) in [(0, 0x88), (0, 0x09), (1, 1), (2, 1), (3, 0x80), (7, 1)] {
+            let expected = if strict {
+                drop(Reason::VxlanReserved)
+            } else {
+                deliver("red", "web", &inner)
+            };
+            let packet = with(&good, &[(header + at, byte)]);
+            assert_eq!(received(&model, lab::node("alpha"), &packet), expected, "byte {at}");
+        }
+    }
 }

@@ -66,7 +66,7 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
     for (reply, flags) in flow.script(dice) {
         let draft = flow.draft(dice, reply, flags);
         let again = if flags == ACK && flow.is_steady() {
-            dice.between(8, 20)
+            dice.between(9, 24)
         } else {
             dice.below(2)
         };
@@ -77,7 +77,7 @@ pub(crate) fn random(dice: &mut Dice, world: &World) -> Vec<Sent> {
             let odd = odd::field(dice, &mut draft, &flow.ends.map(|end| end.address), router);
             sent.extend(flow.send_odd(dice, reply, &draft, odd));
         }
-        for _ in 0..dice.between(1, 2) {
+        for _ in 0..dice.between(4, 12) / 3 {
             sent.extend(flow.send_by_odd_tunnel(dice, reply, &draft));
         }
         if dice.percent(8) {
@@ -293,13 +293,13 @@ impl<'a> Flow<'a> {
         let sender = from.endpoint.map(|number| (number, host_of(number)));
         let host = match sender {
             // Who is attached nowhere is always dropped alike.
-            Some((_, None)) if dice.percent(70) => return None,
+            Some((_, None)) if dice.percent(95) => return None,
             Some((number, Some(HERE) | None)) => return Some((Entrance::Port(self.domain, number), None)),
             // A host without a tunnel end sends nothing; a stranger may.
-            Some((_, Some(D))) if dice.percent(80) => return None,
+            Some((_, Some(D))) if dice.percent(92) => return None,
             Some((_, Some(D))) => STRANGER,
             Some((_, Some(host))) => host,
-            None if dice.percent(8) => STRANGER,
+            None if dice.percent(4) => STRANGER,
             None => return None,
         };
         let (ours, theirs) = self.world.tunnel(host);

@@ -13,6 +13,7 @@
 //! | `programs` | the programs, and their maps as the datapath fills them |
 //! | `seen`, `counts` | whether the programs did what the model says, and counted it |
 //! | `statistics` | what has to happen often enough |
+//! | `elsewhere` | why some reasons cannot happen here, and which tests show them |
 //! | `cases`, `owners`, `scene` | sequences that are no chance: aimed at what is remembered, at whose an address is, and every difference found |
 //!
 //! `FABRIC_DIFFERENTIAL_PACKETS` and `FABRIC_DIFFERENTIAL_SEED` say how many packets, and from which seed on; with
@@ -23,6 +24,7 @@ mod change;
 mod counts;
 mod dice;
 mod draft;
+mod elsewhere;
 mod flow;
 mod hosts;
 mod neighbours;

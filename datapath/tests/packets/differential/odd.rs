@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::dice::Dice;
 use super::draft::{Draft, Piece, Upper};
 use super::hosts::{B, C, STRANGER, tunnel_ends};
-use super::tunnel::Tunnel;
+use super::tunnel::{Tunnel, resum};
 
 /// Addresses that no packet should carry, IPv4 and IPv6.
 const MARTIANS: [[&str; 6]; 2] = [
@@ -30,12 +30,12 @@ const MARTIANS: [[&str; 6]; 2] = [
 /// Changes a field of a frame; what was changed.
 pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], router: [u8; 6]) -> &'static str {
     let v4 = draft.source.is_ipv4();
-    match dice.below(50) {
-        0 | 27 | 28 | 32..35 | 42..44 => {
+    match dice.below(65) {
+        0 | 27 | 28 | 32..35 | 42..44 | 50 | 57..60 => {
             draft.hops = dice.below(3) as u8;
             "TTL"
         }
-        1 | 29..=31 | 44..47 => {
+        1 | 29..=31 | 44..47 | 52..55 => {
             draft.payload = dice.between(1200, 1500);
             "length"
         }
@@ -59,7 +59,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], rout
             draft.to = [2, 0xfa, 0, 0, draft.from[4], draft.from[5]];
             "the host's MAC"
         }
-        6 | 37..40 => {
+        6 | 37..40 | 63 | 64 => {
             draft.to = router;
             "the router's MAC"
         }
@@ -111,7 +111,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], rout
             });
             "a fragment"
         }
-        17 | 48 => {
+        17 | 48 | 51 | 61 => {
             draft.fragment = Some(Piece {
                 number: 9,
                 offset: 0,
@@ -125,7 +125,7 @@ pub(crate) fn field(dice: &mut Dice, draft: &mut Draft, ends: &[IpAddr; 2], rout
             }
             "a tiny fragment"
         }
-        18..20 | 49 => flags(dice, &mut draft.upper),
+        18..20 | 49 | 60 | 62 => flags(dice, &mut draft.upper),
         20 => ports(dice, &mut draft.upper),
         21 | 47 => {
             let client = if v4 { 68 } else { 546 };
@@ -266,16 +266,22 @@ fn gateway(address: IpAddr) -> IpAddr {
     }
 }
 
+/// VNI of path probes.
+const PROBES: u32 = 0xff_fffe;
+
 /// Changes a field of a tunnel; what was changed.
 pub(crate) fn tunnel(dice: &mut Dice, tunnel: &mut Tunnel) -> &'static str {
     let family = usize::from(!tunnel.source.is_ipv4());
     let arms: &[u8] = if tunnel.is_geneve() {
         &[
-            0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 7, 7, 8, 8, 8, 9,
-            9, 9,
+            0, 1, 2, 3, 10, 10, 10, 10, 10, 10, 10, 10, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5,
+            5, 5, 5, 5, 5, 5, 5, 6, 7, 7, 7, 7, 7, 7, 7, 8, 8, 8, 8, 9, 9, 9,
         ]
     } else {
-        &[0, 1, 2, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6]
+        &[
+            0, 1, 2, 3, 10, 10, 10, 10, 10, 10, 11, 11, 11, 11, 11, 12, 12, 12, 12, 12, 12, 12, 12, 4, 4, 4, 4, 4, 4,
+            4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 6,
+        ]
     };
     match *dice.pick(arms) {
         0 => {
@@ -315,6 +321,12 @@ pub(crate) fn tunnel(dice: &mut Dice, tunnel: &mut Tunnel) -> &'static str {
             tunnel.protocol = *dice.pick(&[0x0800, 0x86dd, 0x6559]);
             "Geneve protocol"
         }
+        10 => "outer header",
+        11 => "reserved bits",
+        12 => {
+            tunnel.vni = PROBES;
+            "a probe"
+        }
         _ => {
             tunnel.options = options(dice);
             "Geneve options"
@@ -339,13 +351,22 @@ fn options(dice: &mut Dice) -> Vec<u8> {
 
 /// Changes what no field of a tunnel stands for.
 pub(crate) fn outside(dice: &mut Dice, tunnel: &Tunnel, mut packet: Vec<u8>, odd: &str) -> Vec<u8> {
+    let header = tunnel.header();
+    match odd {
+        "outer header" => outer_header(dice, tunnel.source.is_ipv4(), header - 8, &mut packet),
+        "a probe" if dice.percent(50) && packet.len() >= header + 8 + 18 => {
+            // An answer, which nobody here asked for.
+            packet[header + 20..header + 26].copy_from_slice(&[0x88, 0xb5, b'F', b'P', 1, 2]);
+        }
+        "reserved bits" => packet[header + *dice.pick(&[0, 1, 2, 3, 7])] |= 1 << dice.below(8),
+        _ => {}
+    }
     if odd != "outer bytes" {
         return packet;
     }
-    let header = tunnel.header();
-    match dice.below(13) {
+    match dice.below(15) {
         // More fragments, or a later one.
-        0..5 if tunnel.source.is_ipv4() => packet[20] = 0x20,
+        0..5 | 13.. if tunnel.source.is_ipv4() => packet[20] = 0x20,
         5 if tunnel.source.is_ipv4() => packet[21] = 1,
         12 => packet[header - 3] = dice.byte() & 0x1f,
         // Flags of VXLAN; version and length of options of Geneve.
@@ -353,6 +374,25 @@ pub(crate) fn outside(dice: &mut Dice, tunnel: &Tunnel, mut packet: Vec<u8>, odd
         _ => packet.truncate(dice.between(header - 8, header + 30)),
     }
     packet
+}
+
+/// Hop limit 0, a wrong checksum, or lengths that contradict each other.
+fn outer_header(dice: &mut Dice, v4: bool, udp: usize, packet: &mut [u8]) {
+    let arm = dice.below(16);
+    let (hops, length) = if v4 { (22, 17) } else { (21, 19) };
+    match arm {
+        0..5 => packet[hops] = 0,
+        5 => packet[udp + 5] ^= 1 << dice.below(5),
+        6 => packet[length] ^= 1 << dice.below(5),
+        _ if v4 => {
+            packet[*dice.pick(&[15, 22, 24, 25])] ^= 4 << dice.below(4);
+            return;
+        }
+        _ => packet[udp + 4] ^= 1 << dice.below(3),
+    }
+    if v4 {
+        resum(packet);
+    }
 }
 
 /// Changes bytes wherever they are, or how many there are.

@@ -2,7 +2,9 @@
 //! and operations; interfaces and routes are made up.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::IpAddr;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,13 +12,16 @@ use aya::Pod;
 use aya::maps::{HashMap, MapData};
 use datapath::{Config, Interface, Rehearsal};
 use datapath_common::{
-    Address, Bucket, Connection, ConnectionKey, FLOOD_PORT, FLOW_FLOOD, FloodTarget, Flow, FlowKey, FragmentKey,
-    FragmentState, LIMIT_ICMP, LimitKey, MemberKey, PEER_RESOLVED, Peer, Port, Segment, Settings, Trace,
+    Address, Bucket, Connection, ConnectionKey, FLOOD_PORT, FLOW_ENCAPSULATE, FLOW_FLOOD, FloodTarget, Flow, FlowKey,
+    FragmentKey, FragmentState, KERNEL_STRICT, LIMIT_ICMP, LIMIT_SLOW, LimitKey, MemberKey, PEER_RESOLVED, Peer, Port,
+    Segment, Settings, Trace,
 };
+use nix::sched::{CloneFlags, setns, unshare};
 use overlay::name::{DomainName, EndpointName};
 
 use crate::bench::{Bench, Context};
 use crate::book;
+use crate::namespace::must;
 
 use super::change::Changed;
 use super::counts::Counts;
@@ -29,8 +34,8 @@ use super::world::{Entrance, World};
 /// What the programs return.
 const PASSED: u32 = u32::MAX;
 const DROPPED: u32 = 2;
-/// Interface of the underlay. It exists: copies are sent there.
-const UNDERLAY: u32 = book::LOOPBACK;
+/// Interfaces of the underlay, to hosts with even and odd addresses. They exist: copies are sent there.
+const UNDERLAY: [u32; 2] = [book::LOOPBACK, 77];
 /// Buckets filled then get no more until something is taken.
 const NEVER: u64 = u64::MAX / 2;
 /// Nanoseconds in which a thousandth of a token of `LIMIT_ICMP` comes.
@@ -44,6 +49,8 @@ pub(crate) struct Kernel {
     bench: Bench,
     maps: Rehearsal,
     counts: Counts,
+    /// Where the interfaces of the underlay are: its packets run on a thread in it.
+    namespace: File,
     /// Of which domain and endpoint the packets of the facility's interface are.
     port: Option<(usize, usize)>,
     /// Counters are compared after each packet, not only now and then: it takes long.
@@ -54,6 +61,9 @@ impl Kernel {
     /// All programs, loaded here or by who is done with them; none if they cannot be.
     pub(crate) fn new(careful: bool) -> Option<Self> {
         let idle = IDLE.lock().expect("nobody panics with the lock").pop();
+        if let Some(kernel) = &idle {
+            setns(&kernel.namespace, CloneFlags::CLONE_NEWNET).expect("root may enter it");
+        }
         let kernel = idle.map_or_else(Self::load, Some)?;
         Some(Self { careful, ..kernel })
     }
@@ -64,17 +74,12 @@ impl Kernel {
     }
 
     fn load() -> Option<Self> {
-        let mut bench = Bench::small()?;
+        let namespace = namespace();
+        let bench = Bench::small()?;
         let [v4, v6] = tunnel_ends(HERE);
         let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (v4, v6) else {
             panic!("an IPv4 and an IPv6 address")
         };
-        bench.settings(Settings {
-            ipv4: address(v4),
-            ipv6: address(v6),
-            kernel: bench.kernel(),
-            ..book::settings()
-        });
         let config = Config {
             bpffs: "/".into(),
             node: node(HERE),
@@ -82,15 +87,30 @@ impl Kernel {
             ipv6: Some(ipv6),
             port: VXLAN,
             geneve_port: GENEVE,
+            strict_vxlan: false,
         };
         let maps = Rehearsal::on(bench.loaded(), &config).expect("the maps are those of this build");
         Some(Self {
             bench,
             maps,
+            namespace,
             counts: Counts::default(),
             port: None,
             careful: false,
         })
+    }
+
+    /// Writes the settings of this host.
+    fn set(&mut self, world: &World) {
+        let [ipv4, ipv6] = tunnel_ends(HERE).map(address);
+        let strict = if world.strict { KERNEL_STRICT } else { 0 };
+        let kernel = self.bench.kernel() | strict;
+        self.bench.settings(Settings {
+            ipv4,
+            ipv6,
+            kernel,
+            ..book::settings()
+        });
     }
 
     /// Makes the maps what a domain is.
@@ -130,6 +150,25 @@ impl Kernel {
         })
     }
 
+    /// Takes all slow-path runs of an endpoint, and all that is remembered.
+    fn exhaust(&mut self, world: &World, domain: usize, endpoint: usize) {
+        let plan = &world.plans[domain];
+        let name = plan.endpoints[endpoint].name();
+        if let Some(number) = self.maps.number(&plan.domain(), Some(&name)) {
+            self.bench.exhaust(number, LIMIT_SLOW);
+        }
+        self.bench.forget_flows();
+    }
+
+    /// Gives buckets of slow-path runs back.
+    fn recover(&mut self) {
+        let mut limits = HashMap::<&mut MapData, LimitKey, Bucket>::try_from(self.bench.map("LIMITS")).unwrap();
+        let keys: Vec<LimitKey> = limits.keys().map(Result::unwrap).collect();
+        for key in keys.into_iter().filter(|key| key.kind == LIMIT_SLOW) {
+            limits.remove(&key).unwrap();
+        }
+    }
+
     fn check_bucket(&mut self, key: Option<LimitKey>, expected: &Expected) -> Result<(), String> {
         let Some(key) = key else { return Ok(()) };
         let held = tokens(expected.errors_left[1]);
@@ -142,6 +181,7 @@ impl Kernel {
 
 impl Programs for Kernel {
     fn begin(&mut self, world: &World) {
+        self.set(world);
         for number in 0..3 {
             let nothing = World::nothing(number);
             let applied = self
@@ -197,10 +237,21 @@ impl Programs for Kernel {
     }
 
     fn packet(&mut self, world: &World, sent: &Sent, expected: &Expected) -> Result<bool, String> {
+        let mut context = Context::default();
         let program = match sent.entrance {
             Entrance::Port(domain, endpoint) => {
                 self.set_port(world, domain, endpoint);
                 "from_endpoint"
+            }
+            Entrance::Exhausted(domain, endpoint) => {
+                self.set_port(world, domain, endpoint);
+                self.exhaust(world, domain, endpoint);
+                "from_endpoint"
+            }
+            Entrance::Stack(domain, endpoint, marked) => {
+                self.set_port(world, domain, endpoint);
+                context.mark = if marked { book::MARK } else { 0 };
+                "to_endpoint"
             }
             Entrance::Underlay => "from_underlay",
         };
@@ -212,11 +263,13 @@ impl Programs for Kernel {
         let bench = &mut self.bench;
         bench.forget_trace();
         let (returned, out, _) = bench
-            .run(program, &sent.packet, Context::default())
+            .run(program, &sent.packet, context)
             .map_err(|error| format!("not run: {error}"))?;
         let trace = bench.trace();
+        let tunnelled = trace.flags & FLOW_ENCAPSULATE != 0;
         let seen = Seen {
             copies: copies(bench, &trace),
+            peer: tunnelled.then(|| bench.peer_of(trace.peer)),
             returned,
             passed: returned == PASSED,
             dropped: returned == DROPPED,
@@ -224,6 +277,9 @@ impl Programs for Kernel {
             trace,
         };
         let fast = seen.trace.fast == 1;
+        if matches!(sent.entrance, Entrance::Exhausted(..)) {
+            self.recover();
+        }
         self.counts.add(&self.maps, sent, expected, fast);
         let place = Place {
             world,
@@ -309,6 +365,21 @@ pub(crate) fn address(address: IpAddr) -> Address {
     }
 }
 
+/// A network namespace with the interfaces of the underlay, which this thread enters. It has no name and ends with who has
+/// it open.
+fn namespace() -> File {
+    unshare(CloneFlags::CLONE_NEWNET).expect("root may make one");
+    for arguments in [
+        "link set lo up",
+        "link add name underlay index 77 type veth peer name far index 78",
+        "link set far up",
+        "link set underlay up",
+    ] {
+        must(Command::new("ip").args(arguments.split(' ')));
+    }
+    File::open("/proc/thread-self/ns/net").expect("it is there")
+}
+
 /// The interface of an endpoint, if it is here.
 fn ifindex(world: &World, domain: usize, endpoint: usize) -> u32 {
     (10_000 + 100 * world.plans[domain].number + endpoint) as u32
@@ -334,19 +405,20 @@ pub(crate) fn interface(world: &World, domain: &DomainName, name: &EndpointName)
     Some(ifindex(world, number, endpoint))
 }
 
-/// The tunnel between two addresses, as the kernel's routes have it.
-fn peer(world: &World, local: IpAddr, remote: IpAddr) -> Peer {
+/// The tunnel between two addresses, as the kernel's routes have it: each host is behind a next hop of its own.
+pub(crate) fn peer(world: &World, local: IpAddr, remote: IpAddr) -> Peer {
     let mut hosts = world.hosts.iter();
     let host = hosts.find(|(_, vtep)| vtep.addresses().any(|address| address == remote));
     let is_routed = host.is_some_and(|(host, _)| !world.unrouted.contains(host));
+    let (family, last) = (u8::from(remote.is_ipv4()), address(remote)[15]);
     Peer {
         local: address(local),
         remote: address(remote),
         next_hop: address(remote),
-        ifindex: if is_routed { UNDERLAY } else { 0 },
+        ifindex: if is_routed { UNDERLAY[usize::from(last % 2)] } else { 0 },
         mtu: if is_routed { UNDERLAY_MTU.into() } else { 0 },
         flags: PEER_RESOLVED,
-        source_mac: book::HERE_MAC,
-        next_hop_mac: book::NEXT_HOP_MAC,
+        source_mac: [2, 0xee, 0, 1, family, last % 2],
+        next_hop_mac: [2, 0xee, 0, 2, family, last],
     }
 }

@@ -119,13 +119,17 @@ impl<'a> Play<'a> {
     pub(crate) fn send(&mut self, sent: &Sent) -> Result<(Verdict, bool), String> {
         let errors_left = |play: &Self| match sent.entrance {
             Entrance::Port(domain, endpoint) => play.model.errors_left(&play.world.ingress(domain, endpoint), play.now),
-            Entrance::Underlay => Duration::ZERO,
+            Entrance::Exhausted(..) | Entrance::Stack(..) | Entrance::Underlay => Duration::ZERO,
         };
         let before = errors_left(self);
         let verdict = match sent.entrance {
             Entrance::Port(domain, endpoint) => {
                 let ingress = self.world.ingress(domain, endpoint);
                 self.model.from_endpoint(&ingress, &sent.packet, self.now)
+            }
+            Entrance::Exhausted(domain, endpoint) => self.model.from_exhausted(&self.world.ingress(domain, endpoint)),
+            Entrance::Stack(domain, endpoint, marked) => {
+                self.model.to_endpoint(&self.world.ingress(domain, endpoint), marked)
             }
             Entrance::Underlay => self.model.from_underlay(node(HERE), &sent.packet, self.now),
         };
@@ -207,6 +211,11 @@ fn scenes(
             let (verdict, fast) = play.send(&sent)?;
             statistics.count(&verdict, fast);
             *done += 1;
+            if let Some(beside) = beside(dice, &sent) {
+                let (verdict, fast) = play.send(&beside)?;
+                statistics.count(&verdict, fast);
+                *done += 1;
+            }
             let goes_on = matches!(verdict, Verdict::Deliver { .. } | Verdict::Encapsulate { .. });
             let told = matches!(verdict, Verdict::Drop { error: Some(_), .. });
             if sent.again > 0 && (goes_on || told && step.is_zero()) {
@@ -216,6 +225,23 @@ fn scenes(
         }
     }
     Ok(())
+}
+
+/// Now and then, a workload's frame once more: when it has no slow-path run left, or out of its own host side.
+fn beside(dice: &mut Dice, sent: &Sent) -> Option<Sent> {
+    let Entrance::Port(domain, endpoint) = sent.entrance else {
+        return None;
+    };
+    let entrance = match dice.below(250) {
+        0..2 => Entrance::Exhausted(domain, endpoint),
+        2..5 => Entrance::Stack(domain, endpoint, dice.percent(40)),
+        _ => return None,
+    };
+    Some(Sent {
+        entrance,
+        again: 0,
+        ..sent.clone()
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

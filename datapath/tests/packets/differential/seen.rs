@@ -1,19 +1,23 @@
 //! Whether what the programs did with a packet is what the model says.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use datapath::Rehearsal;
-use datapath_common::{Address, FLOW_ENCAPSULATE, Reason, Trace};
+use datapath_common::{Address, FLOW_ENCAPSULATE, Peer, Reason, Trace};
 use etherparse::checksum::Sum16BitWords;
-use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
+use etherparse::{
+    EtherType, Ethernet2Header, IpEcn, IpNumber, Ipv4Header, Ipv4HeaderSlice, Ipv6FlowLabel, Ipv6Header,
+    Ipv6HeaderSlice, UdpHeader,
+};
 use overlay::model::Verdict;
 use overlay::name::{DomainName, EndpointName};
 use overlay::object::domain::Encapsulation;
 
+use crate::book::LOOPBACK;
+
 use super::flow::Sent;
 use super::hosts::{GENEVE, VXLAN};
-use super::programs::{address, interface};
+use super::programs::{address, interface, peer};
 use super::world::{Entrance, World};
 
 /// The shortest frame on a wire: shorter ones may be filled up.
@@ -29,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) dropped: bool,
     pub(crate) out: Vec<u8>,
     pub(crate) trace: Trace,
+    /// The tunnel that it was sent through, if it was.
+    pub(crate) peer: Option<Peer>,
     pub(crate) copies: Copies,
 }
 
@@ -47,6 +53,12 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Whether an endpoint's interface is a programmed port.
+    fn is_port(&self, domain: usize, endpoint: usize) -> bool {
+        let name = self.world.plans[domain].endpoints[endpoint].name();
+        self.world.domains[domain].ports.contains_key(&name)
+    }
+
     /// Numbers of a domain and of an endpoint of it.
     fn numbers(&self, domain: &DomainName, endpoint: &EndpointName) -> Option<(u32, u32)> {
         let domain_number = self.maps.number(domain, None)?;
@@ -72,13 +84,17 @@ impl Seen {
                 frame,
                 ..
             } => {
+                let peer = peer(place.world, *source, *destination);
                 self.sent_on()
                     && self.trace.flags & FLOW_ENCAPSULATE != 0
                     && self.trace.vni == vni.get()
-                    && self.tunnelled(*encapsulation, vni.get(), frame) == Some((*source, *destination))
+                    && (self.peer, self.trace.egress) == (Some(peer), peer.ifindex)
+                    && self.is_around(&peer, *encapsulation, vni.get(), frame)
             }
             Verdict::Flood { .. } => self.flooded(place, sent, verdict),
-            Verdict::Reply(frame) => self.sent_on() && self.out.starts_with(frame) && self.is_of(place, sent),
+            Verdict::Reply(frame) => {
+                self.sent_on() && self.goes_back() && self.out.starts_with(frame) && self.is_of(place, sent)
+            }
             Verdict::Drop { reason, error: None } => {
                 self.dropped && self.reason(reason.name()) && self.is_of(place, sent)
             }
@@ -87,7 +103,7 @@ impl Seen {
                 error: Some(error),
             } => {
                 let told = !self.passed && !self.dropped && self.reason(reason.name()) && self.is_of(place, sent);
-                told && tells(error, &self.out, &sent.packet)
+                told && self.goes_back() && tells(error, &self.out, &sent.packet)
             }
         };
         if right { Ok(()) } else { Err(self.describe(verdict)) }
@@ -105,6 +121,11 @@ impl Seen {
         !self.passed && !self.dropped && self.trace.reason == 0
     }
 
+    /// Whether it leaves by the interface it came in by, which is the facility's.
+    fn goes_back(&self) -> bool {
+        (self.trace.egress, self.trace.peer) == (LOOPBACK, 0)
+    }
+
     fn reason(&self, name: &str) -> bool {
         Reason::from_number(self.trace.reason).is_some_and(|reason| reason.name() == name)
     }
@@ -114,7 +135,10 @@ impl Seen {
         let named = (self.trace.domain, self.trace.endpoint);
         match sent.entrance {
             _ if self.reason("unknown_port") => named == (0, 0),
-            Entrance::Port(domain, endpoint) => {
+            Entrance::Stack(domain, endpoint, _) if !place.is_port(domain, endpoint) => named == (0, 0),
+            Entrance::Port(domain, endpoint)
+            | Entrance::Exhausted(domain, endpoint)
+            | Entrance::Stack(domain, endpoint, _) => {
                 let plan = &place.world.plans[domain];
                 place.numbers(&plan.domain(), &plan.endpoints[endpoint].name()) == Some(named)
             }
@@ -127,7 +151,7 @@ impl Seen {
         self.sent_on()
             && trace.flags & FLOW_ENCAPSULATE == 0
             && place.numbers(domain, endpoint) == Some((trace.domain, trace.endpoint))
-            && interface(place.world, domain, endpoint) == Some(trace.target)
+            && (interface(place.world, domain, endpoint), trace.peer) == (Some(trace.egress), 0)
             && same(frame, &self.out)
     }
 
@@ -154,28 +178,80 @@ impl Seen {
         let bytes = if hosts.is_empty() {
             same(frame, &self.out)
         } else {
-            let ends = self.tunnelled(*encapsulation, vni.get(), frame);
-            ends.is_some_and(|ends| hosts.values().any(|host| *host == ends))
+            let mut peers = hosts
+                .values()
+                .map(|(source, remote)| peer(place.world, *source, *remote));
+            peers.any(|peer| self.is_around(&peer, *encapsulation, vni.get(), frame))
         };
         self.dropped && self.trace.reason == 0 && self.is_of(place, sent) && self.copies == copies && bytes
     }
 
-    /// The ends of the tunnel that the frame is in, if all else is right.
-    fn tunnelled(&self, encapsulation: Encapsulation, vni: u32, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
-        let class = match frame[12..14] {
-            [0x08, 0] => frame[15],
-            [0x86, 0xdd] => frame[15] >> 4,
-            _ => 0,
+    /// Whether what left is the frame in this tunnel, to the last byte; but for what spreads flows over paths: the source
+    /// port, of which the range is known, and the flow label.
+    fn is_around(&self, peer: &Peer, encapsulation: Encapsulation, vni: u32, frame: &[u8]) -> bool {
+        let out = &self.out;
+        let udp = 14 + if pretends(&peer.remote) { 20 } else { 40 };
+        let Some(inner) = out.get(udp + 16..).filter(|inner| same(frame, inner)) else {
+            return false;
         };
-        let (ends, ecn, port, header, inner) = outer(&self.out)?;
-        let [_, a, b, c] = vni.to_be_bytes();
-        let expected = match encapsulation {
-            Encapsulation::Vxlan => (VXLAN, [8, 0, 0, 0, a, b, c, 0]),
-            Encapsulation::Geneve => (GENEVE, [0, 0, 0x65, 0x58, a, b, c, 0]),
-        };
-        let right = ecn == class & 3 && (port, header) == expected && same(frame, inner);
-        right.then_some(ends)
+        let mut expected = around(peer, encapsulation, vni, inner);
+        if udp == 54 {
+            expected[15] = expected[15] & 0xf0 | out[15] & 0x0f;
+            expected[16..18].copy_from_slice(&out[16..18]);
+        }
+        let port = [out[udp], out[udp + 1]];
+        expected[udp..udp + 2].copy_from_slice(&port);
+        u16::from_be_bytes(port) >= 49_152 && *out == expected
     }
+}
+
+fn pretends(address: &Address) -> bool {
+    address.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff])
+}
+
+/// A frame as it leaves through a tunnel.
+fn around(peer: &Peer, encapsulation: Encapsulation, vni: u32, frame: &[u8]) -> Vec<u8> {
+    let class = match frame[12..14] {
+        [0x08, 0] => frame[15],
+        [0x86, 0xdd] => frame[15] >> 4,
+        _ => 0,
+    };
+    let [_, a, b, c] = vni.to_be_bytes();
+    let (port, header) = match encapsulation {
+        Encapsulation::Vxlan => (VXLAN, [8, 0, 0, 0, a, b, c, 0]),
+        Encapsulation::Geneve => (GENEVE, [0, 0, 0x65, 0x58, a, b, c, 0]),
+    };
+    let length = u16::try_from(16 + frame.len()).unwrap();
+    let udp = UdpHeader {
+        source_port: 0,
+        destination_port: port,
+        length,
+        checksum: 0,
+    };
+    let (kind, ip) = if pretends(&peer.remote) {
+        let [local, remote] = [&peer.local, &peer.remote].map(|end| end[12..].try_into().unwrap());
+        let mut ip = Ipv4Header::new(length, 64, IpNumber::UDP, local, remote).unwrap();
+        ip.ecn = IpEcn::try_new(class & 3).unwrap();
+        ip.header_checksum = ip.calc_header_checksum();
+        (0x0800, ip.to_bytes().to_vec())
+    } else {
+        let ip = Ipv6Header {
+            traffic_class: class & 3,
+            flow_label: Ipv6FlowLabel::ZERO,
+            payload_length: length,
+            next_header: IpNumber::UDP,
+            hop_limit: 64,
+            source: peer.local,
+            destination: peer.remote,
+        };
+        (0x86dd, ip.to_bytes().to_vec())
+    };
+    let link = Ethernet2Header {
+        source: peer.source_mac,
+        destination: peer.next_hop_mac,
+        ether_type: EtherType(kind),
+    };
+    [&link.to_bytes()[..], &ip, &udp.to_bytes(), &header, frame].concat()
 }
 
 /// The frame, or the frame filled up with zeros to the shortest of a wire.
@@ -183,33 +259,6 @@ fn same(frame: &[u8], out: &[u8]) -> bool {
     let padding = out.strip_prefix(frame);
     padding
         .is_some_and(|padding| padding.is_empty() || (out.len() == SHORTEST && padding.iter().all(|byte| *byte == 0)))
-}
-
-type Outer<'a> = ((IpAddr, IpAddr), u8, u16, [u8; 8], &'a [u8]);
-
-/// Addresses, ECN, port, the tunnel's header and the frame of an encapsulated packet that is right in all else.
-fn outer(packet: &[u8]) -> Option<Outer<'_>> {
-    let (kind, packet) = (packet.get(12..14)?, packet.get(14..)?);
-    let (ends, ecn, rest) = if kind == [0x08, 0] {
-        let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
-        let owned = header.to_header();
-        let right = owned.header_checksum == owned.calc_header_checksum()
-            && usize::from(owned.total_len) == packet.len()
-            && (owned.time_to_live, owned.dont_fragment, owned.dscp.value()) == (64, true, 0);
-        let ends = (header.source_addr().into(), header.destination_addr().into());
-        (ends, owned.ecn.value(), packet.get(20..).filter(|_| right)?)
-    } else {
-        let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
-        let right = usize::from(header.payload_length()) + 40 == packet.len() && header.hop_limit() == 64;
-        let ends = (header.source_addr().into(), header.destination_addr().into());
-        (ends, header.traffic_class() & 3, packet.get(40..).filter(|_| right)?)
-    };
-    let (udp, rest) = rest.split_first_chunk::<8>()?;
-    let (header, frame) = rest.split_first_chunk::<8>()?;
-    let source = u16::from_be_bytes([udp[0], udp[1]]);
-    let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
-    let right = source >= 49_152 && length == rest.len() + 8 && udp[6..] == [0, 0];
-    right.then_some((ends, ecn, u16::from_be_bytes([udp[2], udp[3]]), *header, frame))
 }
 
 /// Whether an ICMP error is the expected one, but for how much it quotes of the packet.

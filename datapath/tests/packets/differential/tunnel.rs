@@ -2,10 +2,16 @@
 
 use std::net::IpAddr;
 
-use etherparse::PacketBuilder;
+use etherparse::{Ipv4HeaderSlice, PacketBuilder};
 use overlay::object::domain::Encapsulation;
 
 use super::hosts::VXLAN;
+
+/// Makes the checksum of a packet's IPv4 header right.
+pub(crate) fn resum(packet: &mut [u8]) {
+    let header = Ipv4HeaderSlice::from_slice(&packet[14..]).unwrap().to_header();
+    packet[24..26].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
+}
 
 /// Around a frame.
 #[derive(Debug, Clone)]
@@ -66,6 +72,7 @@ impl Tunnel {
         builder.udp(50_000, self.port).write(&mut packet, &payload).unwrap();
         if self.source.is_ipv4() {
             packet[15] = self.class;
+            resum(&mut packet);
         } else {
             packet[14] = 0x60 | self.class >> 4;
             packet[15] = packet[15] & 0x0f | self.class << 4;

@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) hosts: BTreeMap<NodeId, Vtep>,
     /// Hosts to which there is no route.
     pub(crate) unrouted: BTreeSet<NodeId>,
+    /// Whether this host refuses reserved bits of VXLAN.
+    pub(crate) strict: bool,
     /// The plans as they are compiled.
     pub(crate) domains: Vec<Forwarding>,
 }
@@ -30,6 +32,10 @@ pub(crate) struct World {
 pub(crate) enum Entrance {
     /// From an endpoint (its number) of a domain (its number), whether it is here or not.
     Port(usize, usize),
+    /// The same, of an endpoint that has no slow-path run left and of which nothing is remembered.
+    Exhausted(usize, usize),
+    /// Out of an endpoint's host side, with our mark or without.
+    Stack(usize, usize, bool),
     /// From the underlay.
     Underlay,
 }
@@ -45,7 +51,11 @@ pub(crate) struct End {
 impl World {
     pub(crate) fn random(dice: &mut Dice) -> Self {
         let plans = (0..dice.between(1, 3)).map(|number| Plan::random(dice, number));
-        Self::of(plans.collect())
+        let plans = plans.collect();
+        Self {
+            strict: dice.percent(50),
+            ..Self::of(plans)
+        }
     }
 
     pub(crate) fn of(plans: Vec<Plan>) -> Self {
@@ -55,6 +65,7 @@ impl World {
             plans,
             hosts,
             unrouted: BTreeSet::new(),
+            strict: false,
         }
     }
 
@@ -64,6 +75,7 @@ impl World {
             vtep: self.hosts.get(&node(HERE)).cloned(),
             domains: domains.map(|domain| (domain.domain.clone(), domain)).collect(),
             unrouted: self.unrouted.clone(),
+            strict: self.strict,
         }
     }
 
