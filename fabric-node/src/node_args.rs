@@ -23,7 +23,7 @@ use crate::config::{API_PORT, Address, Config, Kept};
 Ports: UDP 7790 (mesh: QUIC), UDP 4789 (VXLAN) and UDP 6081 (Geneve) between all hosts; TCP 7791 (API) where it is set.
 
 Exit codes:
-  0 done, 1 refused, 2 wrong usage or configuration, 75 try again later, 77 no permission")]
+  0 done, 1 refused, 2 wrong usage or configuration, 69 no daemon answers (leave), 75 try again later, 77 no permission")]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]

@@ -9,7 +9,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("node", &["name", "data", "stop_timeout"]),
     ("mesh", &["listen", "advertise"]),
     ("wire", &["max"]),
-    ("underlay", &["ipv4", "ipv6", "port", "geneve_port"]),
+    ("underlay", &["ipv4", "ipv6", "port", "geneve_port", "strict_vxlan"]),
     ("api", &["socket", "group", "https"]),
     ("datapath", &["bpffs"]),
     ("log", &["format", "level"]),

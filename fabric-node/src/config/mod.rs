@@ -97,6 +97,8 @@ pub struct Underlay {
     pub port: u16,
     /// UDP port of Geneve.
     pub geneve_port: u16,
+    /// Drops VXLAN packets with reserved bits set.
+    pub strict_vxlan: bool,
 }
 
 /// `[api]`.
@@ -174,6 +176,7 @@ impl Default for Underlay {
             ipv6: None,
             port: VXLAN_PORT,
             geneve_port: GENEVE_PORT,
+            strict_vxlan: false,
         }
     }
 }

@@ -47,6 +47,11 @@ pub(super) async fn make(client: &Client, args: &BackupArgs) -> Result<Made, Pro
         path: args.file.clone(),
         message,
     };
+    if args.file.as_os_str() == "-" {
+        return Err(wrong(
+            "a backup is written to a file, not to standard output".to_owned(),
+        ));
+    }
     if !args.force && args.file.symlink_metadata().is_ok() {
         return Err(wrong(
             "it is there already; name another file, or give --force".to_owned(),

@@ -26,4 +26,4 @@ mod user;
 mod watch;
 
 pub use problem::Problem;
-pub use run::{leave, run};
+pub use run::{leave, node_behind, run};

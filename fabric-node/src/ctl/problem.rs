@@ -32,7 +32,7 @@ pub enum Problem {
     /// TLS needs a certificate.
     #[error(
         "{0} needs --identity FILE (or FABRIC_IDENTITY): make one with `fabricctl user create NAME --out FILE` on an anchor, \
-         by default the first node"
+         by default one of the first three nodes"
     )]
     NoIdentity(String),
     /// The identity is not good, or not any more.
@@ -74,6 +74,9 @@ pub enum Problem {
     /// A name of a thing in a domain, without the domain.
     #[error("say in which domain with -d DOMAIN")]
     NoDomain,
+    /// A Domain is in itself.
+    #[error("a domain is in no other one: leave --domain out")]
+    OtherDomain,
     /// A file cannot be used.
     #[error("{path}: {message}")]
     File {
@@ -110,7 +113,7 @@ impl Problem {
             Self::Silent(_) | Self::NotInForce(_) => Exit::TryAgain,
             Self::Api(error) => error.code.exit(),
             Self::Manifest { .. } => Exit::InvalidManifest,
-            Self::NoIdentity(_) | Self::NoDomain | Self::File { .. } => Exit::Usage,
+            Self::NoIdentity(_) | Self::NoDomain | Self::OtherDomain | Self::File { .. } => Exit::Usage,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) | Self::Written(_) => Exit::Refused,
         }
@@ -193,6 +196,7 @@ mod tests {
             (Problem::Silent("timeout".to_owned()), 75),
             (Problem::NotInForce("h2".to_owned()), 75),
             (Problem::NoDomain, 2),
+            (Problem::OtherDomain, 2),
             (Problem::Api(ApiError::refused("no")), 1),
             (Problem::Api(ApiError::try_again("later")), 75),
             (Problem::Output(io::ErrorKind::BrokenPipe.into()), 0),

@@ -144,6 +144,13 @@ pub async fn run(cli: Cli, out: &mut impl Write, err: &mut impl Write) -> Result
     }
 }
 
+/// The id of the node whose daemon is behind a socket.
+pub async fn node_behind(socket: &Path) -> Result<String, Problem> {
+    let client = Client::new(Api::Unix(socket.to_owned()), None)?;
+    let status: Status = client.get("/v1/status").await?;
+    Ok(status.node.id)
+}
+
 /// Asks the daemon behind a socket to have its node removed from the cluster.
 pub async fn leave(socket: &Path) -> Result<NodeRemoved, Problem> {
     let client = Client::new(Api::Unix(socket.to_owned()), None)?;
@@ -224,6 +231,7 @@ impl<O: Write, E: Write> Session<'_, O, E> {
 
     async fn history(&mut self, args: HistoryArgs) -> Result<(), Problem> {
         let domain = match (args.domain, args.kind, &args.name) {
+            (Some(domain), Some(Kind::Domain), Some(name)) if domain != *name => return Err(Problem::OtherDomain),
             (Some(domain), _, _) => domain,
             (None, Some(Kind::Domain), Some(name)) => name.clone(),
             (None, _, _) => return Err(Problem::NoDomain),
@@ -307,9 +315,39 @@ fn list_path(kind: Kind, domain: Option<&Label>) -> String {
 /// A Domain is in itself.
 fn object_path(object: &NamedArgs) -> Result<String, Problem> {
     let domain = match (&object.domain, object.kind) {
+        (Some(domain), Kind::Domain) if *domain != object.name => return Err(Problem::OtherDomain),
         (Some(domain), _) => domain,
         (None, Kind::Domain) => &object.name,
         (None, Kind::Network | Kind::Endpoint | Kind::Router | Kind::SecurityPolicy) => return Err(Problem::NoDomain),
     };
     Ok(format!("/v1/domains/{domain}/{}/{}", object.kind, object.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_in_itself_and_all_else_in_one_that_is_said() {
+        let label = |text: &str| text.parse::<Label>().expect("a label");
+        for (kind, domain, expected) in [
+            (Kind::Domain, None, Ok("/v1/domains/red/domain/red")),
+            (Kind::Domain, Some("red"), Ok("/v1/domains/red/domain/red")),
+            (Kind::Domain, Some("blue"), Err(2)),
+            (Kind::Network, Some("blue"), Ok("/v1/domains/blue/network/red")),
+            (Kind::Network, None, Err(2)),
+        ] {
+            let object = NamedArgs {
+                kind,
+                name: label("red"),
+                domain: domain.map(label),
+            };
+            let path = object_path(&object).map_err(|problem| problem.exit().code());
+            assert_eq!(
+                path.map(|path| path.to_lowercase()),
+                expected.map(str::to_owned),
+                "{kind} {domain:?}"
+            );
+        }
+    }
 }

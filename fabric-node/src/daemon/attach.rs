@@ -44,7 +44,8 @@ pub(super) async fn attach(node: &Node, domain: &Label, name: &Label, how: Attac
             return Err(error);
         }
     };
-    let warnings = confirmed(node, domain, &said.marks, asked + OTHERS_MAX).await;
+    let mut warnings: Vec<String> = said.moved.into_iter().collect();
+    warnings.extend(confirmed(node, domain, &said.marks, asked + OTHERS_MAX).await);
     let view = node.sight.read(domain).view.ok_or_else(|| no_domain(domain))?;
     let seen = view
         .endpoints
@@ -118,6 +119,8 @@ struct Said {
     attachment: Option<Attachment>,
     /// What stood in its place, if it was this host's.
     before: Option<Attachment>,
+    /// From where it was moved, for people.
+    moved: Option<String>,
 }
 
 /// An attach that failed leaves the endpoint as it was: detached, or with the workload that it had.
@@ -209,7 +212,21 @@ async fn say(node: &Node, domain: &Label, name: &Label, binding: Binding) -> Res
         ],
     };
     let before = seen.attachment.as_ref().filter(|(host, _)| *host == here);
+    let moved = seen
+        .attachment
+        .as_ref()
+        .filter(|_| said.is_some())
+        .map(|(host, former)| {
+            let host = node
+                .sight
+                .names()
+                .get(host)
+                .map_or_else(|| host.to_string(), ToString::to_string);
+            let place = binding::describe(&former.binding);
+            format!("moved from {host}, where {place} had it until now")
+        });
     Ok(Said {
+        moved,
         marks,
         attachment: said,
         before: before.map(|(_, attachment)| attachment.clone()),

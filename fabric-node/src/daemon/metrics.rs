@@ -135,7 +135,9 @@ impl Said {
         let flows = counts.flows as f64;
         page.gauge("flows", "Decisions that the datapath remembers", flows)?;
         let help = "Connections that found the table of established ones full";
-        page.counter("connections_full", help, counts.full)
+        page.counter("connections_full", help, counts.full)?;
+        let help = "VXLAN packets whose reserved bits were set and ignored";
+        page.counter("vxlan_reserved_ignored", help, self.status.datapath.vxlan_reserved)
     }
 
     fn audits(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -351,6 +353,7 @@ mod tests {
             r#"fabric_connections{state="half_open"} 2.0"#,
             "fabric_flows 11.0",
             "fabric_connections_full_total 0",
+            "fabric_vxlan_reserved_ignored_total 3",
             r#"fabric_peer{id="bbbbbbbbbbbb",name="h2",state="live"} 1.0"#,
             r#"fabric_path_up{id="cccccccccccc",name="h3"} 1.0"#,
             r#"fabric_path_loss_ratio{id="cccccccccccc",name="h3"} 0.02"#,

@@ -1,8 +1,8 @@
 //! Domains whose records crash what handles them. Before a domain is handed over, a note on disk says so, and goes when it
-//! was handled; whoever finds the note at a start knows what the last end was about. After two panics, or three ends of any
-//! kind in a row, the domain is left alone: its forwarding stays as it was. A change of its records is handed over once
-//! more, but not at once: after two ends 40 s after the last, then twice as long each time, up to an hour. Owns the notes;
-//! refuses to know what handling is.
+//! was handled; whoever finds the note at a start knows what the last end was about. After two crashes in a row, panics or
+//! ends of the process, the domain is left alone: its forwarding stays as it was. A change of its records is handed over
+//! once more, but not at once: after two crashes 40 s after the last, then twice as long each time, up to an hour. Owns the
+//! notes; refuses to know what handling is.
 //!
 //! | file in the data directory | what |
 //! |---|---|
@@ -28,7 +28,7 @@ use overlay::name::DomainName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-pub(super) use self::ledger::{End, Entry};
+pub(super) use self::ledger::Entry;
 use self::ledger::{FORMAT, Ledger};
 use crate::wallclock;
 
@@ -98,7 +98,7 @@ impl Quarantine {
         if let Some(Handling { domain, root }) = found {
             tracing::warn!(%domain, "the last run ended while it handled this domain");
             let why = "the daemon ended while it handled the domain".to_owned();
-            quarantine.0.ended(&domain, root, End::Unexplained, why);
+            quarantine.0.crashed(&domain, root, why);
         }
         quarantine.0.clear();
         quarantine
@@ -109,7 +109,7 @@ impl Quarantine {
         let root = root.to_string();
         if let Some(entry) = self.0.ledger().held(domain, &root, wallclock::since_epoch()) {
             return Err(Held {
-                crashes: entry.crashes(),
+                crashes: entry.crashes,
                 why: entry.why.clone(),
             });
         }
@@ -173,8 +173,7 @@ impl UnderWay {
         catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
             let why = words(payload.as_ref());
             let end = Panicked(why);
-            self.shared
-                .ended(&self.domain, self.root.clone(), End::Panic, end.to_string());
+            self.shared.crashed(&self.domain, self.root.clone(), end.to_string());
             self.close();
             end
         })
@@ -202,7 +201,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         if self.is_open && std::thread::panicking() {
             let why = "handling it panicked, see the log".to_owned();
-            self.shared.ended(&self.domain, self.root.clone(), End::Panic, why);
+            self.shared.crashed(&self.domain, self.root.clone(), why);
         }
         self.close();
     }
@@ -213,12 +212,12 @@ impl Shared {
         lock(&self.ledger)
     }
 
-    fn ended(&self, domain: &DomainName, root: String, end: End, why: String) {
+    fn crashed(&self, domain: &DomainName, root: String, why: String) {
         let mut ledger = self.ledger();
-        ledger.ended(domain, root, end, why, wallclock::since_epoch());
+        ledger.crashed(domain, root, why, wallclock::since_epoch());
         self.keep(&ledger);
         if let Some(entry) = ledger.entries.get(domain).filter(|entry| entry.is_held()) {
-            tracing::error!(%domain, crashes = entry.crashes(), why = entry.why, "in quarantine: it is not handled until it has changed and some time has passed, or it is released");
+            tracing::error!(%domain, crashes = entry.crashes, why = entry.why, "in quarantine: it is not handled until it has changed and some time has passed, or it is released");
         }
     }
 

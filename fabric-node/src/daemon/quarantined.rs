@@ -27,7 +27,7 @@ pub(super) fn list(node: &Node) -> Vec<Quarantined> {
     let told = |(domain, entry): (DomainName, Entry)| Quarantined {
         written_last: node.membership.read(|replica| written_last(replica, &domain, &names)),
         domain: domain.to_string(),
-        crashes: entry.crashes(),
+        crashes: entry.crashes,
         since: rfc3339(Stamp {
             millis: entry.at_ms,
             logical: 0,

@@ -2,22 +2,22 @@
 //! the datapath obey. Everybody else sees what is in force through [`Handle`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use datapath::{Datapath, FailMode, FunctionError, FunctionHook, LoadedFunction, PortState};
-use membership::id::{Label, Scope};
+use datapath::{Datapath, PortState};
+use membership::id::Scope;
 use membership::record::Key;
 use membership::service::{FactWrite, Membership};
 use overlay::cluster::Cluster;
-use overlay::fact::Binding;
 use overlay::name::{DomainName, EndpointName};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::handle::{ANSWER_MAX, Question};
+pub(super) use self::handle::{AskError, FunctionFile, Handle};
 use super::agenda::{Agenda, Job};
 use super::first::First;
 use super::following::{Following, Order, Wanted};
@@ -29,37 +29,16 @@ use super::seen::Sight;
 use super::vtep;
 use crate::config::resolve::Addresses;
 
+mod handle;
+
 /// Longest time that the datapath may take for one domain.
 const APPLY_MAX: Duration = Duration::from_secs(30);
-/// Longest time that an answer of the task is waited for: it may be in the midst of an apply.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// After this time a domain with a port that waits for its workload is looked at again.
 const WAITING_AGAIN: Duration = Duration::from_secs(2);
 /// Questions that wait for an answer at the same time.
 const QUESTIONS: usize = 64;
 /// Workloads that are looked at at the same time, beside the task.
 const CHECKS: usize = 8;
-
-/// What others ask the task.
-enum Question {
-    Drops(oneshot::Sender<Result<Vec<datapath::DropCount>, String>>),
-    Audits(oneshot::Sender<Result<Vec<datapath::AuditCount>, String>>),
-    Status(oneshot::Sender<datapath::Status>),
-    Check(Label, Label, Binding, oneshot::Sender<Result<Option<String>, String>>),
-    Functions(oneshot::Sender<Result<Vec<LoadedFunction>, FunctionError>>),
-    LoadFunction(FunctionFile, oneshot::Sender<Result<LoadedFunction, FunctionError>>),
-    RemoveFunction(Label, Label, oneshot::Sender<Result<(), FunctionError>>),
-}
-
-/// A function to be loaded.
-#[derive(Debug)]
-pub(super) struct FunctionFile {
-    pub(super) domain: Label,
-    pub(super) name: Label,
-    pub(super) hook: FunctionHook,
-    pub(super) fail: FailMode,
-    pub(super) path: PathBuf,
-}
 
 /// Why the datapath did not bring a domain into force.
 #[derive(Debug, thiserror::Error)]
@@ -83,96 +62,6 @@ impl From<datapath::Error> for Stopped {
         match error {
             datapath::Error::Whole(_) => Self::Whole,
             other => Self::Datapath(other),
-        }
-    }
-}
-
-/// The other side of the task.
-#[derive(Debug, Clone)]
-pub(super) struct Handle {
-    questions: mpsc::Sender<Question>,
-    force: watch::Receiver<Force>,
-    begun: Arc<AtomicU64>,
-}
-
-/// Why the task did not answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AskError {
-    /// It did not come to it in time.
-    #[error("the datapath is busy")]
-    Busy,
-    /// The datapath could not tell.
-    #[error("the datapath cannot tell: {0}")]
-    Datapath(String),
-}
-
-impl Handle {
-    /// What is in force.
-    pub(super) fn force(&self) -> watch::Receiver<Force> {
-        self.force.clone()
-    }
-
-    /// How many passes have begun.
-    pub(super) fn begun(&self) -> u64 {
-        self.begun.load(Ordering::SeqCst)
-    }
-
-    /// The drop counters.
-    pub(super) async fn drops(&self) -> Result<Vec<datapath::DropCount>, AskError> {
-        self.ask(Question::Drops).await?.map_err(AskError::Datapath)
-    }
-
-    /// The counters of audit rules.
-    pub(super) async fn audits(&self) -> Result<Vec<datapath::AuditCount>, AskError> {
-        self.ask(Question::Audits).await?.map_err(AskError::Datapath)
-    }
-
-    /// What runs in the kernel. Answered by a task that is alive.
-    pub(super) async fn status(&self) -> Result<datapath::Status, AskError> {
-        self.ask(Question::Status).await
-    }
-
-    /// Why an endpoint's workload could not be taken up at this moment, if it could not.
-    pub(super) async fn check(
-        &self,
-        domain: &Label,
-        endpoint: &Label,
-        binding: &Binding,
-    ) -> Result<Option<String>, AskError> {
-        let (domain, endpoint, binding) = (domain.clone(), endpoint.clone(), binding.clone());
-        self.ask(|answer| Question::Check(domain, endpoint, binding, answer))
-            .await?
-            .map_err(AskError::Datapath)
-    }
-
-    /// The functions on this host.
-    pub(super) async fn functions(&self) -> Result<Result<Vec<LoadedFunction>, FunctionError>, AskError> {
-        self.ask(Question::Functions).await
-    }
-
-    /// Loads one.
-    pub(super) async fn load_function(
-        &self,
-        file: FunctionFile,
-    ) -> Result<Result<LoadedFunction, FunctionError>, AskError> {
-        self.ask(|answer| Question::LoadFunction(file, answer)).await
-    }
-
-    /// Removes one.
-    pub(super) async fn remove_function(
-        &self,
-        domain: Label,
-        name: Label,
-    ) -> Result<Result<(), FunctionError>, AskError> {
-        self.ask(|answer| Question::RemoveFunction(domain, name, answer)).await
-    }
-
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, AskError> {
-        let (sender, answer) = oneshot::channel();
-        self.questions.try_send(question(sender)).map_err(|_| AskError::Busy)?;
-        match tokio::time::timeout(ANSWER_MAX, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) | Err(_) => Err(AskError::Busy),
         }
     }
 }

@@ -220,6 +220,7 @@ fn datapath_status(status: datapath::Status) -> DatapathStatus {
         half_open,
         flows,
         connections_full,
+        vxlan_reserved,
     } = status.counts;
     DatapathStatus {
         connections: Connections {
@@ -228,6 +229,7 @@ fn datapath_status(status: datapath::Status) -> DatapathStatus {
             flows,
             full: connections_full,
         },
+        vxlan_reserved,
         devices: status.devices.into_iter().map(device).collect(),
         self_test: SelfTest {
             done: status.self_test.done,

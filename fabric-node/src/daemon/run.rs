@@ -84,6 +84,7 @@ async fn start(config: &Config, unix: UnixListener) -> Result<Running, Failure> 
         ipv6: addresses.ipv6,
         port: config.underlay.port,
         geneve_port: config.underlay.geneve_port,
+        strict_vxlan: config.underlay.strict_vxlan,
     };
     let datapath = Datapath::open(kernel.clone()).await.map_err(Failure::datapath)?;
     let prober = Prober::open(&kernel).map_err(Failure::datapath)?;

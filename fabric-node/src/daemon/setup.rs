@@ -126,8 +126,20 @@ pub(super) async fn purge(config: &Config, out: &mut impl Write) -> Result<(), F
 
 /// Asks the running daemon to have its node removed from the cluster.
 pub(super) async fn leave(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
-    let left = ctl::leave(&config.api.socket).await;
-    let left = left.map_err(|problem| Failure::new(problem.exit(), problem.to_string()))?;
+    let told = |problem: ctl::Problem| Failure::new(problem.exit(), problem.to_string());
+    let (data, socket) = (&config.node.data, &config.api.socket);
+    let node = node_of(data)?;
+    let runs = ctl::node_behind(socket).await.map_err(told)?;
+    if runs != node.to_string() {
+        let message = format!(
+            "{} holds node {node}, but the daemon behind {} is node {runs}: give --data and the configuration of the node that \
+             shall leave",
+            data.display(),
+            socket.display()
+        );
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    let left = ctl::leave(socket).await.map_err(told)?;
     writeln!(out, "node {} ({}) is out of the cluster", left.name, left.id)?;
     writeln!(
         out,
@@ -185,7 +197,7 @@ fn node_of(data: &Path) -> Result<NodeId, Failure> {
     service::node_of(data).map_err(|error| match error {
         StartError::NoNode(_) => {
             let message = format!(
-                "{} holds no node, so it is not known whose traces to remove; give --data DIR",
+                "{} holds no node, so it is not known which one is meant; give --data DIR",
                 data.display()
             );
             Failure::new(Exit::Refused, message)
@@ -233,7 +245,7 @@ impl From<SetupError> for Failure {
             | SetupError::NotRestored(_)
             | SetupError::Other(_) => Exit::Refused,
             SetupError::BadToken(_) => Exit::Usage,
-            SetupError::Unreachable(..) => Exit::TryAgain,
+            SetupError::NoMajority(_) | SetupError::Unreachable(..) => Exit::TryAgain,
         };
         Self::new(exit, error.to_string())
     }

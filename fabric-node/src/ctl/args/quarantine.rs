@@ -11,8 +11,8 @@ pub enum QuarantineCommand {
   fabricctl quarantine list
   fabricctl quarantine list -o json | jq '.[].written_last'
 
-Handling a domain crashed this host's daemon twice (or it was killed in the midst of it three times in a row). What is
-forwarded for the domain stays as it was. A change of the domain is tried once more by itself.")]
+Handling a domain panicked, or ended this host's daemon, twice in a row. What is forwarded for the domain stays as it was.
+A change of the domain is tried once more by itself.")]
     List,
 
     /// Has a domain handled again on this host

@@ -7,11 +7,9 @@ use overlay::name::DomainName;
 use serde::{Deserialize, Serialize};
 
 /// Form of the file.
-pub(super) const FORMAT: u32 = 1;
-/// After so many panics a domain is held.
-const PANICS_MAX: u32 = 2;
-/// After so many ends of any kind. One more than for panics: a kill may hit anybody.
-const ENDS_MAX: u32 = 3;
+pub(super) const FORMAT: u32 = 2;
+/// After so many crashes a domain is held. One may be chance.
+const CRASHES_MAX: u32 = 2;
 /// How long what changed since is held as well, after one end: twice as long with each further one.
 const HOLD: Duration = Duration::from_secs(10);
 /// The longest of that.
@@ -19,22 +17,13 @@ const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
 /// Most characters of what is said about it.
 const WORDS_MAX: usize = 300;
 
-/// How handling a domain ended, if it did not end well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum End {
-    /// What handles it panicked.
-    Panic,
-    /// The process was gone: killed, out of memory or stack, or without power.
-    Unexplained,
-}
-
 /// What is known of a domain since it was handled well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Entry {
     /// The state of the domain at the last end, in hexadecimal.
     pub(in super::super) root: String,
-    panics: u32,
-    unexplained: u32,
+    /// How often handling it crashed: it panicked, or the process was gone (killed, out of memory or stack, or without power).
+    pub(in super::super) crashes: u32,
     /// What is known of the last end.
     pub(in super::super) why: String,
     /// When it was, in milliseconds since 1970-01-01 UTC.
@@ -42,19 +31,14 @@ pub(in super::super) struct Entry {
 }
 
 impl Entry {
-    /// How often handling it ended so.
-    pub(in super::super) fn crashes(&self) -> u32 {
-        self.panics.saturating_add(self.unexplained)
-    }
-
     /// Whether it is left alone in that state.
     pub(in super::super) fn is_held(&self) -> bool {
-        self.panics >= PANICS_MAX || self.crashes() >= ENDS_MAX
+        self.crashes >= CRASHES_MAX
     }
 
     /// Whether the last end was so short ago that no change counts. A clock that went back far does not hold it.
     fn is_fresh(&self, now: Duration) -> bool {
-        let doubled = 1_u32.checked_shl(self.crashes()).unwrap_or(u32::MAX);
+        let doubled = 1_u32.checked_shl(self.crashes).unwrap_or(u32::MAX);
         let hold = HOLD.saturating_mul(doubled).min(HOLD_MAX);
         now.abs_diff(Duration::from_millis(self.at_ms)) < hold
     }
@@ -84,19 +68,15 @@ impl Ledger {
         (entry.is_held() && (entry.root == root || entry.is_fresh(now))).then_some(entry)
     }
 
-    /// Handling a domain in this state ended so.
-    pub(super) fn ended(&mut self, domain: &DomainName, root: String, end: End, why: String, now: Duration) {
+    /// Handling a domain in this state crashed.
+    pub(super) fn crashed(&mut self, domain: &DomainName, root: String, why: String, now: Duration) {
         let entry = self.entries.entry(domain.clone()).or_insert_with(|| Entry {
             root: String::new(),
-            panics: 0,
-            unexplained: 0,
+            crashes: 0,
             why: String::new(),
             at_ms: 0,
         });
-        match end {
-            End::Panic => entry.panics = entry.panics.saturating_add(1),
-            End::Unexplained => entry.unexplained = entry.unexplained.saturating_add(1),
-        }
+        entry.crashes = entry.crashes.saturating_add(1);
         entry.root = root;
         entry.why = why.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
         entry.at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
