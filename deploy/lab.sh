@@ -17,8 +17,9 @@ usage: lab.sh [--id LAB] COMMAND
   exec HOST -- CMD…                       run CMD in the host's namespace, FABRIC_API set, our binaries on the path
   workload NAME -- CMD…                   run CMD in a workload's namespace (red-web-1, …)
   kill HOST                               SIGKILL the host's daemon; workloads go on
+  stop HOST                               SIGTERM the host's daemon and wait until it ended; workloads go on
   off HOST                                the host is gone: daemon, namespace, links
-  start HOST                              bring it back after kill or off
+  start HOST                              bring it back after kill, stop or off
   cut HOST… | --from A --to B             drop underlay traffic between these and the rest, or one way
   loss PCT                                lose PCT percent of the underlay's packets
   heal                                    end cut and loss
@@ -106,7 +107,7 @@ lab_up() {
 lab_down() {
     local name host
     while read -r host; do
-        kill_daemon "$host"
+        end_daemon "$host" KILL
     done < <(hosts)
     while read -r name; do
         remove_namespace "$name"
@@ -173,12 +174,12 @@ main() {
     shift
     case $command in
         up) ;;
-        exec | workload | kill | off | start | cut | loss | heal | list | down) need_root "$0" && need_lab ;;
+        exec | workload | kill | stop | off | start | cut | loss | heal | list | down) need_root "$0" && need_lab ;;
         *) usage >&2 && usage_error "unknown command $command" ;;
     esac
     need_root "$0"
     case $command in
-        kill | off | start)
+        kill | stop | off | start)
             need_host "${1:-}"
             no_more "$command takes one host" "${@:2}"
             "host_$command" "$1"

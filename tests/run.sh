@@ -21,14 +21,15 @@ USAGE
 }
 
 passed=0 failed=0 skipped=0
-declare -a broken=()
+declare -a broken=() took=()
 
 # stage NAME COMMAND…: counts the tests that the command reports, or the command itself as one.
 stage() {
-    local name=$1 log="$logs/${1// /-}.log" status=0 counts
+    local name=$1 log="$logs/${1// /-}.log" status=0 counts began=$SECONDS
     shift
     say "== $name"
     "$@" 2>&1 | tee "$log" || status=$?
+    took+=("$((SECONDS - began)) s  $name")
     counts=$(tr -d '\r' <"$log" | sed -n 's/.*test result: [A-Za-z]*\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3/p' |
         awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
     add "$name" "$status" "$counts" "$(grep -c '^SKIPPED' "$log" || true)"
@@ -199,7 +200,8 @@ main() {
     trap after_all EXIT
     [[ -n $only_kernels ]] || all_stages
     stage "kernels 6.1 and 6.12" tests/kernels/run.sh "${all_packets[@]}"
-    say "done"
+    say "done; it took"
+    printf '  %9s\n' "${took[@]}"
     failures
     ((${#broken[@]} == 0)) || printf 'FAILED: %s\n' "${broken[@]}"
     [[ -n ${FABRIC_REQUIRE_PRIVILEGED:-} ]] ||

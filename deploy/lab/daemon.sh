@@ -54,12 +54,12 @@ answers_or_died() {
     answers "$1" || ! daemon_pid "$1" >/dev/null
 }
 
-# kill_daemon HOST: SIGKILL, and back when it is gone.
-kill_daemon() {
+# end_daemon HOST SIGNAL: back when it is gone.
+end_daemon() {
     local pid
     pid=$(daemon_pid "$1") || return 0
-    kill -KILL "$pid" 2>/dev/null || true
-    within 10 gone "$1" || die "the daemon of $1 (pid $pid) did not die"
+    kill -s "$2" "$pid" 2>/dev/null || true
+    within 30 gone "$1" || die "the daemon of $1 (pid $pid) goes on after SIG$2"
     rm -f "$(state)/$1/pid"
 }
 

@@ -142,15 +142,25 @@ fault_heal() {
     done
 }
 
-host_kill() {
+need_daemon() {
     daemon_pid "$1" >/dev/null || die "the daemon of $1 does not run; start it with: $(script) start $1"
-    kill_daemon "$1"
+}
+
+host_kill() {
+    need_daemon "$1"
+    end_daemon "$1" KILL
     say "killed the daemon of $1; its workloads go on"
+}
+
+host_stop() {
+    need_daemon "$1"
+    end_daemon "$1" TERM
+    say "stopped the daemon of $1; its workloads go on"
 }
 
 host_off() {
     exists "$1" || die "$1 is off already"
-    kill_daemon "$1"
+    end_daemon "$1" KILL
     ip -n "$(namespace underlay)" link delete "$1" 2>/dev/null || true
     remove_namespace "$(namespace "$1")"
     unmount_bpffs "$1"

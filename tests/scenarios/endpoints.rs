@@ -73,7 +73,11 @@ fn moves(lab: &Lab) -> Result<()> {
     say("into one that suits");
     run(command(&away.name, "ip").args(["link", "del", "eth0"]))?;
     let moved = attach(lab, "fab2", "red/mover", &away)?;
-    ensure!(moved.status.success(), "{moved:?}");
+    let said = String::from_utf8_lossy(&moved.stderr);
+    ensure!(
+        moved.status.success() && said.contains("moved from fab1") && said.contains(&home.name),
+        "{moved:?}"
+    );
     tcp(&other, &end(&away), 1000)?;
     eventually("the former namespace has no interface of it", || {
         let links = run(command(&home.name, "ip").args(["-o", "link", "show"]))?;

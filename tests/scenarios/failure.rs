@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fabric_tests::clients::{Clients, Written, acknowledged, check};
 use fabric_tests::deadline::eventually;
 use fabric_tests::fault::{Stopped, strip};
 use fabric_tests::flow::{End, everything, tcp};
@@ -17,6 +18,9 @@ use fabric_tests::netns::inside;
 use fabric_tests::scenario::{on_lab, say, step};
 
 const HOSTS: [&str; 3] = ["fab1", "fab2", "fab3"];
+/// Who write while cables are bad, and how much meanwhile, at least.
+const CLIENTS: u64 = 3;
+const WRITES: u64 = 30;
 
 fn main() -> ExitCode {
     on_lab(
@@ -255,6 +259,22 @@ fn written(lab: &Lab, hosts: &[&str], name: &str) -> Result<()> {
     lab.converged(&HOSTS).map(drop)
 }
 
+/// Clients write through all hosts while `fault` comes and stays; what each was acknowledged is everywhere, with the fault
+/// as without it.
+fn clients_write(lab: &Lab, name: &str, fault: impl FnOnce() -> Result<()>) -> Result<Vec<Written>> {
+    let clients = Clients::start(lab, name, CLIENTS)?;
+    fault()?;
+    clients.wait(WRITES)?;
+    let written = clients.stop()?;
+    say(format!("{} acknowledged writes", acknowledged(&written)));
+    ensure!(
+        written.iter().all(|client| client.count > 0),
+        "a client wrote nothing: {written:?}"
+    );
+    check(lab, &written)?;
+    Ok(written)
+}
+
 fn nobody_is_dead(lab: &Lab) -> Result<()> {
     for host in HOSTS {
         let peers = lab.json(host, &["peers"])?;
@@ -280,21 +300,25 @@ fn healed(lab: &Lab) -> Result<()> {
 
 /// Packets from fab1 to fab3 are lost, those back are not.
 fn one_way(lab: &Lab) -> Result<()> {
-    lab.sh(&["cut", "--from", "fab1", "--to", "fab3"])?;
-    lab.wait_peer(&["fab1"], "fab3", "suspect")?;
-    lab.wait_peer(&["fab3"], "fab1", "suspect")?;
+    let by_clients = clients_write(lab, "one-way", || {
+        lab.sh(&["cut", "--from", "fab1", "--to", "fab3"])?;
+        lab.wait_peer(&["fab1"], "fab3", "suspect")?;
+        lab.wait_peer(&["fab3"], "fab1", "suspect")
+    })?;
     written(lab, &["fab1", "fab3"], "way")?;
     // The third hears both, and tells.
     nobody_is_dead(lab)?;
     all_flows(lab, &[1, 2])?;
-    healed(lab)
+    healed(lab)?;
+    check(lab, &by_clients)
 }
 
 fn heavy_loss(lab: &Lab) -> Result<()> {
-    lab.sh(&["loss", "30"])?;
+    let by_clients = clients_write(lab, "lossy", || lab.sh(&["loss", "30"]))?;
     written(lab, &HOSTS, "lossy")?;
     nobody_is_dead(lab)?;
-    healed(lab)
+    healed(lab)?;
+    check(lab, &by_clients)
 }
 
 fn loss(lab: &Lab) -> Result<()> {

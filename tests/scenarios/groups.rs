@@ -1,5 +1,5 @@
 //! Broadcast and multicast reach everybody in the network, on whatever host, and nobody else; an endpoint that storms or
-//! scans does not get in the way of others.
+//! scans does not get in the way of others. What hosts send for it, and to watch their paths, is what Wireshark expects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fabric_tests::capture::Capture;
 use fabric_tests::deadline::eventually;
 use fabric_tests::flow::{End, tcp};
 use fabric_tests::lab::{Lab, Underlay, Workload};
-use fabric_tests::netns::{inside, run};
+use fabric_tests::netns::{command, inside, run};
 use fabric_tests::scenario::{on_lab, say, step};
+use fabric_tests::tshark::{Checksums, dissect};
 
 const PORT: u16 = 7200;
 const GROUP4: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
@@ -29,6 +31,10 @@ fn main() -> ExitCode {
         vec![
             step("a_broadcast_reaches_all_hosts_and_no_other_domain", broadcast),
             step("multicast_reaches_who_joined_on_all_hosts", multicast),
+            step(
+                "wireshark_finds_nothing_wrong_with_what_hosts_send_by_themselves",
+                dissection,
+            ),
             step("a_broadcast_storm_leaves_others_connections_untouched", storm),
             step("a_scan_leaves_others_connections_untouched", scan),
         ],
@@ -94,30 +100,107 @@ fn reaches(lab: &Lab, from: &Workload, to: SocketAddr) -> Result<()> {
 }
 
 fn broadcast(lab: &Lab) -> Result<()> {
-    for name in ["red-web-1", "blue-web-2"] {
-        for to in [Ipv4Addr::new(10, 0, 0, 255), Ipv4Addr::BROADCAST] {
-            say(format!("{name} to {to}"));
-            reaches(lab, lab.workload(name)?, (to, PORT).into())?;
-        }
+    ["red-web-1", "blue-web-2"]
+        .iter()
+        .try_for_each(|name| broadcast_of(lab, name))
+}
+
+fn broadcast_of(lab: &Lab, name: &str) -> Result<()> {
+    for to in [Ipv4Addr::new(10, 0, 0, 255), Ipv4Addr::BROADCAST] {
+        say(format!("{name} to {to}"));
+        reaches(lab, lab.workload(name)?, (to, PORT).into())?;
     }
     Ok(())
 }
 
 fn multicast(lab: &Lab) -> Result<()> {
-    for name in ["red-web-3", "blue-db-1"] {
-        let from = lab.workload(name)?;
-        let index = inside(&from.netns, || Ok(nix::net::if_::if_nametoindex("eth0")?))?;
-        let v6 = std::net::SocketAddrV6::new(GROUP6, PORT, 0, index);
-        say(format!("{name} to {GROUP6}"));
-        reaches(lab, from, v6.into())?;
-        say(format!("{name} to {GROUP4}"));
-        let route =
-            |what| run(Command::new("ip").args(["-n", &from.netns, "route", what, "239.0.0.0/8", "dev", "eth0"]));
-        route("add")?;
-        let reached = reaches(lab, from, (GROUP4, PORT).into());
-        route("delete")?;
-        reached?;
+    ["red-web-3", "blue-db-1"]
+        .iter()
+        .try_for_each(|name| groups_of(lab, name))
+}
+
+fn groups_of(lab: &Lab, name: &str) -> Result<()> {
+    let from = lab.workload(name)?;
+    let index = inside(&from.netns, || Ok(nix::net::if_::if_nametoindex("eth0")?))?;
+    let v6 = std::net::SocketAddrV6::new(GROUP6, PORT, 0, index);
+    say(format!("{name} to {GROUP6}"));
+    reaches(lab, from, v6.into())?;
+    say(format!("{name} to {GROUP4}"));
+    let route = |what| run(Command::new("ip").args(["-n", &from.netns, "route", what, "239.0.0.0/8", "dev", "eth0"]));
+    route("add")?;
+    let reached = reaches(lab, from, (GROUP4, PORT).into());
+    route("delete")?;
+    reached
+}
+
+/// What is to be seen of a host's own tunnel packets, and how tcpdump finds it: 8 bytes of UDP and 8 of VXLAN stand before
+/// the inner frame, and a probe's kind behind 3 bytes of its header.
+const OWN: [(&str, &str); 5] = [
+    ("path probes", "udp[12:4] = 0xfffffe00 and udp[33] = 1"),
+    ("answers to path probes", "udp[12:4] = 0xfffffe00 and udp[33] = 2"),
+    ("broadcast", "udp[16:4] = 0xffffffff"),
+    ("multicast over IPv4", "udp[16:4] & 0xffffff00 = 0x01005e00"),
+    ("multicast over IPv6", "udp[16:2] = 0x3333"),
+];
+
+/// On the underlay probes, answers to them and the copies for groups; on the loopback interface the self-test of a start.
+fn dissection(lab: &Lab) -> Result<()> {
+    reads_what_is_wrong(lab)?;
+    let own = lab.netns("fab1");
+    let (outside, inside) = (Capture::whole(&own, "eth0")?, Capture::whole(&own, "lo")?);
+    // What is sent is finished, as on a real wire.
+    let sender = &lab.workload("red-web-1")?.netns;
+    let finish = |how| run(command(sender, "ethtool").args(["-K", "eth0", "tx", how]));
+    finish("off")?;
+    lab.sh(&["kill", "fab1"])?;
+    lab.sh(&["start", "fab1"])?;
+    groups_of(lab, "red-web-1")?;
+    broadcast_of(lab, "red-web-1")?;
+    for (what, filter) in OWN {
+        eventually(what, || {
+            let filter = format!("src host 192.0.2.1 and udp dst port 4789 and {filter}");
+            ensure!(!outside.so_far(&filter)?.is_empty(), "none is sent");
+            Ok(())
+        })?;
     }
+    eventually("the self-test passes", || {
+        let test = &lab.json("fab1", &["status"])?["datapath"]["self_test"];
+        ensure!(
+            test["done"] == true && test["problems"] == serde_json::json!([]),
+            "{test}"
+        );
+        Ok(())
+    })?;
+    finish("on")?;
+    // The loopback interface takes no checksums from anybody: the kernel leaves them out.
+    for (capture, sums) in [(outside, Checksums::All), (inside, Checksums::Ip)] {
+        let captured = capture.stop()?;
+        let frames = dissect(&captured, "udp.port == 4789", sums)?;
+        say(format!("{} tunnel packets on {}", frames.len(), captured.place));
+        ensure!(!frames.is_empty(), "there is none on {}", captured.place);
+        for frame in frames {
+            let tunnel = frame.protocols.contains("udp:vxlan:eth:ethertype");
+            ensure!(tunnel && frame.wrong.is_none(), "{}: {frame:?}", captured.place);
+        }
+    }
+    Ok(())
+}
+
+/// A tunnel packet whose inner frame is cut off: without this the step would show nothing.
+fn reads_what_is_wrong(lab: &Lab) -> Result<()> {
+    let netns = lab.netns("underlay");
+    let capture = Capture::whole(&netns, "lo")?;
+    let cut = [8, 0, 0, 0, 0, 0, 1, 0, 1, 2, 3];
+    inside(&netns, || {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Ok(socket.send_to(&cut, (Ipv4Addr::LOCALHOST, 4789))?)
+    })?;
+    eventually("it is captured", || {
+        ensure!(!capture.so_far("udp dst port 4789")?.is_empty(), "it is not");
+        Ok(())
+    })?;
+    let frames = dissect(&capture.stop()?, "vxlan and not icmp", Checksums::Ip)?;
+    ensure!(frames.len() == 1 && frames[0].wrong.is_some(), "{frames:?}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What an interface saw: a tcpdump into a file, asked afterwards.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -28,8 +29,17 @@ pub struct Captured {
 }
 
 impl Capture {
-    /// Begins on an interface in a namespace; returns when it listens.
+    /// Begins on an interface in a namespace; returns when it listens. Headers are kept, and little more.
     pub fn start(netns: &str, interface: &str) -> Result<Self> {
+        Self::of_length(netns, interface, "256")
+    }
+
+    /// Begins as [`Capture::start`], and keeps frames whole.
+    pub fn whole(netns: &str, interface: &str) -> Result<Self> {
+        Self::of_length(netns, interface, "262144")
+    }
+
+    fn of_length(netns: &str, interface: &str, bytes: &str) -> Result<Self> {
         let file = NamedTempFile::new()?;
         let mut command = command(netns, "tcpdump");
         command
@@ -39,7 +49,7 @@ impl Capture {
                 "-U",
                 "--immediate-mode",
                 "-s",
-                "256",
+                bytes,
                 "-Z",
                 "root",
                 "-w",
@@ -89,6 +99,12 @@ impl Captured {
     /// The frames that match a tcpdump filter, a line each.
     pub fn matching(&self, filter: &str) -> Result<Vec<String>> {
         read(&self.file, filter)
+    }
+
+    /// The file, as tcpdump writes it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
     }
 
     /// Refuses if anything matches.

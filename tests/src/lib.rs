@@ -8,12 +8,14 @@
 //! | [`netns`] | doing something inside a network namespace |
 //! | [`deadline`] | waiting for a condition, with an end |
 //! | [`flow`] | TCP and UDP between two workloads |
+//! | [`load`] | ten thousand flows between two workloads that go on all the time |
+//! | [`places`] | many workloads on interfaces that outlive their endpoints, and who answers for which address |
 //! | [`chatter`] | workloads that all talk to each other, and what they hear |
 //! | [`api`] | calls of a daemon by its socket |
 //! | [`clients`] | clients that write through the API all the time, and what was acknowledged |
-//! | [`fault`] | a daemon that stands still, a host without its pins and links |
+//! | [`fault`] | a daemon that stands still, a host without its pins and links, what another build leaves |
 //! | [`dice`] | numbers from a seed |
-//! | [`capture`] | what an interface saw |
+//! | [`capture`], [`tshark`] | what an interface saw, what Wireshark makes of it |
 //! | [`frame`], [`wire`] | making frames, sending them |
 //! | [`stage`] | a lab as the address book of crafted frames |
 //! | [`guest`] | a tap with segmentation offload and a machine behind it |
@@ -30,8 +32,11 @@ pub mod flow;
 pub mod frame;
 pub mod guest;
 pub mod lab;
+pub mod load;
 pub mod netns;
 pub mod peer;
+pub mod places;
 pub mod scenario;
 pub mod stage;
+pub mod tshark;
 pub mod wire;
