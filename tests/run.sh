@@ -14,7 +14,7 @@ usage() {
     cat <<'USAGE'
 usage: tests/run.sh [--long] [--kernels]
   --long      more seeds and cases for the tests that make up their own input
-  --kernels   only what runs on other kernels, there every packet test
+  --kernels   only what runs on other kernels, and more of it: every packet test, most of what depends on a kernel
 Environment: FABRIC_REQUIRE_PRIVILEGED=1 makes a privileged test that is skipped a failure. Without it, one that finds that
 it cannot run counts as passed.
 USAGE
@@ -106,8 +106,13 @@ advisories() {
     fi
 }
 
+# More at a time than there are processors: for the most part they wait for the kernel.
+packet_tests() {
+    RUST_TEST_THREADS=4 cargo test -p datapath --locked --no-fail-fast
+}
+
 unit_tests() {
-    cargo test --workspace --exclude fabric-tests --locked --no-fail-fast
+    cargo test --workspace --exclude datapath --exclude fabric-tests --locked --no-fail-fast
 }
 
 # The demo is the first scenario, with the build it makes itself; the others use that build.
@@ -176,7 +181,8 @@ all_stages() {
     stage "dependencies" dependencies
     advisories
     stage "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
-    stage "unit, golden and packet tests" unit_tests
+    stage "packet and namespace tests" packet_tests
+    stage "unit and golden tests" unit_tests
     stage "demo" privileged demo
     stage "scenarios" privileged scenarios
 }

@@ -3,7 +3,7 @@
 #
 #   tests/kernels/run.sh [--all] [6.1] [6.12]      default: both
 #
-# With --all, every packet test; else those of PACKETS.
+# With --all, more of them.
 #
 # On each kernel: every program loads, within the verifier's limits with room to spare (`fabric-verify`); it does what packet
 # tables say; it attaches (clsact on 6.1, tcx on 6.12) and carries UDP and TCP between namespaces on two hosts;
@@ -16,15 +16,17 @@ readonly LIMIT_SECONDS=${FABRIC_KERNEL_SECONDS:-2400}
 # In this order: none may need one that follows.
 readonly MODULES=(llc stp bridge veth sch_ingress cls_bpf tun udp_tunnel ip6_udp_tunnel vxlan geneve
     libcrc32c sctp garp mrp 8021q)
-# Tests of `namespaces`, by parts of their names: what depends on how the kernel attaches. All of them take too long here.
-readonly NAMESPACES=(a_kill_and_a_start purge_leaves another_shape stubs_ two_nodes each_other_over_ipv4 host_side a_tap functions_are_swapped functions_do_not functions_that)
-# Tests of `packets`: functions that misbehave, errors, what the router says, decisions that are remembered, and random
-# packets beside the model.
+# What runs by default, by parts of the tests' names. Loading the programs takes most of the time of each here. Of `packets`:
+# functions that misbehave, errors, what the router says, decisions that are remembered, and random packets beside the model.
+# Of `wire`: what carries packets, and what only these kernels have: SCTP, VLAN tags, Geneve's device. Of `namespaces`: what
+# depends on how the kernel attaches.
 readonly PACKETS=(chain differential::the_programs errors router flows)
-# Tests of `wire`: what carries packets on each kernel, other programs on our hooks; SCTP, VLAN tags and Geneve's device,
-# which only these kernels have. Loading the programs takes most of the time of each here.
-readonly WIRE=(across_hosts_over_ipv4_where across_hosts_over_ipv6_where on_one_host frames_of_a_tap_in_pieces
-    program_does_not_take on_the_underlay on_a_workloads_interface sctp_through tagged_frames geneves_device)
+readonly WIRE=(across_hosts_over_ipv4_where sctp_through tagged_frames comes_by_geneves_device)
+readonly NAMESPACES=(a_kill_and_a_start functions_do_not each_other_over_ipv4)
+# With --all, these too, and all of `packets`. All of the others would take too long.
+readonly MORE_WIRE=(by_geneves_device across_hosts_over_ipv6_where on_one_host frames_of_a_tap_in_pieces program_does_not_take on_the_underlay
+    on_a_workloads_interface)
+readonly MORE_NAMESPACES=(purge_leaves another_shape stubs_ two_nodes host_side a_tap functions_are_swapped functions_that)
 readonly SUCCESS=FABRIC-KERNEL-OK
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -131,8 +133,8 @@ for module in ${MODULES[*]}; do
 done
 ip link set lo up
 echo "kernel \$(uname -r)"
-fabric-verify && packets --test-threads 1 --skip an_hour ${PACKET_PARTS[*]} && wire --test-threads 2 --include-ignored ${WIRE[*]} &&
-    namespaces --test-threads 2 ${NAMESPACES[*]} && echo $SUCCESS
+fabric-verify && packets --test-threads 1 --skip an_hour ${packets[*]} && wire --test-threads 2 --include-ignored ${wire[*]} &&
+    namespaces --test-threads 2 ${namespaces[*]} && echo $SUCCESS
 poweroff -f
 INIT
     chmod +x "$tree/init"
@@ -171,9 +173,9 @@ boot_all() {
     return "$failed"
 }
 
-PACKET_PARTS=("${PACKETS[@]}")
+packets=("${PACKETS[@]}") wire=("${WIRE[@]}") namespaces=("${NAMESPACES[@]}")
 if [[ ${1:-} == --all ]]; then
-    PACKET_PARTS=()
+    packets=() wire+=("${MORE_WIRE[@]}") namespaces+=("${MORE_NAMESPACES[@]}")
     shift
 fi
 need
@@ -183,8 +185,8 @@ series=("$@")
 say "building"
 programs=$(executables)
 [[ $(wc -l <<<"$programs") -eq 4 ]] || fail "cargo built something else than expected: $programs"
-every_part_names_a_test namespaces "${NAMESPACES[@]}"
-every_part_names_a_test wire "${WIRE[@]}"
+every_part_names_a_test namespaces "${NAMESPACES[@]}" "${MORE_NAMESPACES[@]}"
+every_part_names_a_test wire "${WIRE[@]}" "${MORE_WIRE[@]}"
 every_part_names_a_test packets an_hour "${PACKETS[@]}"
 boot_all "${series[@]}"
 say "all kernels hold: ${series[*]}"

@@ -1,5 +1,5 @@
 //! What travels by which carrier: the rows of `CARRIERS.md`, with real stacks. Kernels of development machines may lack
-//! Geneve; `tests/kernels/run.sh` runs the tests of `by_geneves_device` in Debian's.
+//! Geneve; `tests/run.sh --kernels` runs the tests of `by_geneves_device` in Debian's.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
