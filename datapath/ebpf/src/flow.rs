@@ -11,9 +11,10 @@ use crate::quick::Quick;
 use crate::walk::Walk;
 use crate::{connection, ip, quota, seal};
 
-/// A walk with the decision for a packet like this from an interface (0: from a tunnel), if there is one that still holds.
+/// A walk with the decision for a packet like this from an interface (0: from a tunnel), if there is one that still holds,
+/// and where it stands. Who follows it says so before ([`tell`]).
 #[inline(always)]
-pub fn find(quick: &Quick, ifindex: u32, frame: &[u8; 12], outer: &[u8; 16]) -> Option<&'static mut Walk> {
+pub fn find(quick: &Quick, ifindex: u32, frame: &[u8; 12], outer: &[u8; 16]) -> Option<(&'static mut Walk, *mut Flow)> {
     let entry = FLOWS.get_ptr_mut(&quick.key)?;
     let walk = Walk::resume()?;
     // SAFETY: the kernel's entry, which this CPU does nothing else with; the walk is this CPU's.
@@ -24,6 +25,13 @@ pub fn find(quick: &Quick, ifindex: u32, frame: &[u8; 12], outer: &[u8; 16]) -> 
     if !same(&flow.frame, frame) || !ip::same(&flow.outer, outer) || !current(flow) {
         return None;
     }
+    Some((walk, entry))
+}
+
+/// Tells the flow's connection of a packet that is going to follow the decision, where it may not know; nothing if the slow
+/// path has to.
+#[inline(always)]
+pub fn tell(flow: &Flow, entry: *mut Flow, quick: &Quick) -> Option<()> {
     let now = tick();
     if flow.told != now || quick.flags != ACK {
         if !connection::tell(flow, &quick.key, quick.v4, quick.flags) {
@@ -32,7 +40,7 @@ pub fn find(quick: &Quick, ifindex: u32, frame: &[u8; 12], outer: &[u8; 16]) -> 
         // SAFETY: one word of the entry. Where that is another flow's by now, its connection is told one tick later.
         unsafe { ptr::write_volatile(&raw mut (*entry).told, now) };
     }
-    Some(walk)
+    Some(())
 }
 
 /// The coarsest and cheapest clock there is: the kernel puts the load of a word in the place of the call.

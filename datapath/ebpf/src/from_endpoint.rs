@@ -39,7 +39,7 @@ fn fast(packet: &mut Packet, endpoint: u32) -> Option<i32> {
         return None;
     }
     let quick = quick::parse(packet, ether_type, ETHERNET, endpoint)?;
-    let walk = flow::find(&quick, packet.ifindex(), &addresses, &[0; 16])?;
+    let (walk, entry) = flow::find(&quick, packet.ifindex(), &addresses, &[0; 16])?;
     let flow = &walk.flow;
     let owner = Owner {
         domain: flow.domain,
@@ -49,6 +49,7 @@ fn fast(packet: &mut Packet, endpoint: u32) -> Option<i32> {
         return None;
     }
     let settings = SETTINGS.get(0)?;
+    flow::tell(flow, entry, &quick)?;
     let load = Load {
         v4: quick.v4,
         ecn: quick.ecn,

@@ -51,11 +51,12 @@ pub fn known(packet: &mut Packet, outer: &Outer, vni: u32, start: usize, setting
     if start != 0 && device::needed(packet, settings, outer.geneve, quick.key.protocol) {
         return Some(TC_ACT_UNSPEC);
     }
-    let walk = flow::find(&quick, 0, &addresses, &outer.source)?;
+    let (walk, entry) = flow::find(&quick, 0, &addresses, &outer.source)?;
     let flow = &walk.flow;
     if (flow.flags & FLOW_GENEVE != 0) != outer.geneve {
         return None;
     }
+    flow::tell(flow, entry, &quick)?;
     let inner = Inner {
         start,
         v4: quick.v4,

@@ -4,9 +4,10 @@ use datapath_common::connection::State;
 use datapath_common::{ConnectionKey, Reason, mapped};
 
 use crate::bench::{Bench, Context};
-use crate::book::{API, DB, RED, RED_DOMAIN, WEB, Workload};
+use crate::book::{API, APP, DB, RED, RED_DOMAIN, WEB, Workload};
 use crate::fate::{Fate, dropped, to_namespace};
-use crate::frames::{Tunnel, echo4, echo6, icmp_error, tcp4_back, tcp4_flags, udp4, udp4_ports, udp6};
+use crate::frames::{Tunnel, echo4, echo6, icmp_error, tcp4_back, tcp4_flags, udp4, udp4_ports, udp6, with_ttl};
+use crate::routes::with_router;
 use crate::rules::{ALLOW, DENY, leaves, rules};
 
 const FIN: u8 = 0x01;
@@ -190,6 +191,31 @@ fn a_fin_of_what_stands_with_those_that_count_for_nobody_is_the_slow_paths() {
     assert_eq!(bench.trace().fast, 0);
     assert_eq!(bench.connection(tuple).unwrap().state, State::ClosingByInitiator as u32);
     assert!(bench.permanent(tuple), "there is room");
+}
+
+#[test]
+fn a_fin_that_gets_nowhere_ends_nothing() {
+    let Some(mut bench) = with_router(Bench::on_devices()) else {
+        return;
+    };
+    let app = APP.routed();
+    let tuple = key(6, &WEB, &APP, (40_001, 80));
+    let established = datapath_common::Connection {
+        seen: bench.seconds(),
+        state: State::Established as u32,
+        endpoint: WEB.endpoint,
+    };
+    bench.put("CONNECTIONS", tuple, established);
+    let ack = tcp4_flags(&WEB, &app, ACK);
+    assert!(leaves(&bench, "ACK", &ack) && leaves(&bench, "ACK", &ack));
+    assert_eq!(bench.trace().fast, 1);
+    let fin = with_ttl(&tcp4_flags(&WEB, &app, FIN | ACK), 1);
+    let fate = bench.fate("from_endpoint", "a FIN whose time runs out", &fin, Context::default());
+    assert!(matches!(fate, Fate::Answered(Reason::TtlExceeded, _)), "{fate:?}");
+    assert_eq!(bench.connection(tuple).unwrap().state, State::Established as u32);
+    assert!(leaves(&bench, "FIN", &tcp4_flags(&WEB, &app, FIN | ACK)));
+    assert_eq!(bench.trace().fast, 1);
+    assert_eq!(bench.connection(tuple).unwrap().state, State::ClosingByInitiator as u32);
 }
 
 #[test]
