@@ -12,7 +12,7 @@ done
 usage() {
     cat <<'USAGE'
 usage: lab.sh [--id LAB] COMMAND
-  up [--hosts 3] [--underlay ipv4|ipv6|routed]
+  up [--hosts 3] [--underlay ipv4|ipv6|routed|cable]
                                           install what is missing, build, make hosts fab1…, show the demo
   exec HOST -- CMD…                       run CMD in the host's namespace, FABRIC_API set, our binaries on the path
   workload NAME -- CMD…                   run CMD in a workload's namespace (red-web-1, …)
@@ -75,13 +75,15 @@ lab_up() {
         case $1 in
             --hosts) need_value "$@" && count=$2 && shift 2 ;;
             --underlay) need_value "$@" && underlay=$2 && shift 2 ;;
-            *) usage_error "up takes --hosts N and --underlay ipv4|ipv6|routed, not $1" ;;
+            *) usage_error "up takes --hosts N and --underlay ipv4|ipv6|routed|cable, not $1" ;;
         esac
     done
     if ! [[ $count =~ ^[1-9][0-9]?$ ]] || ((count < 2 || count > 50)); then
         usage_error "--hosts takes a number from 2 to 50"
     fi
-    [[ $underlay =~ ^(ipv4|ipv6|routed)$ ]] || usage_error "--underlay takes ipv4, ipv6 or routed (ipv4, a subnet for each host)"
+    [[ $underlay =~ ^(ipv4|ipv6|routed|cable)$ ]] ||
+        usage_error "--underlay takes ipv4, ipv6, routed (ipv4, a subnet for each host) or cable (ipv4, two hosts)"
+    [[ $underlay != cable ]] || ((count == 2)) || usage_error "a cable joins two hosts: --hosts 2 --underlay cable"
     [[ ! -e $(state) ]] || die "lab '$lab_id' is there already; remove it with: $(script) down"
 
     mkdir -p "$STATE_ROOT"

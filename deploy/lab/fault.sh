@@ -3,6 +3,11 @@
 # does not stop a workload's ping is none: each is proven first, and undone with an error if the ping goes on.
 # shellcheck disable=SC2154 # lab_id is set by lab.sh
 
+# Faults need something between the hosts.
+need_way() {
+    [[ $(<"$(state)/underlay") != cable ]] || die "nothing stands on a cable that could drop packets; use another --underlay"
+}
+
 underlay_nft() {
     nsenter --net="/run/netns/$(namespace underlay)" nft "$@"
 }
@@ -86,6 +91,7 @@ cut_one_way() {
 fault_cut() {
     local from='' to='' host
     local -a set=()
+    need_way
     while (($#)); do
         case $1 in
             --from) need_value "$@" && from=$2 && shift 2 ;;
@@ -107,6 +113,7 @@ fault_cut() {
 
 fault_loss() {
     local -a running
+    need_way
     if ! [[ ${1:-} =~ ^(0|[1-9][0-9]{0,2})$ ]] || (($1 > 100)); then
         usage_error "loss takes a percentage from 0 to 100"
     fi

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # Namespaces and links: one namespace is the underlay, one per host is wired to it. The underlay is a bridge, or a router
-# with a subnet for each host.
+# with a subnet for each host; of two hosts it may be a cable from one to the other, with nothing in between.
 # shellcheck disable=SC2154 # lab_id is set by lab.sh
 
 # host_address HOST: its tunnel address.
 host_address() {
     local number=${1#fab}
     case $(<"$(state)/underlay") in
-        ipv4) printf '192.0.2.%d' "$number" ;;
+        ipv4 | cable) printf '192.0.2.%d' "$number" ;;
         ipv6) printf '2001:db8::%x' "$number" ;;
         routed) printf '198.18.%d.1' "$number" ;;
     esac
@@ -49,11 +49,30 @@ NFT
 
 # make_host HOST: its namespace and its link to the underlay. The link's end there has the host's name.
 make_host() {
+    make_namespace "$1"
+    if [[ $(<"$(state)/underlay") == cable ]]; then
+        plug_cable fab1 fab2
+    else
+        plug_host "$1"
+    fi
+}
+
+# plug_cable HOST HOST: joins them as soon as both are there.
+plug_cable() {
+    local host
+    exists "$1" && exists "$2" || return 0
+    ip link add eth0 netns "$(namespace "$1")" type veth peer name eth0 netns "$(namespace "$2")"
+    for host in "$@"; do
+        ip -n "$(namespace "$host")" link set eth0 up
+        ip -n "$(namespace "$host")" address add "$(host_address "$host")/24" dev eth0
+    done
+}
+
+plug_host() {
     local host=$1 name underlay address
     name=$(namespace "$host")
     underlay=$(namespace underlay)
     address=$(host_address "$host")
-    make_namespace "$host"
     ip link add "$host" netns "$underlay" type veth peer name eth0 netns "$name"
     ip -n "$name" link set eth0 up
     case $(<"$(state)/underlay") in

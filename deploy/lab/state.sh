@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Where a lab keeps what it has made, and questions about it. Everything stands in a folder per lab:
 #
-#   namespaces  every network namespace made, one a line      underlay   ipv4, ipv6 or routed
+#   namespaces  every network namespace made, one a line      underlay   ipv4, ipv6, routed, cable
 #   workloads   name domain endpoint host, one a line         bin        folder of the binaries
 #   list.json   answer of `list -o json`                      fabK/      config.toml data/ bpf/ api.sock log pid
 #

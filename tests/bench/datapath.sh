@@ -7,11 +7,11 @@
 
 # row  states  ways  unit of value and of CPU time
 readonly TRAFFIC=(
-    'tcp_stream on,off,gro raw,underlay,minimal,bridge_vxlan,fabric bit/s byte'
-    'tcp_request_response on raw,underlay,bridge_vxlan,fabric 1/s round-trip'
-    'udp_request_response on raw,underlay,bridge_vxlan,fabric 1/s round-trip'
-    'udp_64_byte_packets on raw,underlay,bridge_nft,fabric 1/s packet'
-    'connections on raw,underlay,bridge_nft,fabric 1/s connection'
+    'tcp_stream on,off,gro raw,minimal,bridge_vxlan,fabric bit/s byte'
+    'tcp_request_response on raw,bridge_vxlan,fabric 1/s round-trip'
+    'udp_request_response on raw,bridge_vxlan,fabric 1/s round-trip'
+    'udp_64_byte_packets on raw,bridge_nft,fabric 1/s packet'
+    'connections on raw,bridge_nft,fabric 1/s connection'
 )
 
 # row state  numerator/denominator  at-least aim  what; without an aim it is there to compare with
@@ -28,9 +28,6 @@ readonly AIMS=(
     'udp_request_response on fabric/raw 0.75 0.90 UDP request-response / raw'
     'udp_64_byte_packets on fabric/raw 0.70 0.85 64-byte UDP received / raw'
     'udp_64_byte_packets on fabric/bridge_nft 1.3 1.8 64-byte UDP received / bridge+vxlan+nftables'
-    'tcp_request_response on fabric/underlay - - TCP request-response / underlay without tunnel'
-    'udp_request_response on fabric/underlay - - UDP request-response / underlay without tunnel'
-    'udp_64_byte_packets on fabric/underlay - - 64-byte UDP received / underlay without tunnel'
     'connections on fabric/raw 0.60 0.75 new connections / raw'
     'connections on fabric/bridge_nft - - new connections / bridge+vxlan+nftables'
     'ebpf_send on fabric/minimal 1.6 1.25 eBPF time per packet sent / minimal program (less is better)'
@@ -131,7 +128,8 @@ prepare_functions() {
 
 make_ways() {
     local way
-    make_fabric_routed $((${#with_fleet} ? 3 : 2))
+    [[ -n ${needed[*]}$with_functions ]] || return 0
+    make_fabric_routed
     for way in "${needed[@]}"; do
         [[ $way == fabric ]] || "make_$way"
     done

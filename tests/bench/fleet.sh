@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What changes cost: three hosts, and a domain of many endpoints of which two are attached.
+# What changes cost: three hosts in a lab of their own, and a domain of many endpoints of which two are attached.
 #
 #   first_packet  milliseconds from a call of the API on one host, which allows, to the first packet on another
 #   changes       while endpoints change 30 times a second: percent of a CPU that the daemon takes where the API is called,
@@ -11,7 +11,7 @@
 # The most objects that one apply takes.
 readonly BATCH=250
 
-# make_fleet ENDPOINTS: the lab has three hosts.
+# make_fleet ENDPOINTS
 make_fleet() {
     local count=$1 n
     fleet_manifests "$count"
@@ -167,9 +167,12 @@ daemon_memory() {
     awk '$1 == "VmRSS:" { print $2 * 1024 }' "/proc/$pid/status"
 }
 
-# measure_fleet ENDPOINTS TIMES SECONDS
+# measure_fleet ENDPOINTS TIMES SECONDS: what was made for other rows goes first.
 measure_fleet() {
     local memory value
+    stop_servers
+    unmake_ways
+    lab up --hosts 3 >&2
     memory=$(daemon_memory fab3)
     make_fleet "$1"
     fleet_sample memory $((($(daemon_memory fab3) - memory) / $1))

@@ -1,9 +1,8 @@
 # shellcheck shell=bash
 # The ways from a client to a server that are compared, each with two namespaces of its own as workloads. All but `raw`
-# cross the lab's underlay bridge.
+# have two hosts in between, joined by a cable: what stands on the way between hosts is no part of what is measured.
 #
 #   raw           a cable
-#   underlay      two hosts of the underlay, no tunnel
 #   minimal       the least eBPF program that tunnels (datapath/ebpf/src/minimal.rs)
 #   bridge_vxlan  the kernel's bridge and vxlan device
 #   bridge_nft    the same with nftables and connection tracking, rules as in routed.yaml
@@ -47,6 +46,7 @@ unmake_ways() {
     for name in "${made[@]}"; do
         ip netns delete "$name" || true
     done
+    made=() holders=()
     [[ ! -e /run/fabric-lab/$id ]] || lab down
 }
 
@@ -65,45 +65,25 @@ make_raw() {
     arriving[raw]="$id-raw2 eth0"
 }
 
-# Two hosts on the lab's underlay, without workloads: what there is to tunnel over.
-make_underlay() {
-    local n host
-    for n in 1 2; do
-        host=$id-bare$n
-        namespace "$host"
-        host_on_underlay "$host" "bare$n" "192.0.2.13$n"
-    done
-    client[underlay]=$id-bare1 server[underlay]=$id-bare2 address[underlay]=192.0.2.132
-    sending[underlay]="$id-bare1 eth0,$id-underlay bare1"
-    receiving[underlay]="$id-underlay bare2,$id-bare2 eth0"
-    arriving[underlay]="$id-bare2 eth0"
-}
-
-# host_on_underlay NAMESPACE PORT ADDRESS
-host_on_underlay() {
-    ip link add "$2" netns "$id-underlay" type veth peer name eth0 netns "$1"
-    ip -n "$id-underlay" link set "$2" master br0 up
-    ip -n "$1" address add "$3/24" dev eth0
-    ip -n "$1" link set eth0 up
-}
-
-# make_pair WAY NET: two hosts on the lab's underlay with addresses 192.0.2.NET1 and 192.0.2.NET2, each with the host side
-# `work` of a workload.
+# make_pair WAY NET: two hosts with addresses 192.0.2.NET1 and 192.0.2.NET2, each with the host side `work` of a workload.
 make_pair() {
     local way=$1 net=$2 n host work
+    namespace "$id-$way-h1"
+    namespace "$id-$way-h2"
+    ip link add eth0 netns "$id-$way-h1" type veth peer name eth0 netns "$id-$way-h2"
     for n in 1 2; do
         host=$id-$way-h$n work=$id-$way-w$n
-        namespace "$host"
+        ip -n "$host" address add "192.0.2.$net$n/24" dev eth0
+        ip -n "$host" link set eth0 up
         namespace "$work"
-        host_on_underlay "$host" "h$net$n" "192.0.2.$net$n"
         ip link add work netns "$host" type veth peer name eth0 netns "$work"
         ip -n "$host" link set work up
         ip -n "$work" link set eth0 mtu "$WORKLOAD_MTU" up
         ip -n "$work" address add "10.0.0.$n/24" dev eth0
     done
     client[$way]=$id-$way-w1 server[$way]=$id-$way-w2 address[$way]=10.0.0.2
-    sending[$way]="$id-$way-w1 eth0,$id-$way-h1 work,$id-$way-h1 eth0,$id-underlay h${net}1"
-    receiving[$way]="$id-underlay h${net}2,$id-$way-h2 eth0,$id-$way-h2 work,$id-$way-w2 eth0"
+    sending[$way]="$id-$way-w1 eth0,$id-$way-h1 work,$id-$way-h1 eth0"
+    receiving[$way]="$id-$way-h2 eth0,$id-$way-h2 work,$id-$way-w2 eth0"
     arriving[$way]="$id-$way-h2 eth0"
 }
 
@@ -184,14 +164,14 @@ hold() {
 
 # The demo's domain red: one network, all is allowed.
 make_fabric_flat() {
-    lab up --hosts 2 >&2
+    lab up --hosts 2 --underlay cable >&2
     client[fabric]=$id-red-web-1 server[fabric]=$id-red-web-2 address[fabric]=10.0.0.12
 }
 
-# make_fabric_routed HOSTS: two networks, a router between them, stateful rules.
+# Two networks, a router between them, stateful rules.
 make_fabric_routed() {
     local n name
-    lab up --hosts "$1" >&2
+    lab up --hosts 2 --underlay cable >&2
     lab exec fab1 -- fabricctl apply --wait -f "$repo/tests/bench/routed.yaml" >&2
     for n in 1 2; do
         name=client
@@ -202,8 +182,8 @@ make_fabric_routed() {
         lab exec "fab$n" -- fabricctl endpoint attach "bench/$name" --netns "$id-$name" >&2
     done
     client[fabric]=$id-client server[fabric]=$id-server address[fabric]=10.20.2.12
-    sending[fabric]="$id-client eth0,$id-fab1 $(host_side "$id-client" "$id-fab1"),$id-fab1 eth0,$id-underlay fab1"
-    receiving[fabric]="$id-underlay fab2,$id-fab2 eth0,$id-fab2 $(host_side "$id-server" "$id-fab2"),$id-server eth0"
+    sending[fabric]="$id-client eth0,$id-fab1 $(host_side "$id-client" "$id-fab1"),$id-fab1 eth0"
+    receiving[fabric]="$id-fab2 eth0,$id-fab2 $(host_side "$id-server" "$id-fab2"),$id-server eth0"
     arriving[fabric]="$id-fab2 eth0"
     program[fabric-sends]=$(hooked fab1 "$id-fab1" "$(host_side "$id-client" "$id-fab1")" from_endpoint)
     program[fabric-receives]=$(hooked fab2 "$id-fab2" eth0 from_underlay)

@@ -40,7 +40,7 @@ pub struct EndpointSpec {
 /// Up to 16 addresses, each of which a workload may have in some subnet; ascending, IPv4 first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<IpAddr>", into = "Vec<IpAddr>")]
-pub struct Addresses(BTreeSet<IpAddr>);
+pub struct Addresses(Box<[IpAddr]>);
 
 impl Addresses {
     /// Most addresses of an endpoint.
@@ -52,9 +52,9 @@ impl Addresses {
 }
 
 impl Deref for Addresses {
-    type Target = BTreeSet<IpAddr>;
+    type Target = [IpAddr];
 
-    fn deref(&self) -> &BTreeSet<IpAddr> {
+    fn deref(&self) -> &[IpAddr] {
         &self.0
     }
 }
@@ -73,13 +73,13 @@ impl TryFrom<Vec<IpAddr>> for Addresses {
                 return Err(SpecError::AddressTwice(address));
             }
         }
-        Ok(Self(addresses))
+        Ok(Self(addresses.into_iter().collect()))
     }
 }
 
 impl From<Addresses> for Vec<IpAddr> {
     fn from(addresses: Addresses) -> Self {
-        addresses.0.into_iter().collect()
+        addresses.0.into()
     }
 }
 

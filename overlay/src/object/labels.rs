@@ -2,16 +2,16 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
 
-/// Up to 32 keys with their values.
+/// Up to 32 keys with their values, ascending by key. Every endpoint of the cluster has some on every host: what they take is
+/// what is in them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
-pub struct Labels(BTreeMap<String, String>);
+pub struct Labels(Box<[(Box<str>, Box<str>)]>);
 
 impl Labels {
     /// Most labels of an endpoint.
@@ -19,16 +19,20 @@ impl Labels {
     /// Longest key, longest value, in characters.
     pub const TEXT_MAX: usize = 63;
 
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let at = self.0.binary_search_by(|(other, _)| (**other).cmp(key)).ok()?;
+        Some(&self.0.get(at)?.1)
+    }
+
+    /// Keys with their values, ascending by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-impl Deref for Labels {
-    type Target = BTreeMap<String, String>;
-
-    fn deref(&self) -> &BTreeMap<String, String> {
-        &self.0
     }
 }
 
@@ -46,7 +50,8 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
                 });
             }
         }
-        Ok(Self(labels))
+        let pairs = labels.into_iter().map(|(key, value)| (key.into(), value.into()));
+        Ok(Self(pairs.collect()))
     }
 }
 
@@ -141,7 +146,8 @@ fn is_label_byte(c: u8) -> bool {
 
 impl From<Labels> for BTreeMap<String, String> {
     fn from(labels: Labels) -> Self {
-        labels.0
+        let pairs = labels.0.into_iter();
+        pairs.map(|(key, value)| (key.into(), value.into())).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Selectors: which endpoints of a domain, by their labels. As in Kubernetes an empty selector selects every endpoint;
 //! there is no selector that was left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
@@ -112,10 +112,10 @@ pub enum Test {
 impl Requirement {
     /// Whether it holds of an endpoint with these labels.
     #[must_use]
-    pub fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn holds(&self, labels: &Labels) -> bool {
         match (&self.test, labels.get(self.key.as_str())) {
-            (Test::In(values), Some(value)) => values.contains(value.as_str()),
-            (Test::NotIn(values), Some(value)) => !values.contains(value.as_str()),
+            (Test::In(values), Some(value)) => values.contains(value),
+            (Test::NotIn(values), Some(value)) => !values.contains(value),
             (Test::Exists, Some(_)) | (Test::NotIn(_) | Test::DoesNotExist, None) => true,
             (Test::DoesNotExist, Some(_)) | (Test::In(_) | Test::Exists, None) => false,
         }
