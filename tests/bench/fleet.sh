@@ -4,7 +4,7 @@
 #   first_packet  milliseconds from a call of the API on one host, which allows, to the first packet on another
 #   changes       while endpoints change 30 times a second: percent of a CPU that the daemon takes where the API is called,
 #                 and percent of packets that the slow path decided, at most
-#   memory        bytes of a daemon for an endpoint that is elsewhere
+#   memory        bytes of a daemon for an endpoint that is elsewhere, once what writing took is given back
 #
 # shellcheck disable=SC2154,SC2034 # set by bench.sh and the files beside this one, or for them
 
@@ -167,6 +167,19 @@ daemon_memory() {
     awk '$1 == "VmRSS:" { print $2 * 1024 }' "/proc/$pid/status"
 }
 
+# The same as soon as it stays within one percent for five seconds, after half a minute at most.
+settled_memory() {
+    local before now try
+    now=$(daemon_memory "$1")
+    for ((try = 0; try < 6; try++)); do
+        before=$now
+        sleep 5
+        now=$(daemon_memory "$1")
+        ((now * 100 < before * 99 || now * 99 > before * 100)) || break
+    done
+    printf '%s\n' "$now"
+}
+
 # measure_fleet ENDPOINTS TIMES SECONDS: what was made for other rows goes first.
 measure_fleet() {
     local memory value
@@ -175,7 +188,7 @@ measure_fleet() {
     lab up --hosts 3 >&2
     memory=$(daemon_memory fab3)
     make_fleet "$1"
-    fleet_sample memory $((($(daemon_memory fab3) - memory) / $1))
+    fleet_sample memory $((($(settled_memory fab3) - memory) / $1))
     say "allowing and denying $2 times"
     value=$(first_packet "$2") || die "no first packets"
     fleet_sample first_packet "$value"
