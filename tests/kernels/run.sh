@@ -24,8 +24,8 @@ readonly PACKETS=(chain differential::the_programs errors router flows)
 readonly WIRE=(across_hosts_over_ipv4_where sctp_through tagged_frames comes_by_geneves_device)
 readonly NAMESPACES=(a_kill_and_a_start functions_do_not each_other_over_ipv4)
 # With --all, these too, and all of `packets`. All of the others would take too long.
-readonly MORE_WIRE=(by_geneves_device across_hosts_over_ipv6_where on_one_host frames_of_a_tap_in_pieces program_does_not_take on_the_underlay
-    on_a_workloads_interface)
+readonly MORE_WIRE=(by_geneves_device across_hosts_over_ipv6_where on_one_host frames_of_a_tap_in_pieces
+    program_does_not_take on_the_underlay on_a_workloads_interface)
 readonly MORE_NAMESPACES=(purge_leaves another_shape stubs_ two_nodes host_side a_tap functions_are_swapped functions_that)
 readonly SUCCESS=FABRIC-KERNEL-OK
 
