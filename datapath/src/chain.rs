@@ -184,7 +184,7 @@ impl Datapath {
         let old = self.chains.get(number, hook);
         let fresh = match u32::try_from(members.len()) {
             Ok(0) | Err(_) => slots::Chain::NONE,
-            Ok(count) => self.chains.free().ok_or(FunctionError::NoRoom)?.with(count),
+            Ok(count) => self.chains.free(hook).ok_or(FunctionError::NoRoom)?.with(count),
         };
         for ((program, entry), to) in members.iter().zip(fresh.slots()) {
             if let Err(error) = self.place(to, program, *entry) {
@@ -211,7 +211,7 @@ impl Datapath {
             return Err(FunctionError::TooMany);
         }
         if chain.is_empty() {
-            chain = self.chains.free().ok_or(FunctionError::NoRoom)?;
+            chain = self.chains.free(hook).ok_or(FunctionError::NoRoom)?;
         }
         let position = chain.count();
         self.place(chain.first() + position, program, entry)?;

@@ -116,12 +116,18 @@ impl Chains {
         self.0.values().flat_map(|chain| chain.slots().zip(0..))
     }
 
-    /// A run that nothing uses.
-    pub(super) fn free(&self) -> Option<Chain> {
+    /// A run that nothing uses: of the first slots, which are called directly, for what each packet passes, of the last
+    /// ones for what a flow passes once.
+    pub(super) fn free(&self, hook: FunctionHook) -> Option<Chain> {
         let used: BTreeSet<u32> = self.0.values().map(|chain| chain.first).collect();
-        let mut runs = (0..CHAIN_SLOTS).step_by(CHAIN_LENGTH as usize);
-        runs.find(|run| !used.contains(run))
-            .map(|first| Chain { first, count: 0 })
+        let mut free = (0..CHAIN_SLOTS)
+            .step_by(CHAIN_LENGTH as usize)
+            .filter(|run| !used.contains(run));
+        let first = match hook {
+            FunctionHook::Packet => free.next(),
+            FunctionHook::Flow => free.next_back(),
+        };
+        first.map(|first| Chain { first, count: 0 })
     }
 
     /// Numbers of domains that have functions: they stand for nothing else meanwhile.
@@ -182,7 +188,9 @@ mod tests {
         assert_eq!(chains.get(1, FunctionHook::Packet), Chain { first: 8, count: 1 });
         assert_eq!(chains.get(2, FunctionHook::Flow), Chain { first: 16, count: 3 });
         assert_eq!(chains.written(1, domain(0, 0)), domain(2, 8 << 8 | 1));
-        assert_eq!(chains.free(), Some(Chain { first: 24, count: 0 }));
+        assert_eq!(chains.free(FunctionHook::Packet), Some(Chain { first: 24, count: 0 }));
+        let last = CHAIN_SLOTS - CHAIN_LENGTH;
+        assert_eq!(chains.free(FunctionHook::Flow), Some(Chain { first: last, count: 0 }));
         assert_eq!(chains.domains().collect::<BTreeSet<_>>(), [1, 2].into());
     }
 
@@ -226,9 +234,11 @@ mod tests {
     fn runs_are_all_given_out_and_then_none() {
         let mut chains = Chains::default();
         for number in 0..CHAIN_SLOTS / CHAIN_LENGTH {
-            let free = chains.free().expect("one is left");
-            chains.set(number, FunctionHook::Flow, free.with(1));
+            let hook = [FunctionHook::Flow, FunctionHook::Packet][number as usize % 2];
+            let free = chains.free(hook).expect("one is left");
+            chains.set(number, hook, free.with(1));
         }
-        assert_eq!(chains.free(), None);
+        assert_eq!(chains.free(FunctionHook::Flow), None);
+        assert_eq!(chains.free(FunctionHook::Packet), None);
     }
 }

@@ -101,7 +101,7 @@ fn failures(bench: &mut Bench, slot: u32) -> u64 {
 pub(crate) fn end(mut bench: Bench) {
     bench.empty::<u32, Function>("FUNCTIONS");
     let mut chain = ProgramArray::<&mut MapData>::try_from(bench.map("CHAIN")).unwrap();
-    for slot in 0..64 {
+    for slot in 0..72 {
         // An empty slot is an error, and what is wanted.
         let _ = chain.clear_index(&slot);
     }
@@ -327,17 +327,20 @@ fn where_a_function_is_missing_its_fail_mode_decides() {
     let Some(mut bench) = Bench::new() else { return };
     let pass = Loaded::new("pass");
     let frame = udp4(&WEB, &API);
-    for (flags, expected) in [
-        (FUNCTION_OPEN, to_namespace(&frame)),
-        (0, dropped(Reason::FunctionFailed)),
-    ] {
-        let chain = stand(&mut bench, 16, &[(&pass, flags)]);
-        chains(&mut bench, RED_DOMAIN, datapath_common::DOMAIN_ALLOW, 0, chain);
-        assert_eq!(fate(&bench, "from_endpoint", &frame), to_namespace(&frame));
-        let mut programs = ProgramArray::<&mut MapData>::try_from(bench.map("CHAIN")).unwrap();
-        programs.clear_index(&16).unwrap();
-        assert_eq!(fate(&bench, "from_endpoint", &frame), expected);
-        assert_eq!((bench.trace().fast, failures(&mut bench, 16)), (flags, 1));
+    // The last slot with a direct call, and the first without.
+    for slot in [63, 64] {
+        for (flags, expected) in [
+            (FUNCTION_OPEN, to_namespace(&frame)),
+            (0, dropped(Reason::FunctionFailed)),
+        ] {
+            let chain = stand(&mut bench, slot, &[(&pass, flags)]);
+            chains(&mut bench, RED_DOMAIN, datapath_common::DOMAIN_ALLOW, 0, chain);
+            assert_eq!(fate(&bench, "from_endpoint", &frame), to_namespace(&frame));
+            let mut programs = ProgramArray::<&mut MapData>::try_from(bench.map("CHAIN")).unwrap();
+            programs.clear_index(&slot).unwrap();
+            assert_eq!(fate(&bench, "from_endpoint", &frame), expected);
+            assert_eq!((bench.trace().fast, failures(&mut bench, slot)), (flags, 1));
+        }
     }
     // One of which nothing is known fails closed.
     bench.empty::<u32, Function>("FUNCTIONS");
@@ -483,5 +486,33 @@ fn each_packet_counts_once_whatever_way_it_takes() {
         Fate::Answered(Reason::Mtu, _)
     ));
     assert_eq!(counts(), (6, 8));
+    end(bench);
+}
+
+#[test]
+fn each_slot_calls_its_own_function() {
+    let Some(mut bench) = Bench::new() else { return };
+    let frame = udp4(&WEB, &API);
+    let (pass, refuse) = (Loaded::new("pass"), Loaded::new("drop"));
+    for run in (0..72).step_by(8) {
+        for refusing in 0..8 {
+            let functions: Vec<_> = (0..8)
+                .map(|slot| (if slot == refusing { &refuse } else { &pass }, 0))
+                .collect();
+            let chain = stand(&mut bench, run, &functions);
+            for count in [refusing, refusing + 1].into_iter().filter(|count| *count != 0) {
+                chains(
+                    &mut bench,
+                    RED_DOMAIN,
+                    datapath_common::DOMAIN_ALLOW,
+                    0,
+                    chain & !0xff | count,
+                );
+                let (said, ..) = reason(&bench, "from_endpoint", &frame);
+                let expected = (count > refusing).then_some(Reason::Function);
+                assert_eq!(said, expected, "slot {} of {count}", run + refusing);
+            }
+        }
+    }
     end(bench);
 }
