@@ -90,7 +90,7 @@ pub(super) async fn add(state: &Arc<State>, mesh: &Mesh, who: &str) -> Result<No
     only_on_anchors(state)?;
     let node = find(state, who)?;
     let key = warden::key_of(state, node).ok_or_else(|| DecreeError::Unknown(who.to_owned()))?;
-    let there = node == state.own() || decrees::knows_decrees(state, mesh, node).await;
+    let there = node == state.own() || decrees::comes_to_know_decrees(state, mesh, node).await;
     if !there {
         return Err(DecreeError::NotReady(node));
     }

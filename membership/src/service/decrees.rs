@@ -34,6 +34,9 @@ const LEDGER: &[u8] = b"ledger";
 const DECIDE_DEADLINE: Duration = Duration::from_secs(20);
 /// Longest pause after another proposer's higher ballot.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
+/// How often who does not answer is asked again, after such a pause each: a connection that broke is made again within a
+/// second or two.
+const PATIENCE: u32 = 10;
 
 /// Why the cluster record was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -208,6 +211,7 @@ pub(super) async fn decide(state: &Arc<State>, mesh: &Mesh, act: Act) -> Result<
 
 async fn tries(state: &Arc<State>, mesh: &Mesh, act: Act) -> Result<(), DecreeError> {
     let (own, mut heard) = (state.own(), None);
+    let mut patience = PATIENCE;
     let began = state.roster().standing().version();
     loop {
         // Another proposer may have brought it through, and this node heard so from a third.
@@ -255,6 +259,10 @@ async fn tries(state: &Arc<State>, mesh: &Mesh, act: Act) -> Result<(), DecreeEr
             }
             Outcome::Refused(why) if why == NOT_SEATED => tokio::time::sleep(PAUSE_MAX).await,
             Outcome::Refused(why) => return Err(DecreeError::Refused(why)),
+            Outcome::Silent(_) if patience > 0 => {
+                patience -= 1;
+                tokio::time::sleep(PAUSE_MAX).await;
+            }
             Outcome::Silent(agreed) => {
                 let anchors = standing.cluster().anchors;
                 return Err(DecreeError::NoMajority { agreed, anchors });
@@ -362,4 +370,15 @@ fn spread(state: &Arc<State>, mesh: &Mesh, before: &Standing, sealed: &Sealed) {
 pub(super) async fn knows_decrees(state: &Arc<State>, mesh: &Mesh, node: NodeId) -> bool {
     let steps = state.roster().decrees().since(0);
     mesh.has(node) && ask(state, mesh, node, &Asked::Learn(steps)).await.is_ok()
+}
+
+/// As [`knows_decrees`], of a node that is expected to.
+pub(super) async fn comes_to_know_decrees(state: &Arc<State>, mesh: &Mesh, node: NodeId) -> bool {
+    for _ in 0..PATIENCE {
+        if knows_decrees(state, mesh, node).await {
+            return true;
+        }
+        tokio::time::sleep(PAUSE_MAX).await;
+    }
+    knows_decrees(state, mesh, node).await
 }
