@@ -119,6 +119,20 @@ copies! {
     host(source: Address => source) in VTEPS: host, u32;
 }
 
+/// What an interface's entry says that the generations of a decision are found by: the slot of its endpoint, and its domain.
+/// Not checked: whoever goes by it compares it with a copy that is made later.
+#[inline(always)]
+pub fn generations_of(ifindex: u32) -> Option<(u32, u32)> {
+    let port = PORTS.get_ptr(ifindex)?;
+    // SAFETY: words of an element of the map, whatever stands in it; volatile, so that it happens before what comes next.
+    Some(unsafe {
+        (
+            ptr::read_volatile(&raw const (*port).slot),
+            ptr::read_volatile(&raw const (*port).domain),
+        )
+    })
+}
+
 /// What the first fragment said.
 #[inline(always)]
 pub fn fragment(map: &LruHashMap<FragmentKey, FragmentState>, key: &FragmentKey) -> Option<&'static FragmentState> {

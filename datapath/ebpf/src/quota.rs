@@ -93,11 +93,15 @@ fn counted(key: u32) -> u64 {
 
 #[inline(always)]
 fn count_up(key: u32) {
-    if counter(key).is_none() {
-        // Fails where another CPU was faster, too: then the entry is there.
-        let _ = ESTABLISHED.insert(key, 0, BPF_NOEXIST.into());
-    }
-    if let Some(count) = counter(key) {
+    let count = match counter(key) {
+        None => {
+            // Fails where another CPU was faster, too: then the entry is there.
+            let _ = ESTABLISHED.insert(key, 0, BPF_NOEXIST.into());
+            counter(key)
+        }
+        count => count,
+    };
+    if let Some(count) = count {
         add(count, 1);
     }
 }

@@ -102,10 +102,9 @@ fn other(
 /// Who sends. The generations are read before what they are of, so that no change in between is missed.
 #[inline(always)]
 fn sender(ifindex: u32, walk: &mut Walk) -> Result<&'static Port, Reason> {
-    let port = entry::port(ifindex).ok_or(Reason::UnknownPort)?;
-    walk.depends(On::Source, port.slot);
-    walk.depends(On::Domain, slot::domain(port.domain));
-    let (slot, domain) = (port.slot, port.domain);
+    let (slot, domain) = entry::generations_of(ifindex).ok_or(Reason::UnknownPort)?;
+    walk.depends(On::Source, slot);
+    walk.depends(On::Domain, slot::domain(domain));
     let port = entry::port(ifindex).ok_or(Reason::UnknownPort)?;
     if port.slot != slot || port.domain != domain {
         walk.cache = false;
