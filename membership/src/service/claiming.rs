@@ -20,6 +20,9 @@ pub(super) const TABLE: &str = "claims-held";
 /// How long to wait for an anchor that is about to take its seat, and how often to look.
 const SEAT_DEADLINE: Duration = Duration::from_secs(10);
 const SEAT_PAUSE: Duration = Duration::from_millis(250);
+/// How long anchors that do not answer are asked again: a connection that broke, or is not there yet after a start, is made
+/// within a second or two.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Claims a key for this node, or finds the claim that it has.
 pub(super) async fn claim(state: &Arc<State>, mesh: &Mesh, scope: Scope, key: &str) -> Result<Claim, ClaimError> {
@@ -28,7 +31,7 @@ pub(super) async fn claim(state: &Arc<State>, mesh: &Mesh, scope: Scope, key: &s
     }
     // An old disk may hold claims that were given up.
     state.settled().await;
-    let until = wallclock::monotonic() + SEAT_DEADLINE;
+    let began = wallclock::monotonic();
     if releasing::is_given_up(state, &scope, key).await {
         // An anchor may hear only later that it is free.
         let (key, holder) = (key.into(), state.own());
@@ -68,7 +71,12 @@ pub(super) async fn claim(state: &Arc<State>, mesh: &Mesh, scope: Scope, key: &s
             let key = key.into();
             return Err(ClaimError::Held { key, holder });
         }
-        if !(answers.soon || changed) || wallclock::monotonic() >= until {
+        let patience = if answers.soon || changed {
+            SEAT_DEADLINE
+        } else {
+            PATIENCE
+        };
+        if wallclock::monotonic() >= began + patience {
             return Err(ClaimError::NoMajority {
                 answered: answers.given.len(),
                 anchors: cluster.anchors,

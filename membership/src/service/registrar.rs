@@ -24,13 +24,13 @@ use crate::wallclock;
 /// The store's table with the book of tokens, and the book's key in it.
 const TABLE: &str = "tokens";
 const BOOK: &[u8] = b"book";
+/// How long to wait for the key where this node is about to get it, and how often to look.
+const KEY_DEADLINE: Duration = Duration::from_secs(10);
+const KEY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Makes a token and its text.
 pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<String, TokenError> {
-    let cluster = state.roster().cluster().clone();
-    let Some(authority) = authority(state, &cluster) else {
-        return Err(no_authority(state, cluster));
-    };
+    let (cluster, authority) = own_authority(state).await?;
     let (id, secret) = (TokenId(rand::random()), Secret(rand::random()));
     let own = state.own();
     let seeds = state.roster().addresses().remove(&own).unwrap_or_default();
@@ -57,6 +57,21 @@ pub(super) async fn create(state: &State, uses: u32, ttl: Duration) -> Result<St
 /// The cluster's authority, if this node is an anchor and has it.
 pub(super) fn authority(state: &State, cluster: &Cluster) -> Option<Arc<Authority>> {
     authority::issuing(state).filter(|_| cluster.anchors.nodes.contains(&state.own()))
+}
+
+/// The same; an anchor that became one a moment ago is waited for.
+async fn own_authority(state: &State) -> Result<(Cluster, Arc<Authority>), TokenError> {
+    let until = wallclock::monotonic() + KEY_DEADLINE;
+    loop {
+        let cluster = state.roster().cluster().clone();
+        if let Some(authority) = authority(state, &cluster) {
+            return Ok((cluster, authority));
+        }
+        match no_authority(state, cluster) {
+            TokenError::NoKey if wallclock::monotonic() < until => tokio::time::sleep(KEY_PAUSE).await,
+            error => return Err(error),
+        }
+    }
 }
 
 fn no_authority(state: &State, cluster: Cluster) -> TokenError {
