@@ -1,16 +1,18 @@
-//! What becomes of endpoints that move, and of the addresses of those that are deleted.
+//! What becomes of endpoints that move, of the addresses of those that are deleted, and of machines that are restarted.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fabric_tests::deadline::{eventually, within};
 use fabric_tests::flow::{End, tcp};
-use fabric_tests::lab::{Lab, Underlay};
-use fabric_tests::netns::{Netns, command, run};
+use fabric_tests::frame::{Station, udp};
+use fabric_tests::lab::{Lab, Underlay, parse_mac};
+use fabric_tests::machine::Machine;
+use fabric_tests::netns::{Netns, command, inside, run};
 use fabric_tests::scenario::{on_lab, say, step};
-use fabric_tests::stage::one;
+use fabric_tests::stage::{ipv4, links, one};
 
 const HOSTS: [&str; 3] = ["fab1", "fab2", "fab3"];
 /// Within which an address of a deleted endpoint is free again: it rests for a while, and every host confirms.
@@ -24,6 +26,10 @@ fn main() -> ExitCode {
         vec![
             step("a_move_that_fails_leaves_the_endpoint_where_it_is", moves),
             step("addresses_of_deleted_endpoints_serve_other_hosts", reuse),
+            step(
+                "a_machine_that_is_killed_is_waited_for_and_has_its_network_again",
+                restart,
+            ),
         ],
     )
 }
@@ -115,4 +121,75 @@ fn reuse(lab: &Lab) -> Result<()> {
         }
     }
     lab.ctl("fab1", &["delete", "network", "few", "-d", "red"])
+}
+
+/// Port of the datagrams between the machine and a workload.
+const PORT: u16 = 4242;
+
+/// A virtual machine on a tap of its own; each start makes the tap anew.
+fn restart(lab: &Lab) -> Result<()> {
+    lab.must_apply(
+        "fab2",
+        "{kind: Endpoint, domain: red, name: vm-2, spec: {network: lan, addresses: [10.0.0.71]}}",
+    )?;
+    let object = one(lab.json("fab1", &["get", "endpoint", "vm-2", "-d", "red"])?)?;
+    let own = Station {
+        mac: parse_mac(object["spec"]["mac"].as_str().context("a MAC address")?)?,
+        ip: "10.0.0.71".parse()?,
+    };
+    let other = lab.workload("red-web-2")?;
+    let socket = inside(&other.netns, || Ok(UdpSocket::bind(("0.0.0.0", PORT))?))?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut machine = Machine::new(lab.netns("fab1"), "vm2")?;
+    machine.start()?;
+    let index = index(lab)?;
+    lab.ctl("fab1", &["endpoint", "attach", "red/vm-2", "--interface", "vm2"])?;
+    talk(&machine, own, ipv4(other), &socket)?;
+
+    say("killed");
+    machine.kill()?;
+    eventually("it is waited for", || {
+        let object = one(lab.json("fab1", &["get", "endpoint", "vm-2", "-d", "red"])?)?;
+        ensure!(object["status"].to_string().contains("PortWaiting"), "{object}");
+        Ok(())
+    })?;
+
+    say("started again, with another interface of the name");
+    machine.start()?;
+    ensure!(self::index(lab)? != index, "the index is the same");
+    talk(&machine, own, ipv4(other), &socket)?;
+
+    say("killed and started at once");
+    machine.start()?;
+    talk(&machine, own, ipv4(other), &socket)?;
+    lab.ctl("fab1", &["endpoint", "detach", "red/vm-2"])?;
+    lab.ctl("fab1", &["delete", "endpoint", "vm-2", "-d", "red"])
+}
+
+/// The index of the machine's interface.
+fn index(lab: &Lab) -> Result<u64> {
+    eventually("the machine has its interface", || {
+        let links = links(&lab.netns("fab1"))?;
+        let link = links.iter().find(|link| link["ifname"] == "vm2").context("no vm2")?;
+        link["ifindex"].as_u64().context("no index")
+    })
+}
+
+/// A datagram of the machine reaches the workload, and its answer the machine.
+fn talk(machine: &Machine, own: Station, other: Station, socket: &UdpSocket) -> Result<()> {
+    eventually("the machine talks", || {
+        machine.send(&udp(own, other, PORT)?)?;
+        let mut datagram = [0; 64];
+        let (length, from) = socket.recv_from(&mut datagram)?;
+        ensure!(from.ip() == own.ip, "from {from}");
+        socket.send_to(&datagram[..length], from)?;
+        let answer = machine.receive()?.context("no answer")?;
+        // Behind the headers of Ethernet, IPv4 and UDP; QEMU makes short frames as long as Ethernet wants them.
+        let payload = answer.get(42..).unwrap_or_default();
+        ensure!(
+            answer.starts_with(&own.mac) && payload.starts_with(&datagram[..length]),
+            "another frame: {answer:02x?}"
+        );
+        Ok(())
+    })
 }

@@ -19,6 +19,7 @@
 //! | [`frame`], [`wire`] | making frames, sending them |
 //! | [`stage`] | a lab as the address book of crafted frames |
 //! | [`guest`] | a tap with segmentation offload and a machine behind it |
+//! | [`machine`] | QEMU with a tap, which can be killed and started again |
 //! | [`peer`] | a daemon of its own, outside a lab |
 
 pub mod api;
@@ -33,6 +34,7 @@ pub mod frame;
 pub mod guest;
 pub mod lab;
 pub mod load;
+pub mod machine;
 pub mod netns;
 pub mod peer;
 pub mod places;
