@@ -21,6 +21,8 @@ const NOBODY: [u8; 6] = [0x02, 0xba, 0xdb, 0xad, 0xba, 0xd0];
 const PORT: u16 = 40666;
 /// UDP port of the datagram that is well-behaved.
 const GOOD_PORT: u16 = 40667;
+/// A bit of VXLAN's first byte that means nothing (RFC 7348 section 5).
+const RESERVED: u8 = 0x80;
 
 fn main() -> ExitCode {
     on_lab("hostile", 3, Underlay::Ipv4, steps())
@@ -166,6 +168,7 @@ fn steps() -> Vec<Step<Lab>> {
                 frame::tunnel(s.attackers_host, s.victims_host, &payload)
             })
         }),
+        step("reserved_bits_of_vxlan", reserved_bits),
         step("truncated_vxlan_header", |lab| {
             off_the_underlay(lab, "truncated", |s| {
                 frame::tunnel(s.attackers_host, s.victims_host, &[frame::VNI_VALID, 0, 0, 0])
@@ -280,6 +283,43 @@ fn unseen(stage: &Stage<'_>, act: impl FnOnce() -> Result<()>) -> Result<()> {
     captured.must_lack(&format!("udp port {PORT} or udp port 67 or ether proto 0x88b5"))?;
     captured.must_lack("icmp6 and (ip6[40] == 134 or ip6[40] == 136)")?;
     captured.must_lack(&format!("arp[6:2] == 2 and arp src host {}", stage.third.ipv4))
+}
+
+/// They are ignored and counted, or drop the packet where the host is told so.
+fn reserved_bits(lab: &Lab) -> Result<()> {
+    let stage = Stage::of(lab)?;
+    let counted = || -> Result<u64> {
+        let status = lab.json("fab2", &["status"])?;
+        status["datapath"]["vxlan_reserved"].as_u64().context("vxlan_reserved")
+    };
+    let tunnelled = |frame: Vec<u8>| {
+        let header = frame::vxlan_header(frame::VNI_VALID | RESERVED, stage.vni);
+        frame::tunnel(
+            stage.attackers_host,
+            stage.victims_host,
+            &[&header[..], &frame].concat(),
+        )
+    };
+    let before = counted()?;
+    let capture = Capture::start(&stage.victim.netns, "eth0")?;
+    send_frames(&lab.netns("underlay"), "fab2", &[tunnelled(stage.good()?)?])?;
+    seen(capture, GOOD_PORT, 1)?;
+    eventually("it is counted", || {
+        anyhow::ensure!(counted()? > before, "{before}");
+        Ok(())
+    })?;
+
+    let path = lab.host_folder("fab2").join("config.toml");
+    let config = std::fs::read_to_string(&path)?;
+    std::fs::write(&path, format!("{config}\n[underlay]\nstrict_vxlan = true\n"))?;
+    let again = || lab.sh(&["kill", "fab2"]).and_then(|()| lab.sh(&["start", "fab2"]));
+    again()?;
+    let frame = tunnelled(stage.hostile()?)?;
+    unseen(&stage, || {
+        must_drop(lab, From::Underlay("fab2"), frame, "vxlan_reserved")
+    })?;
+    std::fs::write(&path, config)?;
+    again()
 }
 
 fn host_link(lab: &Lab) -> Result<()> {
