@@ -30,10 +30,6 @@ pub struct FactChange {
 
 /// What a batch means for what is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "short-lived, and the large one is the usual one"
-)]
 pub(crate) enum Judgement {
     /// Held already, or older than what is held.
     Stale,

@@ -18,14 +18,14 @@ const ROUNDS: usize = 8;
 /// Counter and digest of a version.
 type Place = (u64, Digest);
 
-/// The versions of one object that no other dominates. Never empty.
+/// The versions of one object that no other dominates. Never empty. There are as many as there are objects: what can be
+/// computed from them is not kept, but for what all are asked at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Siblings {
     shown: Signed<Intent>,
     /// Descending by rank.
-    others: Vec<Signed<Intent>>,
-    key: Digest,
-    digest: Digest,
+    others: Box<[Signed<Intent>]>,
+    bucket: u8,
 }
 
 /// What a join adds and takes away.
@@ -62,34 +62,33 @@ impl Siblings {
     /// One digest over the key and its versions.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        let key = self.key_digest();
+        let mut digests: Vec<_> = self.versions().map(Signed::digest).collect();
+        digests.sort_unstable();
+        let parts: Vec<&[u8]> = std::iter::once(&key)
+            .chain(&digests)
+            .map(|digest| digest.0.as_slice())
+            .collect();
+        Digest::of(&parts)
     }
 
     /// The digest of the key.
     pub(crate) fn key_digest(&self) -> Digest {
-        self.key
+        key_digest(&self.shown().key)
     }
 
     /// The bucket of the key.
     pub(crate) fn bucket(&self) -> u8 {
-        self.key.0[0]
+        self.bucket
     }
 
     /// Siblings of these versions of one key, of which at least one must be there.
     pub(crate) fn of(mut versions: Vec<Signed<Intent>>) -> Option<Self> {
         versions.sort_unstable_by(|a, b| rank(b).cmp(&rank(a)));
-        let mut digests: Vec<_> = versions.iter().map(Signed::digest).collect();
-        digests.sort_unstable();
         let mut versions = versions.into_iter();
         let shown = versions.next()?;
-        let key = key_digest(&shown.value().key);
-        let parts: Vec<&[u8]> = std::iter::once(&key)
-            .chain(&digests)
-            .map(|digest| digest.0.as_slice())
-            .collect();
         Some(Self {
-            digest: Digest::of(&parts),
-            key,
+            bucket: key_digest(&shown.value().key).0[0],
             shown,
             others: versions.collect(),
         })

@@ -10,6 +10,7 @@
 //! [`Keyring`]: crate::keyring::Keyring
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
@@ -17,7 +18,7 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::NodeId;
-use crate::record::{Digest, Fact, Head, Intent, RECORD_MAX};
+use crate::record::{Body, Digest, Fact, Head, Intent, RECORD_MAX};
 
 /// Bytes of an Ed25519 signature.
 pub const SIGNATURE_LEN: usize = 64;
@@ -41,6 +42,9 @@ pub trait Content: Serialize + DeserializeOwned {
 
     /// The node whose signature it needs.
     fn signer(&self) -> NodeId;
+
+    /// What it ends with, if that is a body.
+    fn body(&mut self) -> Option<&mut Body>;
 }
 
 impl Content for Fact {
@@ -48,6 +52,10 @@ impl Content for Fact {
 
     fn signer(&self) -> NodeId {
         self.origin
+    }
+
+    fn body(&mut self) -> Option<&mut Body> {
+        self.body.as_mut()
     }
 }
 
@@ -57,6 +65,10 @@ impl Content for Head {
     fn signer(&self) -> NodeId {
         self.origin
     }
+
+    fn body(&mut self) -> Option<&mut Body> {
+        None
+    }
 }
 
 impl Content for Intent {
@@ -64,6 +76,10 @@ impl Content for Intent {
 
     fn signer(&self) -> NodeId {
         self.dot.writer
+    }
+
+    fn body(&mut self) -> Option<&mut Body> {
+        self.body.as_mut()
     }
 }
 
@@ -112,6 +128,11 @@ impl Raw {
         self.0.len()
     }
 
+    /// The last bytes, not copied.
+    fn tail(&self, len: usize) -> Option<Bytes> {
+        Some(self.0.slice(self.len().checked_sub(len)?..))
+    }
+
     fn split(&self) -> Option<(&[u8; SIGNATURE_LEN], &[u8])> {
         self.0.split_first_chunk()
     }
@@ -147,9 +168,12 @@ impl de::Visitor<'_> for RawVisitor {
     }
 }
 
-/// A value together with the exact bytes its author signed, which are what is stored and relayed.
+/// A value together with the exact bytes its author signed, which are what is stored and relayed. Clones are one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed<T> {
+pub struct Signed<T>(Arc<Parts<T>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parts<T> {
     value: T,
     raw: Raw,
     digest: Digest,
@@ -158,17 +182,17 @@ pub struct Signed<T> {
 impl<T> Signed<T> {
     /// The value.
     pub fn value(&self) -> &T {
-        &self.value
+        &self.0.value
     }
 
     /// What is stored and relayed.
     pub fn raw(&self) -> &Raw {
-        &self.raw
+        &self.0.raw
     }
 
     /// The record's digest: over what was signed, not over the signature.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.0.digest
     }
 }
 
@@ -179,14 +203,14 @@ impl<T: Content> Signed<T> {
         let message = message(T::CONTEXT, &payload);
         let digest = Digest::of(&[&message]);
         let raw = Raw::new([signer.sign(&message).as_slice(), &payload].concat().into())?;
-        Ok(Self { value, raw, digest })
+        Ok(Self::new(value, raw, digest))
     }
 
     /// Reads a value and checks that `key` signed it, and that the key is the one of the value's signer.
     pub fn verify(raw: Raw, key: &VerifyingKey) -> Result<Self, SignedError> {
         let signed = Self::trust(raw)?;
-        let signer = signed.value.signer();
-        let (signature, payload) = signed.raw.split().ok_or(SignedError::Malformed)?;
+        let signer = signed.value().signer();
+        let (signature, payload) = signed.raw().split().ok_or(SignedError::Malformed)?;
         let good = NodeId::of_key(key.as_bytes()) == signer && check(key, T::CONTEXT, payload, signature);
         if good {
             Ok(signed)
@@ -208,7 +232,17 @@ impl<T: Content> Signed<T> {
             [] => return Err(SignedError::Malformed),
         };
         let digest = Digest::of(&[T::CONTEXT.as_bytes(), &[0], payload]);
-        Ok(Self { value, raw, digest })
+        Ok(Self::new(value, raw, digest))
+    }
+
+    /// Its body is a part of the signed bytes, in which it comes last, and no copy: there are as many records as objects.
+    fn new(mut value: T, raw: Raw, digest: Digest) -> Self {
+        if let Some(body) = value.body()
+            && let Some(signed) = raw.tail(body.bytes.len()).filter(|signed| *signed == body.bytes)
+        {
+            body.bytes = signed;
+        }
+        Self(Arc::new(Parts { value, raw, digest }))
     }
 }
 

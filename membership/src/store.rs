@@ -71,7 +71,7 @@ impl StoreError {
 
 /// Bytes of the file that are kept in memory. It is read as a whole at the start only; what is written lies in the kernel's
 /// cache too.
-const CACHE: usize = 16 << 20;
+const CACHE: usize = 1 << 20;
 
 /// Key and value of an opaque table.
 pub type Entry = (Vec<u8>, Vec<u8>);

@@ -167,17 +167,16 @@ daemon_memory() {
     awk '$1 == "VmRSS:" { print $2 * 1024 }' "/proc/$pid/status"
 }
 
-# The same as soon as it stays within one percent for five seconds, after half a minute at most.
+# The least of a minute: the allocator gives back what is free when it comes to it.
 settled_memory() {
-    local before now try
-    now=$(daemon_memory "$1")
-    for ((try = 0; try < 6; try++)); do
-        before=$now
+    local least now try
+    least=$(daemon_memory "$1")
+    for ((try = 0; try < 12; try++)); do
         sleep 5
         now=$(daemon_memory "$1")
-        ((now * 100 < before * 99 || now * 99 > before * 100)) || break
+        ((now >= least)) || least=$now
     done
-    printf '%s\n' "$now"
+    printf '%s\n' "$least"
 }
 
 # measure_fleet ENDPOINTS TIMES SECONDS: what was made for other rows goes first.

@@ -182,8 +182,10 @@ fn objects_for(replica: &Replica, pull: &Pull, answer: &mut Answer) {
         .flat_map(|listed| listed.objects.iter().copied())
         .collect();
     let lacking = |siblings: &&Siblings| {
-        let (key, versions) = entry(siblings);
-        wanted.contains(&siblings.bucket()) && theirs.get(&key) != Some(&versions)
+        wanted.contains(&siblings.bucket()) && {
+            let (key, versions) = entry(siblings);
+            theirs.get(&key) != Some(&versions)
+        }
     };
     let all = replica.intents(&pull.scope).map(|(_, siblings)| siblings);
     let mut objects: Vec<_> = all.filter(lacking).collect();

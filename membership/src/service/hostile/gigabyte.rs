@@ -98,7 +98,10 @@ async fn good_records_without_end_are_bounded_and_named_and_others_go_on() {
     let accounted = || named() || usage(&stage.a).version_bytes > pushed / 10 * 9;
     within(LONG, "all of it is there, or named", accounted).await;
     let equal = || stage.a.read(Replica::root_of_roots) == stage.b.read(Replica::root_of_roots);
-    within(LONG, "the two hold the same", || equal() && usage(&stage.a) == usage(&stage.b)).await;
+    within(LONG, "the two hold the same", || {
+        equal() && usage(&stage.a) == usage(&stage.b)
+    })
+    .await;
 
     let Usage { version_bytes, .. } = usage(&stage.a);
     assert!(
