@@ -21,7 +21,7 @@ mod usage;
 
 pub(crate) use self::limits::Limits;
 pub use self::limits::{FACT_BYTES_MAX, FACTS_MAX, VERSION_BYTES_MAX, VERSIONS_MAX};
-pub use self::removals::Removed;
+pub use self::removals::{Removed, Replaced};
 pub use self::tombstones::Survey;
 pub use self::usage::Usage;
 use self::usage::Usages;
@@ -47,6 +47,24 @@ impl Change {
             Self::Facts(change) => &change.head.value().scope,
             Self::Intents(change) => &change.scope,
             Self::Forgotten(scope, _) => scope,
+        }
+    }
+
+    /// How many records it adds.
+    pub(crate) fn added(&self) -> usize {
+        match self {
+            Self::Facts(change) => change.put.len(),
+            Self::Intents(change) => change.put.len(),
+            Self::Forgotten(..) => 0,
+        }
+    }
+
+    /// Whose records it adds, or takes away all of.
+    pub(crate) fn writers(&self) -> BTreeSet<NodeId> {
+        match self {
+            Self::Facts(change) => [change.head.value().origin].into(),
+            Self::Intents(change) => change.put.iter().map(|version| version.value().dot.writer).collect(),
+            Self::Forgotten(_, node) => [*node].into(),
         }
     }
 }
@@ -329,7 +347,10 @@ impl Replica {
 
     fn plan_intents(&self, batch: &IntentBatch) -> Merged {
         let mut by_key: BTreeMap<&Key, Vec<&Signed<Intent>>> = BTreeMap::new();
-        let counts = batch.versions().iter().filter(|version| !self.is_void(version.value()));
+        let counts = batch
+            .versions()
+            .iter()
+            .filter(|version| !self.is_void(version.value().dot));
         for version in counts {
             by_key.entry(&version.value().key).or_default().push(version);
         }

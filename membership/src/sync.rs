@@ -22,7 +22,7 @@ use crate::decree::Removal;
 use crate::id::{NodeId, Scope};
 use crate::keyring::{Certify, certified_key};
 use crate::record::{Body, Intent};
-use crate::replica::{Change, Removed, Replica};
+use crate::replica::{Change, Removed, Replaced, Replica};
 use crate::signed::Signed;
 use crate::wire::{self, Message};
 use confirm::{Doubt, Shadow};
@@ -253,10 +253,14 @@ impl Sync {
         self.met
     }
 
-    /// Forgets a node that was removed from the cluster; see [`Replica::remove`].
-    pub fn remove(&mut self, removal: &Removal) -> Removed {
+    /// Forgets a node that was removed from the cluster; see [`Replica::remove`]. What it tells is to be on disk before the next
+    /// event. `now` is as for [`Self::handle`].
+    pub fn remove(&mut self, removal: &Removal, past: &[Replaced], now: Duration) -> Removed {
         self.whole.retain(|(_, origin)| *origin != removal.node);
-        self.replica.remove(removal)
+        let removed = self.replica.remove(removal, past);
+        let back = removed.changes.iter().flat_map(Change::writers);
+        self.trim(back.collect::<BTreeSet<_>>(), now);
+        removed
     }
 
     /// Takes one event. `now` is the time since any fixed moment; it must not go back.

@@ -1,18 +1,36 @@
 //! Nodes that were removed from the cluster: nothing that they say about themselves counts, and of what they wrote only
-//! what lies within the cut. The same on every node that knows of it, in whatever order it heard of both.
+//! what lies within the cut. The same on every node that knows of it, in whatever order it heard of both: what a void version
+//! had replaced here, and nothing else has, comes back as if a peer had just told it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, IntentChange, Replica};
+use crate::batch::IntentBatch;
 use crate::decree::Removal;
+use crate::hlc::Stamp;
 use crate::id::{NodeId, Scope};
-use crate::record::{Intent, VersionVector};
+use crate::record::{Digest, Dot, Intent, Key, VersionVector};
 use crate::signed::Signed;
+
+/// A version that counted here once, and does no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// As it was signed.
+    pub version: Signed<Intent>,
+    /// The stamp of the version that replaced it; its own if it was taken away without one.
+    pub at: Stamp,
+}
+
+impl Replaced {
+    fn is_by(&self, other: &Intent) -> bool {
+        self.at == other.stamp && other.dominates(self.version.value())
+    }
+}
 
 /// What a removal took away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// How the objects change, in the words of the store.
+    /// How the objects change, in the words of the store and in this order.
     pub changes: Vec<Change>,
     /// The versions that are void.
     pub void: Vec<Signed<Intent>>,
@@ -27,12 +45,10 @@ impl Replica {
         self.removed.contains_key(&node)
     }
 
-    /// Whether a version lies beyond the cut of its writer.
+    /// Whether a write lies beyond the cut of its writer.
     #[must_use]
-    pub fn is_void(&self, version: &Intent) -> bool {
-        self.removed
-            .get(&version.dot.writer)
-            .is_some_and(|cut| version.dot.counter > *cut)
+    pub fn is_void(&self, dot: Dot) -> bool {
+        self.removed.get(&dot.writer).is_some_and(|cut| dot.counter > *cut)
     }
 
     /// The highest counter that a node is known to have used in any scope.
@@ -42,9 +58,24 @@ impl Replica {
         counters.copied().max().unwrap_or_default()
     }
 
-    /// Forgets what a node said of itself, and what it wrote beyond the cut; from here on both are not merged. Its key stays
+    /// What is held and would be void with this removal, if it is not known.
+    #[must_use]
+    pub fn void_after(&self, removal: &Removal) -> Vec<Signed<Intent>> {
+        if self.is_out(removal.node) {
+            return Vec::new();
+        }
+        let beyond = |version: &Intent| version.dot.writer == removal.node && version.dot.counter > removal.cut;
+        let held = self
+            .scopes
+            .values()
+            .flat_map(|state| state.intents.values().flat_map(super::Siblings::versions));
+        held.filter(|version| beyond(version.value())).cloned().collect()
+    }
+
+    /// Forgets what a node said of itself, and what it wrote beyond the cut; from here on both are not merged. Of `past`, what
+    /// is known of the objects of [`Self::void_after`], that comes back which only void versions had replaced. The node's key stays
     /// known for what it wrote before. A second removal of the same node changes nothing.
-    pub fn remove(&mut self, removal: &Removal) -> Removed {
+    pub fn remove(&mut self, removal: &Removal, past: &[Replaced]) -> Removed {
         let mut removed = Removed::default();
         self.keyring.insert(&removal.key);
         if self.removed.contains_key(&removal.node) {
@@ -55,21 +86,11 @@ impl Replica {
         for scope in scopes {
             let facts = self.forget_facts(&scope, removal.node);
             let void = self.void_in(&scope);
-            let change = IntentChange {
-                scope: scope.clone(),
-                put: Vec::new(),
-                removed: void
-                    .iter()
-                    .map(|version| (version.value().key.clone(), version.digest()))
-                    .collect(),
-            };
-            if !void.is_empty() {
-                let change = Change::Intents(change);
-                self.apply(&change);
-                removed.changes.push(change);
-            }
             if facts || !void.is_empty() {
                 removed.scopes.push(scope.clone());
+            }
+            if !void.is_empty() {
+                removed.changes.extend(self.uncover(&scope, &void, past));
             }
             removed.void.extend(void);
             if let Some(state) = self.scopes.get_mut(&scope) {
@@ -77,6 +98,54 @@ impl Replica {
             }
         }
         removed
+    }
+
+    /// Drops void versions, and merges what only such had replaced.
+    fn uncover(&mut self, scope: &Scope, void: &[Signed<Intent>], past: &[Replaced]) -> Vec<Change> {
+        let removed = void
+            .iter()
+            .map(|version| (version.value().key.clone(), version.digest()));
+        let dropped = Change::Intents(IntentChange {
+            scope: scope.clone(),
+            put: Vec::new(),
+            removed: removed.collect(),
+        });
+        self.apply(&dropped);
+        let covered = self.covered_by(scope, void, past);
+        // What is known was checked when it came.
+        let back = IntentBatch::new(scope.clone(), covered).ok();
+        let back = back.and_then(|batch| self.plan_intents(&batch).change);
+        back.iter().for_each(|change| self.apply(change));
+        std::iter::once(dropped).chain(back).collect()
+    }
+
+    /// What void versions had replaced, directly or one by the other, and nothing that counts has.
+    fn covered_by(&self, scope: &Scope, void: &[Signed<Intent>], past: &[Replaced]) -> Vec<Signed<Intent>> {
+        let mut by_key: BTreeMap<&Key, Vec<&Replaced>> = BTreeMap::new();
+        for replaced in past.iter().filter(|replaced| replaced.version.value().scope == *scope) {
+            by_key.entry(&replaced.version.value().key).or_default().push(replaced);
+        }
+        let (mut known, mut back): (BTreeSet<Digest>, _) = (BTreeSet::new(), Vec::new());
+        let mut covering: Vec<&Signed<Intent>> = void.iter().collect();
+        while let Some(by) = covering.pop() {
+            let of = by_key.get(&by.value().key).map(Vec::as_slice).unwrap_or_default();
+            let counts = |version: &Intent| !self.is_void(version.dot);
+            for Replaced { version, .. } in of.iter().filter(|replaced| replaced.is_by(by.value())) {
+                let replaces = |other: &&Replaced| {
+                    let other = other.version.value();
+                    counts(other) && other.dominates(version.value())
+                };
+                if !known.insert(version.digest()) {
+                    continue;
+                }
+                if !counts(version.value()) {
+                    covering.push(version);
+                } else if !self.is_dead(scope, version.value()) && !of.iter().copied().any(|other| replaces(&other)) {
+                    back.push(version.clone());
+                }
+            }
+        }
+        back
     }
 
     pub(super) fn forget_facts(&mut self, scope: &Scope, node: NodeId) -> bool {
@@ -94,7 +163,9 @@ impl Replica {
 
     fn void_in(&self, scope: &Scope) -> Vec<Signed<Intent>> {
         let held = self.intents(scope).flat_map(|(_, siblings)| siblings.versions());
-        held.filter(|version| self.is_void(version.value())).cloned().collect()
+        held.filter(|version| self.is_void(version.value().dot))
+            .cloned()
+            .collect()
     }
 
     /// What was seen, without what is void: nobody has that, so nobody must wait for it.
@@ -119,7 +190,6 @@ mod tests {
     use super::*;
     use crate::batch::Batch;
     use crate::fixture::{Host, domain, write};
-    use crate::record::Digest;
     use crate::signed::Signer as _;
 
     fn removal(host: &Host, cut: u64) -> Removal {
@@ -158,7 +228,7 @@ mod tests {
     }
 
     fn shown(replica: &Replica, name: &str) -> Option<String> {
-        let siblings = replica.intent(&domain("red"), &crate::record::Key::new("K", name))?;
+        let siblings = replica.intent(&domain("red"), &Key::new("K", name))?;
         let body = siblings.shown().body.clone()?;
         Some(String::from_utf8(body.bytes.to_vec()).unwrap())
     }
@@ -171,7 +241,7 @@ mod tests {
             replica.merge(batch).unwrap();
         }
         assert_eq!(replica.highest_counter(out.id()), 92);
-        let removed = replica.remove(&removal(&out, 50));
+        let removed = replica.remove(&removal(&out, 50), &[]);
         let names: Vec<_> = removed
             .void
             .iter()
@@ -190,7 +260,7 @@ mod tests {
         assert_eq!((shown(&replica, "b"), shown(&replica, "c")), (None, None));
         assert!(replica.is_out(out.id()) && replica.keyring().key(out.id()).is_some());
         assert_eq!(replica.highest_counter(out.id()), 50, "nobody waits for what is void");
-        assert_eq!(replica.remove(&removal(&out, 90)), Removed::default(), "once");
+        assert_eq!(replica.remove(&removal(&out, 90), &[]), Removed::default(), "once");
         // What saw a void version is none itself.
         replica.merge(&batches(&out, &stays)[6]).unwrap();
         assert_eq!(shown(&replica, "b").as_deref(), Some("over it"));
@@ -203,7 +273,7 @@ mod tests {
         out.says(&mut heard, &domain("own"), 1, vec![write("a", Some("1"))]);
         out.wants(&mut heard, &domain("own"), 90, vec![write("a", Some("void"))]);
         for replica in [&mut heard, &mut spared] {
-            replica.remove(&removal(&out, 50));
+            replica.remove(&removal(&out, 50), &[]);
         }
         assert_eq!(heard.root(&domain("own")), spared.root(&domain("own")));
         assert_eq!(heard.root_of_roots(), spared.root_of_roots());
@@ -223,16 +293,16 @@ mod tests {
             let (out, stays) = (Host::new(1), Host::new(2));
             let batches = batches(&out, &stays);
             let mut first = Replica::default();
-            first.remove(&removal(&out, 50));
+            first.remove(&removal(&out, 50), &[]);
             let mut mixed = Replica::default();
             for (place, batch) in order.iter().enumerate() {
                 if place == at {
-                    mixed.remove(&removal(&out, 50));
+                    mixed.remove(&removal(&out, 50), &[]);
                 }
                 // A gap is what repair closes.
                 let _gap = mixed.merge(&batches[*batch]);
             }
-            mixed.remove(&removal(&out, 50));
+            mixed.remove(&removal(&out, 50), &[]);
             for _ in 0..2 {
                 for batch in &batches {
                     let _gap = first.merge(batch);

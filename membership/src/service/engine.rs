@@ -39,7 +39,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(state: Arc<State>, mesh: Mesh, gossip: Gossip) -> Self {
+    pub(super) async fn new(state: Arc<State>, mesh: Mesh, gossip: Gossip) -> Self {
         let started = wallclock::monotonic();
         let mut engine = Self {
             state,
@@ -51,7 +51,7 @@ impl Engine {
             confirms: TaskTracker::new(),
             unflushed: None,
         };
-        engine.refresh_members();
+        engine.refresh_members().await;
         engine
     }
 
@@ -89,7 +89,7 @@ impl Engine {
     async fn command(&mut self, command: Command) {
         match command {
             Command::Local(batch, done) => self.local(*batch, done).await,
-            Command::Look => self.refresh_members(),
+            Command::Look => self.refresh_members().await,
         }
     }
 
@@ -122,14 +122,17 @@ impl Engine {
     }
 
     async fn handle(&mut self, event: Event) {
-        let now = wallclock::monotonic().duration_since(self.started);
-        let effects = self.state.core().handle(event, now, &mut rand::rng());
+        let effects = self.state.core().handle(event, self.now(), &mut rand::rng());
         for effect in effects {
             self.obey(effect).await;
         }
         if !self.state.is_settled() && self.reclaims.is_empty() && self.state.core().has_met() {
             self.state.settle();
         }
+    }
+
+    fn now(&self) -> Duration {
+        wallclock::monotonic().duration_since(self.started)
     }
 
     async fn obey(&mut self, effect: Effect) {
@@ -145,7 +148,7 @@ impl Engine {
             }
             Effect::ScopeChanged(scope) => {
                 if scope == Scope::System {
-                    self.refresh_members();
+                    self.refresh_members().await;
                 }
                 // Nobody may listen.
                 let _unheard = self.state.changes.send(scope);
@@ -170,13 +173,13 @@ impl Engine {
         }
     }
 
-    fn refresh_members(&mut self) {
+    async fn refresh_members(&mut self) {
         let refreshed = {
             let core = self.state.core();
             self.state.roster().refresh(core.replica())
         };
         decrees::note(&self.state, refreshed.decrees);
-        for scope in removal::apply(&self.state) {
+        for scope in removal::apply(&self.state, self.now()).await {
             // Nobody may listen.
             let _unheard = self.state.changes.send(scope);
         }

@@ -137,8 +137,8 @@ async fn is_out(state: &State) -> bool {
     heard.await.is_ok()
 }
 
-/// Does what follows from removals that this node did not know of. Tells which scopes changed.
-pub(super) fn apply(state: &Arc<State>) -> BTreeSet<Scope> {
+/// Does what follows from removals that this node did not know of, on disk before anything else is. Tells which scopes changed.
+pub(super) async fn apply(state: &State, now: Duration) -> BTreeSet<Scope> {
     let known: Vec<Removal> = {
         let roster = state.roster();
         roster.standing().removed().values().cloned().collect()
@@ -149,25 +149,32 @@ pub(super) fn apply(state: &Arc<State>) -> BTreeSet<Scope> {
         if removal.node == state.own() || state.core().replica().is_out(removal.node) {
             continue;
         }
-        let removed = state.core().remove(&removal);
-        tracing::info!(node = %removal.node, name = %removal.name, void = removed.void.len(), "a node was removed from the cluster");
-        changed.extend(removed.scopes.iter().cloned());
+        changed.extend(carry_out(state, &removal, now).await);
         changed.insert(Scope::System);
-        persist(state, removal.node, removed);
     }
     changed
 }
 
-/// After a crash before it is on disk the next start does the same again.
-fn persist(state: &Arc<State>, node: NodeId, removed: Removed) {
-    let state = state.clone();
-    tokio::spawn(async move {
-        let Removed { changes, void, .. } = removed;
-        let kept = state.disk.run(move |store| store.remove(node, &changes, &void)).await;
-        if let Err(error) = kept {
-            state.note("store-failed", error.to_string());
-        }
-    });
+/// After a crash, or if the disk fails, the next start does the same again.
+async fn carry_out(state: &State, removal: &Removal, now: Duration) -> Vec<Scope> {
+    let void = state.core().replica().void_after(removal);
+    let past = match void.is_empty() {
+        true => Ok(Vec::new()),
+        false => state.disk.run(move |store| store.replaced(&void)).await,
+    };
+    // It is out, whatever the disk says.
+    let past_known = past.as_deref().unwrap_or_default();
+    let Removed { changes, void, scopes } = state.core().remove(removal, past_known, now);
+    tracing::info!(node = %removal.node, name = %removal.name, void = void.len(), "a node was removed from the cluster");
+    let node = removal.node;
+    let kept = match past {
+        Ok(_) => state.disk.run(move |store| store.remove(node, &changes, &void)).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = kept {
+        state.note("store-failed", error.to_string());
+    }
+    scopes
 }
 
 /// Keeps a version that came and is void.

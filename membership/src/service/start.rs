@@ -77,11 +77,11 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
         .map_err(|error| StartError::Other(error.to_string()))?;
     let trust = Trust::new(files.manifest.cluster, chain.now().roots(), &files.bootstrap, &replica)?;
     let trust = Arc::new(trust);
-    let replica = without_removed(&disk, replica, &chain, files.key.id()).await?;
     let mut core = Sync::new(&files.key.public(), replica, Box::new(Certifier(trust.clone()))).speaking(config.wire);
     if files.bootstrap.nodes.iter().any(|(known, _)| *known != files.key.id()) {
         core.expect_others();
     }
+    leave_out_removed(&disk, &mut core, &chain, files.key.id()).await?;
     let (slot, (events_tx, events)) = (Slot::default(), mpsc::channel(EVENTS));
     let settings = mesh::Settings {
         key: &files.key,
@@ -131,7 +131,8 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
     }));
     slot.fill(&state, &mesh);
     let gossip = start_gossip(&state, &mesh, home);
-    let engine = tokio::spawn(Engine::new(state.clone(), mesh.clone(), gossip.clone()).run(events, commands));
+    let engine = Engine::new(state.clone(), mesh.clone(), gossip.clone()).await;
+    let engine = tokio::spawn(engine.run(events, commands));
     tokio::spawn(warden::run(Arc::downgrade(&state), mesh.downgrade()));
     tokio::spawn(renewal::run(Arc::downgrade(&state), mesh.downgrade()));
     tokio::spawn(clocks::run(Arc::downgrade(&state), mesh.downgrade()));
@@ -149,19 +150,21 @@ pub(super) async fn start(config: Config, handler: CallHandler) -> Result<Member
 }
 
 /// What a removal took away must not come back from a disk that was not told in time.
-async fn without_removed(disk: &Disk, mut replica: Replica, chain: &Chain, own: NodeId) -> Result<Replica, StartError> {
+async fn leave_out_removed(disk: &Disk, core: &mut Sync, chain: &Chain, own: NodeId) -> Result<(), StartError> {
     for removal in chain.now().removed().values().filter(|removal| removal.node != own) {
-        let removed = replica.remove(removal);
+        let (node, void) = (removal.node, core.replica().void_after(removal));
+        let past = disk.run(move |store| store.replaced(&void)).await;
+        let past = past.map_err(|error| StartError::Other(error.to_string()))?;
+        let removed = core.remove(removal, &past, Duration::ZERO);
         if removed.scopes.is_empty() {
             continue;
         }
-        let node = removal.node;
         let kept = disk
             .run(move |store| store.remove(node, &removed.changes, &removed.void))
             .await;
         kept.map_err(|error| StartError::Other(error.to_string()))?;
     }
-    Ok(replica)
+    Ok(())
 }
 
 /// Has the node's own record on disk before anybody gets hold of the peer.

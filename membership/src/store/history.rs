@@ -1,7 +1,8 @@
 //! Versions of objects that others replaced, kept per scope in the order in which they were replaced. Bounded: the first
 //! ones go. What counts is not here but among the objects, so that nothing of it is ever dropped for this.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
@@ -9,7 +10,8 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTr
 use super::{Store, StoreError, rows};
 use crate::hlc::Stamp;
 use crate::id::Scope;
-use crate::record::{Digest, Intent};
+use crate::record::{Digest, Intent, Key};
+use crate::replica::Replaced;
 use crate::signed::{Raw, Signed};
 
 /// Most replaced versions that are kept of one scope.
@@ -25,7 +27,7 @@ const HISTORY: TableDefinition<'_, Place<'_>, &[u8]> = TableDefinition::new("his
 /// scope → (versions, bytes) in [`HISTORY`].
 const TOTALS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("history totals");
 
-/// Keeps a version that was replaced at that time by its writer's clock.
+/// Keeps a version with the stamp of the one that replaced it, or its own if it went without one.
 pub(super) fn keep(
     write: &WriteTransaction,
     scope: &str,
@@ -41,8 +43,7 @@ pub(super) fn keep(
         bytes += size(version);
     }
     while count > VERSIONS_MAX || bytes > BYTES_MAX {
-        let all = (scope, 0, 0, [0; 32])..=(scope, u64::MAX, u32::MAX, [u8::MAX; 32]);
-        let first = history.range(all)?.next().transpose()?;
+        let first = history.range(all_of(scope))?.next().transpose()?;
         let Some((millis, logical, digest, gone)) = first.map(|(place, version)| {
             let (_, millis, logical, digest) = place.value();
             (millis, logical, digest, size(version.value()))
@@ -79,8 +80,7 @@ impl Store {
             Err(TableError::TableDoesNotExist(_)) => {}
             Err(error) => return Err(error.into()),
             Ok(history) => {
-                let all = (of, 0, 0, [0; 32])..=(of, u64::MAX, u32::MAX, [u8::MAX; 32]);
-                for row in history.range(all)? {
+                for row in history.range(all_of(of))? {
                     rows.push(Bytes::copy_from_slice(row?.1.value()));
                 }
             }
@@ -91,13 +91,41 @@ impl Store {
             .filter_map(|row| Signed::trust(Raw::new(row).ok()?).ok());
         Ok(versions.filter(|version| known.insert(version.digest())).collect())
     }
+
+    /// What is still known of the former versions of the objects that these are versions of.
+    pub fn replaced(&self, of: &[Signed<Intent>]) -> Result<Vec<Replaced>, StoreError> {
+        let mut objects: BTreeMap<&Scope, BTreeSet<&Key>> = BTreeMap::new();
+        for Intent { scope, key, .. } in of.iter().map(Signed::value) {
+            objects.entry(scope).or_default().insert(key);
+        }
+        let read = self.database.begin_read()?;
+        let history = match read.open_table(HISTORY) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let mut replaced = Vec::new();
+        for (scope, keys) in objects {
+            for row in history.range(all_of(rows::scope(scope)))? {
+                let (place, version) = row?;
+                let (_, millis, logical, _) = place.value();
+                let at = Stamp { millis, logical };
+                let version = rows::signed(version.value()).filter(|version| keys.contains(&version.value().key));
+                replaced.extend(version.map(|version| Replaced { version, at }));
+            }
+        }
+        Ok(replaced)
+    }
+}
+
+/// The places of a scope.
+fn all_of(scope: &str) -> RangeInclusive<Place<'_>> {
+    (scope, 0, 0, [0; 32])..=(scope, u64::MAX, u32::MAX, [u8::MAX; 32])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::{Host, domain, write};
-    use crate::record::Key;
     use crate::replica::{Change, Replica};
     use crate::store::Durable;
     use crate::store::crash_disk::CrashDisk;
@@ -151,6 +179,40 @@ mod tests {
         assert_eq!(texts(&store, "a"), ["1", "2"]);
         let read = store.database.begin_read().unwrap();
         assert_eq!(read.open_table(rows::INTENTS).unwrap().iter().unwrap().count(), 1);
+    }
+
+    /// What a version replaces may have been committed after that was planned.
+    #[test]
+    fn what_is_there_already_is_replaced_and_known_with_what_did_it() {
+        let (host, mut disk) = (Host::new(1), CrashDisk::default());
+        let (store, mut replica) = (disk.open(), Replica::default());
+        let mut wants = |at, name: &str, text: &str| {
+            host.wants(&mut replica, &domain("red"), at, vec![write(name, Some(text))])
+                .change
+        };
+        let changes = [
+            (1, "a", "1"),
+            (2, "a", "2"),
+            (3, "b", "3"),
+            (4, "b", "4"),
+            (5, "a", "5"),
+        ];
+        let mut changes = changes.map(|(at, name, text)| wants(at, name, text));
+        let Change::Intents(last) = &mut changes[4] else {
+            panic!()
+        };
+        let of = last.put.clone();
+        last.removed.clear();
+        store.commit(&changes, Durable::Before).unwrap();
+        let known = store.replaced(&of).unwrap();
+        let known = known
+            .iter()
+            .map(|Replaced { version, at }| (version.value().stamp.millis, at.millis));
+        assert_eq!(known.collect::<Vec<_>>(), [(1, 2), (2, 5)]);
+        assert_eq!(texts(&store, "a"), ["1", "2", "5"]);
+        let read = store.database.begin_read().unwrap();
+        assert_eq!(read.open_table(rows::INTENTS).unwrap().iter().unwrap().count(), 2);
+        assert_eq!(store.replaced(&[]).unwrap(), []);
     }
 
     #[test]

@@ -91,7 +91,7 @@ mod tests {
             name: "b".parse().unwrap(),
             cut: 50,
         };
-        let removed = replica.remove(&removal);
+        let removed = replica.remove(&removal, &[]);
         store.remove(b.id(), &removed.changes, &removed.void).unwrap();
         drop(store);
         let store = disk.open();

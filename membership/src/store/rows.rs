@@ -7,7 +7,7 @@ use super::{StoreError, history};
 use crate::facts::FactChange;
 use crate::hlc::Stamp;
 use crate::id::{NodeId, Scope};
-use crate::record::{Head, Intent};
+use crate::record::{Digest, Head, Intent, Key};
 use crate::replica::{Change, IntentChange};
 use crate::signed::{Raw, Signed};
 
@@ -98,38 +98,57 @@ fn put_intents(write: &WriteTransaction, change: &IntentChange) -> Result<(), St
         let row = intents.remove((of, &*key.kind, &*key.name, digest.0))?;
         let row = row.map(|row| row.value().to_vec());
         if let Some(row) = row {
-            let by = change.put.iter().map(Signed::value).filter(|by| by.key == *key);
-            let at = by.map(|by| by.stamp).max().or_else(|| Some(read(&row)?.stamp));
-            history::keep(write, of, at.unwrap_or_default(), *digest, &row)?;
+            history::keep(write, of, gone_at(&row, key, change), *digest, &row)?;
         }
     }
     for version in &change.put {
         let (key, digest, raw) = (&version.value().key, version.digest(), version.raw().as_bytes());
-        match replaced(&intents, of, version.value())? {
-            Some(at) => history::keep(write, of, at, digest, raw)?,
-            None => drop(intents.insert((of, &*key.kind, &*key.name, digest.0), raw)?),
+        let beside = beside(&intents, of, key)?;
+        if let Some((_, by, _)) = beside.iter().find(|(_, other, _)| other.dominates(version.value())) {
+            history::keep(write, of, by.stamp, digest, raw)?;
+            continue;
         }
+        for (gone, _, row) in beside.iter().filter(|(_, other, _)| version.value().dominates(other)) {
+            intents.remove((of, &*key.kind, &*key.name, gone.0))?;
+            history::keep(write, of, version.value().stamp, *gone, row)?;
+        }
+        intents.insert((of, &*key.kind, &*key.name, digest.0), raw)?;
     }
     Ok(())
 }
 
-/// When a version was replaced, if the one that did it is there already: two commits may pass in any order.
-fn replaced(
-    intents: &impl ReadableTable<IntentRow, &'static [u8]>,
-    of: &str,
-    version: &Intent,
-) -> Result<Option<Stamp>, StoreError> {
-    let (kind, name) = (&*version.key.kind, &*version.key.name);
-    for row in intents.range((of, kind, name, [0; 32])..=(of, kind, name, [u8::MAX; 32]))? {
-        if let Some(other) = read(row?.1.value()).filter(|other| other.dominates(version)) {
-            return Ok(Some(other.stamp));
-        }
-    }
-    Ok(None)
+/// When a version goes: with the one that replaces it, or if none does, as of its own time.
+fn gone_at(row: &[u8], key: &Key, change: &IntentChange) -> Stamp {
+    let Some(gone) = read(row) else {
+        return Stamp::default();
+    };
+    let put = change.put.iter().map(Signed::value);
+    let by = put.filter(|by| by.key == *key && by.dominates(&gone));
+    by.map(|by| by.stamp).max().unwrap_or(gone.stamp)
 }
 
-/// What a row of an object says, if it can be read.
+/// The versions of an object that are there already. What replaced a version may have come before it, and what it replaces may have
+/// come meanwhile: two commits may pass in any order.
+fn beside(
+    intents: &impl ReadableTable<IntentRow, &'static [u8]>,
+    of: &str,
+    Key { kind, name }: &Key,
+) -> Result<Vec<(Digest, Intent, Vec<u8>)>, StoreError> {
+    let mut rows = Vec::new();
+    for row in intents.range((of, &**kind, &**name, [0; 32])..=(of, &**kind, &**name, [u8::MAX; 32]))? {
+        let (place, row) = row?;
+        let digest = Digest(place.value().3);
+        rows.extend(read(row.value()).map(|version| (digest, version, row.value().to_vec())));
+    }
+    Ok(rows)
+}
+
+/// The version in a row, if it can be read.
+pub(super) fn signed(row: &[u8]) -> Option<Signed<Intent>> {
+    Signed::trust(Raw::new(Bytes::copy_from_slice(row)).ok()?).ok()
+}
+
+/// What it says.
 fn read(row: &[u8]) -> Option<Intent> {
-    let raw = Raw::new(Bytes::copy_from_slice(row)).ok()?;
-    Some(Signed::<Intent>::trust(raw).ok()?.value().clone())
+    Some(signed(row)?.value().clone())
 }

@@ -229,7 +229,7 @@ impl Sync {
     fn without_void(&mut self, versions: Vec<Raw>) -> Vec<Raw> {
         let (void, good): (Vec<Raw>, Vec<Raw>) = versions.into_iter().partition(|raw| {
             let version = Signed::<Intent>::trust(raw.clone());
-            version.is_ok_and(|version| self.replica.is_void(version.value()))
+            version.is_ok_and(|version| self.replica.is_void(version.value().dot))
         });
         for raw in void {
             self.effects.push(Effect::Count("versions_of_removed_nodes", 1));
@@ -307,14 +307,7 @@ impl Sync {
         }
         self.replica.apply(&change);
         self.note_for_tombstones(&change);
-        let (records, writers): (usize, BTreeSet<NodeId>) = match &change {
-            Change::Facts(change) => (change.put.len(), [change.head.value().origin].into()),
-            Change::Intents(change) => {
-                let writers = change.put.iter().map(|version| version.value().dot.writer);
-                (change.put.len(), writers.collect())
-            }
-            Change::Forgotten(_, node) => (0, [*node].into()),
-        };
+        let (records, writers) = (change.added(), change.writers());
         self.effects.push(Effect::Count(
             "records_merged",
             u64::try_from(records).unwrap_or(u64::MAX),

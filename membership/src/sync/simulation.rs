@@ -425,7 +425,7 @@ impl World {
         }
         self.shut_out();
         self.until("still different", Self::agree);
-        self.forget_lacks();
+        self.forget_covered();
         self.check_acknowledged();
         self.until("tombstones stay", Self::has_collected);
         self.until("different again", Self::agree);

@@ -24,16 +24,20 @@ impl World {
         made.is_some_and(|made| made.iter().any(|version| version.body.is_none() && knows(version, dot)))
     }
 
-    /// Of each batch of objects, a node sees all or nothing, also one whose disk is old. One that drops what a removed node
-    /// wrote may see a part for a moment; so does one to which a relay lies, for no signature holds a batch of objects together.
+    /// Of each batch of objects, a node sees all or nothing, also one whose disk is old. Of one that is void, or of which void
+    /// versions replaced a part somewhere, it may see a part until all agree; so does one to which a relay lies, for no
+    /// signature holds a batch of objects together.
     pub(super) fn check_wholeness(&self, node: usize) {
-        if self.lacks(node) || self.liar.is_some() {
+        if self.liar.is_some() {
             return;
         }
         let replica = self.nodes[node].sync.replica();
         for Ack { mark, .. } in &self.acknowledged {
             let Mark::Intents { scope, dots } = mark else { continue };
             if self.twice.is_some() && dots.iter().all(|(_, dot)| Some(dot.writer) == self.twice) {
+                continue;
+            }
+            if dots.iter().any(|(key, dot)| self.is_covered(scope, key, *dot)) {
                 continue;
             }
             let here = |(key, dot): &&(Key, Dot)| holds(replica, scope, key, *dot);

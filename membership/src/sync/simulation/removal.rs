@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::agreement::knows;
 use super::seeds::{times, weather};
 use super::*;
 use crate::decree::Removal;
@@ -16,8 +17,8 @@ pub(super) struct Out {
     wiped: bool,
     /// Who knows.
     told: BTreeSet<usize>,
-    /// Who dropped something void, and may lack what that had replaced until others send it.
-    lacking: BTreeSet<usize>,
+    /// Void versions that were made, when all know, until all agree.
+    covered: Vec<Intent>,
 }
 
 impl World {
@@ -40,13 +41,13 @@ impl World {
             name: "out".parse().unwrap(),
             cut: seen.take(majority).max().unwrap(),
         };
-        let (told, lacking) = Default::default();
+        let (told, covered) = Default::default();
         self.removed = Some(Out {
             node,
             removal,
             wiped,
             told,
-            lacking,
+            covered,
         });
     }
 
@@ -56,7 +57,6 @@ impl World {
             node: gone,
             removal,
             told,
-            lacking,
             ..
         }) = &mut self.removed
         else {
@@ -68,35 +68,45 @@ impl World {
         let (gone, id) = (*gone, removal.node);
         let Node { store, waiting, .. } = &mut self.nodes[node];
         store.commit(&std::mem::take(waiting), Durable::Later).unwrap();
-        let removed = self.nodes[node].sync.remove(removal);
-        if !removed.void.is_empty() {
-            lacking.insert(node);
-        }
-        let kept = self.nodes[node].store.remove(id, &removed.changes, &removed.void);
-        kept.unwrap();
+        self.nodes[node].hear_of(removal, self.now);
         self.cut.extend([(node, gone), (gone, node)]);
         if self.nodes[node].up {
             self.event(node, Event::PeerDown(id));
         }
     }
 
-    pub(super) fn lacks(&self, node: usize) -> bool {
-        self.removed.as_ref().is_some_and(|out| out.lacking.contains(&node))
+    fn is_void(&self, version: &Intent) -> bool {
+        let Some(Out { removal, .. }) = &self.removed else {
+            return false;
+        };
+        version.dot.writer == removal.node && version.dot.counter > removal.cut
+    }
+
+    /// Whether a write is void, or a void one replaced it somewhere.
+    pub(super) fn is_covered(&self, scope: &Scope, key: &Key, dot: Dot) -> bool {
+        let Some(Out { covered, .. }) = &self.removed else {
+            return false;
+        };
+        let made = self.made.get(&(scope.clone(), key.clone())).into_iter().flatten();
+        covered
+            .iter()
+            .any(|version| version.scope == *scope && version.key == *key && knows(version, dot))
+            || made
+                .filter(|version| self.is_void(version))
+                .any(|version| knows(version, dot))
     }
 
     /// All agree.
-    pub(super) fn forget_lacks(&mut self) {
+    pub(super) fn forget_covered(&mut self) {
         if let Some(out) = &mut self.removed {
-            out.lacking.clear();
+            out.covered.clear();
         }
     }
 
     /// What a start does with removals that are known.
     pub(super) fn remember_removal(&mut self, node: usize) {
         if let Some(out) = self.removed.as_ref().filter(|out| out.told.contains(&node)) {
-            let removed = self.nodes[node].sync.remove(&out.removal);
-            let store = &self.nodes[node].store;
-            store.remove(out.removal.node, &removed.changes, &removed.void).unwrap();
+            self.nodes[node].hear_of(&out.removal, self.now);
         }
     }
 
@@ -109,16 +119,25 @@ impl World {
             return;
         };
         let (node, id, cut) = (*node, removal.node, removal.cut);
+        // One cut serves all scopes: what it wrote in one of them before it was heard in another may have come to nobody.
+        let heard: BTreeSet<Dot> = self.members().flat_map(|member| member.has_heard_of(id)).collect();
         self.crash(node);
         self.cut.clear();
         let counts = |ack: &Ack| match &ack.mark {
             Mark::Facts { origin, .. } => *origin != id,
-            Mark::Intents { dots, .. } => dots.iter().all(|(_, dot)| dot.writer != id || dot.counter <= cut),
+            Mark::Intents { dots, .. } => {
+                let stands = |dot: &Dot| dot.writer != id || dot.counter <= cut && heard.contains(dot);
+                dots.iter().all(|(_, dot)| stands(dot))
+            }
         };
         self.acknowledged.retain(counts);
         self.clients.iter_mut().for_each(|client| client.forget(node));
+        let mut covered = Vec::new();
         for versions in self.made.values_mut() {
-            versions.retain(|version| version.dot.writer != id || version.dot.counter <= cut);
+            covered.extend(versions.extract_if(.., |version| version.dot.writer == id && version.dot.counter > cut));
+        }
+        if let Some(out) = &mut self.removed {
+            out.covered = covered;
         }
     }
 
@@ -134,6 +153,26 @@ impl World {
                 .count()
         };
         self.members().map(beyond).sum()
+    }
+}
+
+impl Node {
+    /// The writes of another node that this one has, as they count or as they were replaced.
+    fn has_heard_of(&self, writer: NodeId) -> BTreeSet<Dot> {
+        let replica = self.sync.replica();
+        let replaced = replica.scopes().flat_map(|scope| self.store.history(scope).unwrap());
+        let objects = replica.scopes().flat_map(|scope| replica.intents(scope));
+        let versions = objects.flat_map(|(_, siblings)| siblings.versions().cloned());
+        let dots = replaced.chain(versions).map(|version| version.value().dot);
+        dots.filter(|dot| dot.writer == writer).collect()
+    }
+
+    /// Does what follows from a removal, as the shell does it.
+    fn hear_of(&mut self, removal: &Removal, now: Duration) {
+        let past = self.store.replaced(&self.sync.replica().void_after(removal)).unwrap();
+        let removed = self.sync.remove(removal, &past, now);
+        let kept = self.store.remove(removal.node, &removed.changes, &removed.void);
+        kept.unwrap();
     }
 }
 

@@ -322,3 +322,147 @@ fn two_copies_of_a_disk_run_in_turns() {
     }
     world.heal();
 }
+
+const PRECIOUS: &str = "precious";
+
+/// What a node shows of an object.
+fn shown(node: &Node, name: &str) -> Option<String> {
+    let siblings = node.sync.replica().intent(&domain("red"), &Key::new("K", name))?;
+    let body = siblings.shown().body.as_ref()?;
+    Some(String::from_utf8(body.bytes.to_vec()).unwrap())
+}
+
+/// Five nodes of which the last two, the writer and the one that goes, were just cut off from the others. Nothing happens but
+/// what the scenario makes.
+fn split_of_two() -> World {
+    let mut world = quiet(5);
+    world.quiet = true;
+    world.go_on(MINUTE / 6);
+    for (from, to) in (0..3).flat_map(|from| [(from, 3), (from, 4)]) {
+        world.cut.extend([(from, to), (to, from)]);
+    }
+    world
+}
+
+impl World {
+    /// The last node is out. Who is on the other side knows at once, its own side in the end.
+    fn remove_the_last(&mut self) {
+        let last = self.nodes.len() - 1;
+        self.remove(last, false);
+        for node in 0..3 {
+            self.tell(node);
+        }
+    }
+
+    fn all_show(&self, name: &str, text: Option<&str>) {
+        for node in self.members() {
+            assert_eq!(shown(node, name).as_deref(), text, "{:?}", node.sync);
+        }
+    }
+}
+
+#[test]
+fn what_a_void_write_replaced_unheard_comes_back() {
+    for crashes in [false, true] {
+        let mut world = split_of_two();
+        world.surely(3, PRECIOUS, Some("kept"));
+        world.go_on(MINUTE / 30);
+        world.surely(4, PRECIOUS, Some("void"));
+        world.go_on(MINUTE / 6);
+        world.surely(4, PRECIOUS, Some("void too"));
+        world.go_on(MINUTE / 6);
+        assert_eq!(shown(&world.nodes[3], PRECIOUS).as_deref(), Some("void too"));
+        world.remove_the_last();
+        if crashes {
+            world.crash(3);
+            world.restart(3);
+        }
+        world.heal();
+        world.all_show(PRECIOUS, Some("kept"));
+    }
+}
+
+#[test]
+fn a_delete_that_a_void_write_replaced_unheard_stands() {
+    let mut world = split_of_two();
+    world.surely(3, PRECIOUS, Some("x"));
+    world.surely(3, PRECIOUS, None);
+    world.go_on(MINUTE / 30);
+    world.surely(4, PRECIOUS, Some("void"));
+    world.go_on(MINUTE / 6);
+    world.remove_the_last();
+    world.heal();
+    world.all_show(PRECIOUS, None);
+}
+
+/// The one that goes writes what all had deleted and collected before.
+#[test]
+fn what_was_collected_does_not_come_back_for_a_void_write() {
+    let mut world = split_of_two();
+    let cut = std::mem::take(&mut world.cut);
+    world.surely(3, PRECIOUS, Some("x"));
+    world.go_on(MINUTE / 6);
+    world.surely(2, PRECIOUS, None);
+    let key = Key::new("K", PRECIOUS);
+    world.until("tombstones stay", |world| {
+        let held = |node: &Node| node.sync.replica().intent(&domain("red"), &key).is_some();
+        !world.nodes.iter().any(held)
+    });
+    world.cut = cut;
+    world.surely(4, PRECIOUS, Some("void"));
+    world.go_on(MINUTE / 6);
+    assert_eq!(shown(&world.nodes[3], PRECIOUS).as_deref(), Some("void"));
+    world.remove_the_last();
+    world.heal();
+    world.all_show(PRECIOUS, None);
+}
+
+#[test]
+fn what_saw_a_void_write_stands_in_place_of_what_that_replaced() {
+    let mut world = split_of_two();
+    world.surely(3, PRECIOUS, Some("x"));
+    world.go_on(MINUTE / 30);
+    world.surely(4, PRECIOUS, Some("void"));
+    world.go_on(MINUTE / 6);
+    world.surely(3, PRECIOUS, Some("over it"));
+    world.go_on(MINUTE / 6);
+    world.surely(4, PRECIOUS, Some("void too"));
+    world.go_on(MINUTE / 6);
+    world.remove_the_last();
+    world.heal();
+    world.all_show(PRECIOUS, Some("over it"));
+}
+
+/// One node hears of the void write, but never of what that replaced, and confirms all of its writer.
+#[test]
+fn what_was_confirmed_with_a_void_write_keeps_nothing_from_coming_back() {
+    let mut world = quiet(7);
+    world.quiet = true;
+    world.go_on(MINUTE / 6);
+    world.surely(1, "a", Some("x"));
+    world.go_on(MINUTE / 6);
+    // A tombstone that is there, so that all are asked.
+    world.crash(0);
+    world.surely(1, "a", None);
+    world.go_on(MINUTE / 6);
+    for (from, to) in (0..4).flat_map(|from| (4..7).map(move |to| (from, to))) {
+        world.cut.extend([(from, to), (to, from)]);
+    }
+    world.cut.extend([(4, 5), (5, 4)]);
+    world.surely(4, PRECIOUS, Some("kept"));
+    world.go_on(MINUTE / 200);
+    world.surely(6, PRECIOUS, Some("void"));
+    world.go_on(MINUTE / 6);
+    world.cut.retain(|cut| ![(4, 5), (5, 4)].contains(cut));
+    world.restart(0);
+    world.go_on(MINUTE);
+    assert_eq!(shown(&world.nodes[5], PRECIOUS).as_deref(), Some("void"));
+    world.remove(6, false);
+    for node in [0, 1, 2, 3, 5] {
+        world.tell(node);
+    }
+    world.cut.clear();
+    world.go_on(MINUTE);
+    world.heal();
+    world.all_show(PRECIOUS, Some("kept"));
+}

@@ -65,6 +65,15 @@ impl World {
         self.say_these(node, scope, writes);
     }
 
+    /// A node is removed if none was, or another one hears of it.
+    pub(super) fn remove_or_tell(&mut self, node: usize) {
+        if self.removed.is_none() {
+            self.remove_somehow(node);
+        } else {
+            self.tell(node);
+        }
+    }
+
     /// A node is removed: it runs on, or its store is wiped and it comes back as another one. Those that witness it know at
     /// once.
     fn remove_somehow(&mut self, node: usize) {

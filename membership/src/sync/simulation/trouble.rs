@@ -18,6 +18,9 @@ impl World {
         let node = self.rng.random_range(0..self.nodes.len());
         let other = self.rng.random_range(0..self.nodes.len());
         let spared = self.weather.rarely && self.rng.random_bool(0.8);
+        if self.weather.removes && self.weather.pause < 500 && self.rng.random_bool(0.15) {
+            self.remove_or_tell(node);
+        }
         match self.rng.random_range(0..100) {
             0..=14 | 25..=33 if spared => self.restart(node),
             0..=9 if self.weather.cuts => drop(self.cut.insert((node, other))),
