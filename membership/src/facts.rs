@@ -45,12 +45,13 @@ pub(crate) fn rank(head: &Signed<Head>) -> (u64, u64, Digest) {
 }
 
 /// Whether origin says two different things about itself: two heads with one number, a fact that does not follow the one
-/// that is held, or, beside a later head, one that was as current at the held head as what is held of its key.
+/// that is held, or, beside a later head, one that was as current at the held head as what is held of its key; or says
+/// all again without something that it said later than what it says.
 pub(crate) fn forked(held: Option<&OriginFacts>, batch: &FactBatch) -> bool {
     let Some(held) = held else { return false };
     let (known, head) = (held.head.value(), batch.head().value());
     if known.epoch != head.epoch {
-        return false;
+        return known.epoch < head.epoch && forgets(held, batch);
     }
     let twins = known.seq == head.seq && held.head.digest() != batch.head().digest();
     let differs = |fact: &Signed<Fact>| {
@@ -62,6 +63,18 @@ pub(crate) fn forked(held: Option<&OriginFacts>, batch: &FactBatch) -> bool {
         seq => seq <= known.seq && known.seq < head.seq && differs(fact),
     };
     twins || newest(batch.facts()).into_values().any(|fact| contradicts(&fact))
+}
+
+/// Whether a batch of a higher epoch, as the whole set, has something earlier in it than what is held, or lacks what is later
+/// than all of it. What was withdrawn and is forgotten is earlier than the last of the set.
+fn forgets(held: &OriginFacts, batch: &FactBatch) -> bool {
+    let (head, set) = (batch.head().value(), newest(batch.facts()));
+    let last = set.values().map(|fact| fact.value().stamp).max();
+    let is_later = |fact: &Signed<Fact>| {
+        let said = set.get(&fact.value().key).map(|same| same.value().stamp).or(last);
+        said.is_some_and(|said| said < fact.value().stamp)
+    };
+    u64::try_from(set.len()) == Ok(head.count) && held.current.values().any(is_later)
 }
 
 /// Judges a batch: as the continuation of what is held first, then as the whole set.

@@ -103,6 +103,13 @@ enum Own {
 /// What became of a fact, and when.
 type Said = (Stamp, Option<Bytes>);
 
+/// Epoch and number of what a node says of itself.
+type Known = Option<(u64, u64)>;
+
+fn known(replica: &Replica, scope: &Scope, origin: NodeId) -> Known {
+    replica.head(scope, origin).map(|head| (head.epoch, head.seq))
+}
+
 /// What was acknowledged.
 #[derive(Debug)]
 struct Ack {
@@ -314,6 +321,14 @@ impl World {
             skew,
             ..
         } = &mut self.nodes[node];
+        let (scope, heard) = match &what {
+            Own::Again(theirs) => {
+                let head = theirs.head().value();
+                (head.scope.clone(), Some((head.epoch, head.seq)))
+            }
+            Own::Seen(scope, _) => (scope.clone(), None),
+        };
+        let knew = known(sync.replica(), &scope, host.id()).max(heard);
         let made = match what {
             Own::Again(theirs) => author::reclaim(sync.replica(), host, &theirs).unwrap(),
             Own::Seen(scope, body) => {
@@ -326,6 +341,7 @@ impl World {
         if let Some(made) = made {
             waiting.push(made.change);
             store.commit(&std::mem::take(waiting), Durable::Before).unwrap();
+            self.forget_unheard(node, &scope, knew);
             self.event(node, Event::LocalBatch(made.batch));
         }
     }

@@ -3,30 +3,44 @@
 
 use super::super::*;
 use super::agreement::holds;
-use super::{Ack, Mark, World};
+use super::{Ack, Known, Mark, Node, World, known};
 use crate::collect;
 use crate::record::Dot;
 use crate::signed::Signer;
 
 impl World {
     /// What each member would find if the power went.
-    fn disks(&self) -> Vec<Replica> {
-        let load = |node: &super::Node| node.disk.backup().open().load(node.host.id()).unwrap().replica;
-        self.members().map(load).collect()
+    fn disks(&self, of: impl Fn(&&Node) -> bool) -> Vec<Replica> {
+        let load = |node: &Node| node.disk.backup().open().load(node.host.id()).unwrap().replica;
+        self.members().filter(of).map(load).collect()
     }
 
     /// Asks no more for what no disk holds.
     pub(super) fn forget_lost(&mut self) {
-        let disks = self.disks();
+        let disks = self.disks(|_| true);
         self.keep_what(&disks.iter().collect::<Vec<_>>());
     }
 
     /// Of two copies of a node only this one is left: what it does not hold of itself may be gone, whoever heard it.
     pub(super) fn forget_facts_but_of(&mut self, node: usize) {
+        self.forget_facts_in(node, |_| true);
+    }
+
+    /// A node with an old disk said more of itself, above what it knew, and others may hold what it had not heard of.
+    pub(super) fn forget_unheard(&mut self, node: usize, of: &Scope, knew: Known) {
+        let Node { id, restored, .. } = self.nodes[node];
+        let is_above = |replica: &Replica| known(replica, of, id) > knew;
+        if restored && self.disks(|other| other.id != id).iter().any(is_above) {
+            *self.counts.entry("spoke_too_soon").or_default() += 1;
+            self.forget_facts_in(node, |scope| scope == of);
+        }
+    }
+
+    fn forget_facts_in(&mut self, node: usize, of: impl Fn(&Scope) -> bool) {
         let id = self.nodes[node].id;
         let replica = self.nodes[node].disk.backup().open().load(id).unwrap().replica;
         let mut acknowledged = std::mem::take(&mut self.acknowledged);
-        let is_other = |mark: &Mark| !matches!(mark, Mark::Facts { origin, .. } if *origin == id);
+        let is_other = |mark: &Mark| !matches!(mark, Mark::Facts { origin, scope, .. } if *origin == id && of(scope));
         acknowledged.retain_mut(|ack| is_other(&ack.mark) || self.survives(ack, &[&replica]));
         self.acknowledged = acknowledged;
     }

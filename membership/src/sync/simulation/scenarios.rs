@@ -56,9 +56,8 @@ impl World {
 
 impl Node {
     /// How far it got with its facts.
-    fn seq_of_red(&self) -> Option<(u64, u64)> {
-        let head = self.sync.replica().head(&domain("red"), self.host.id());
-        head.map(|head| (head.epoch, head.seq))
+    fn seq_of_red(&self) -> Known {
+        known(self.sync.replica(), &domain("red"), self.host.id())
     }
 }
 
@@ -277,11 +276,7 @@ fn an_old_disk_that_ran_on_alone_ends_as_the_others() {
         world.cut.extend([(other, 3), (3, other)]);
     }
     world.put_copy_back(3);
-    let known = world.nodes[0]
-        .sync
-        .replica()
-        .head(&domain("red"), world.nodes[3].host.id());
-    let known = known.map(|head| (head.epoch, head.seq));
+    let known = known(world.nodes[0].sync.replica(), &domain("red"), world.nodes[3].id);
     // Nobody answers, so it does not wait.
     world.nodes[3].restored = false;
     while world.nodes[3].seq_of_red() <= known {
@@ -296,6 +291,45 @@ fn an_old_disk_that_ran_on_alone_ends_as_the_others() {
     }
     let origin = world.nodes[3].host.id();
     let scope = domain("red");
+    assert!(
+        world.troubles.contains(&Trouble::Forked { origin, scope }),
+        "{:?}",
+        world.troubles
+    );
+}
+
+/// It goes on from what that one knows, and those who knew more let go of it, and say so.
+#[test]
+fn an_old_disk_that_first_meets_who_missed_as_much_is_reported() {
+    let mut world = quiet(3);
+    let (scope, key) = (domain("red"), Key::new("K", "precious"));
+    world.quiet = true;
+    let say = |world: &mut World, text: &str| {
+        world.say_these(2, domain("red"), vec![write("precious", Some(text))]);
+        world.go_on(MINUTE / 6);
+    };
+    say(&mut world, "early");
+    world.keep_copy(2);
+    world.cut.extend([(2, 1), (1, 2), (0, 1), (1, 0)]);
+    say(&mut world, "late");
+    world.weather.restores = true;
+    world.cut.clear();
+    world.cut.extend([(2, 0), (0, 2), (0, 1), (1, 0)]);
+    world.put_copy_back(2);
+    world.go_on(MINUTE / 6);
+    world.say_these(2, domain("red"), vec![write("other", Some("on"))]);
+    world.go_on(MINUTE / 6);
+    world.say_these(2, domain("red"), vec![write("other", Some("and on"))]);
+    world.go_on(MINUTE / 6);
+    assert!(world.nodes[2].seq_of_red() > known(world.nodes[0].sync.replica(), &scope, world.nodes[2].id));
+    world.troubles.clear();
+    world.heal();
+    let origin = world.nodes[2].id;
+    for node in &world.nodes {
+        let fact = node.sync.replica().fact(&scope, origin, &key);
+        let text = fact.and_then(|fact| fact.body.as_ref()).map(|body| &body.bytes[..]);
+        assert_eq!(text, Some(&b"early"[..]));
+    }
     assert!(
         world.troubles.contains(&Trouble::Forked { origin, scope }),
         "{:?}",

@@ -144,7 +144,7 @@ fn thousands_of_brief_lives_end_equal_4() {
 
 /// 20050 and 20069 once ended apart: two nodes had collected a tombstone, the others waited for one with an old disk, which
 /// could not vouch for a writer with a conflict that was open. In 100155 an old disk took a write and what deleted it, and
-/// the write was asked for all the same.
+/// the write was asked for all the same. In 59777 an old disk first met who had missed its last facts, too.
 #[test]
 fn seeds_that_once_failed_pass() {
     for seed in [20_050, 20_069] {
@@ -155,4 +155,5 @@ fn seeds_that_once_failed_pass() {
         ..brief(100_155)
     };
     World::new(100_155, weather).run();
+    World::new(59_777, brief(59_777)).run();
 }

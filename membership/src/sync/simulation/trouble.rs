@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::super::*;
-use super::{Happening, Mark, Node, World};
+use super::{Happening, Mark, Node, World, known};
 use crate::author;
 use crate::fixture::{domain, write};
 use crate::record::{Dot, Head, Key};
@@ -195,6 +195,7 @@ impl World {
             let of = (scope.clone(), host.id(), key.clone());
             self.said.entry(of).or_default().push((stamp, body.clone()));
         }
+        let knew = known(sync.replica(), &scope, host.id());
         let made = author::facts(sync.replica(), host, &scope, writes, stamp).unwrap();
         waiting.push(made.change);
         store.commit(&std::mem::take(waiting), Durable::Before).unwrap();
@@ -206,7 +207,7 @@ impl World {
         let (life, mark) = (
             *life,
             Mark::Facts {
-                scope,
+                scope: scope.clone(),
                 origin,
                 epoch,
                 seq,
@@ -214,6 +215,7 @@ impl World {
                 said,
             },
         );
+        self.forget_unheard(node, &scope, knew);
         self.later_written(node, life, made.batch, mark);
     }
 
