@@ -108,6 +108,9 @@ pub(super) async fn leave(state: &Arc<State>, mesh: &Mesh) -> Result<(), DecreeE
     if only_on_anchors(state).is_ok() {
         return remove_node(state, mesh, state.own()).await;
     }
+    if state.roster().is_out() {
+        return Ok(());
+    }
     let anchors = state.roster().cluster().anchors.clone();
     let mut refused = None;
     for anchor in &anchors.nodes {
