@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use membership::id::Label;
 
-use crate::config::{API_PORT, Address, Config, Kept};
+use crate::config::{API_PORT, Address, Config, Kept, Reached};
 
 /// The peer that runs on every host of a Fabric cluster.
 #[derive(Debug, Parser)]
@@ -149,9 +149,9 @@ pub struct Settings {
     )]
     pub listen: Option<Address>,
 
-    /// Where others reach it, best first, if not at --listen; may be repeated
+    /// Where others reach it, best first, if not at --listen; the port is --listen's unless given; may be repeated
     #[arg(long, value_name = "ADDRESS[:PORT]")]
-    pub advertise: Vec<Address>,
+    pub advertise: Vec<Reached>,
 
     /// Unix socket of the API [default: /run/fabric/api.sock]
     #[arg(long, value_name = "PATH")]

@@ -1,4 +1,4 @@
-//! A socket address whose port may be left out.
+//! Addresses whose port may be left out.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -21,20 +21,71 @@ pub struct AddressError {
     port: u16,
 }
 
-impl<const PORT: u16> FromStr for Address<PORT> {
+/// The same, where the port is another address's if it is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Reached {
+    ip: IpAddr,
+    port: Option<u16>,
+}
+
+impl Reached {
+    /// The address, at `port` if it names none.
+    #[must_use]
+    pub fn at(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(port))
+    }
+}
+
+impl FromStr for Reached {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        let whole = |address: SocketAddr| (address.ip(), Some(address.port()));
         let bare = || {
             text.parse::<IpAddr>()
                 .ok()
                 .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
         };
-        let address = text.parse().ok().or_else(|| bare().map(|ip| SocketAddr::new(ip, PORT)));
-        address.map(Self).ok_or_else(|| AddressError {
+        let read = text.parse().ok().map(whole).or_else(|| Some((bare()?, None)));
+        read.map(|(ip, port)| Self { ip, port }).ok_or_else(|| AddressError {
             text: text.to_owned(),
-            port: PORT,
+            port: MESH_PORT,
         })
+    }
+}
+
+impl TryFrom<String> for Reached {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Reached {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<const PORT: u16> FromStr for Address<PORT> {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let read = text
+            .parse::<Reached>()
+            .map_err(|error| AddressError { port: PORT, ..error })?;
+        Ok(Self(read.at(PORT)))
     }
 }
 
@@ -80,5 +131,23 @@ mod tests {
                 .map(|address| address.to_string());
             assert_eq!(read.as_deref(), wanted, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_port_that_was_left_out_stays_open() {
+        for (text, shown, wanted) in [
+            ("192.0.2.1", "192.0.2.1", "192.0.2.1:5"),
+            ("192.0.2.1:1", "192.0.2.1:1", "192.0.2.1:1"),
+            ("[2001:db8::1]", "2001:db8::1", "[2001:db8::1]:5"),
+            ("[2001:db8::1]:2", "[2001:db8::1]:2", "[2001:db8::1]:2"),
+        ] {
+            let read: Reached = text.parse().expect("an address");
+            assert_eq!(
+                (read.to_string().as_str(), read.at(5).to_string().as_str()),
+                (shown, wanted)
+            );
+            assert_eq!(read.to_string().parse(), Ok(read));
+        }
+        assert!("host:1".parse::<Reached>().is_err());
     }
 }

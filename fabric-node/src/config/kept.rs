@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{API_PORT, Address, Config, ConfigError};
+use super::{API_PORT, Address, Config, ConfigError, Reached};
 
 /// Name of the file in the data directory.
 const FILE: &str = "settings.toml";
@@ -28,7 +28,7 @@ pub struct Kept {
     pub listen: Option<Address>,
     /// `mesh.advertise`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub advertise: Vec<Address>,
+    pub advertise: Vec<Reached>,
     /// `api.socket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<PathBuf>,

@@ -14,7 +14,7 @@ use membership::id::Label;
 use membership::wire::Versions;
 use serde::Deserialize;
 
-pub use address::Address;
+pub use address::{Address, Reached};
 pub use kept::Kept;
 pub use keys::UnknownKey;
 
@@ -72,8 +72,8 @@ pub struct Node {
 pub struct Mesh {
     /// Where the endpoint is bound.
     pub listen: Address,
-    /// Where others reach it.
-    pub advertise: Vec<Address>,
+    /// Where others reach it; at the port of `listen` where none is said.
+    pub advertise: Vec<Reached>,
 }
 
 /// `[wire]`.

@@ -98,7 +98,12 @@ impl Config {
     fn advertised(&self, host: &Host) -> Result<Vec<SocketAddr>, ResolveError> {
         let listen = self.mesh.listen.0;
         if !self.mesh.advertise.is_empty() {
-            return Ok(self.mesh.advertise.iter().map(|address| address.0).collect());
+            return Ok(self
+                .mesh
+                .advertise
+                .iter()
+                .map(|address| address.at(listen.port()))
+                .collect());
         }
         if !listen.ip().is_unspecified() {
             return Ok(vec![listen]);
@@ -145,6 +150,14 @@ mod tests {
         let listen = config("192.0.2.2:5", &[]).addresses(&host()).expect("addresses");
         assert_eq!((listen.ipv4, listen.ipv6), (Some(Ipv4Addr::new(192, 0, 2, 2)), None));
         assert_eq!(listen.advertise, ["192.0.2.2:5".parse().expect("an address")]);
+    }
+
+    #[test]
+    fn what_is_advertised_without_a_port_is_at_the_one_that_is_listened_at() {
+        let set = config("[::]:5", &["192.0.2.1", "2001:db8::1", "192.0.2.2:9"]);
+        let found = set.addresses(&host()).expect("addresses").advertise;
+        let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["192.0.2.1:5", "[2001:db8::1]:5", "192.0.2.2:9"]);
     }
 
     #[test]
