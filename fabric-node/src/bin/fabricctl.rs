@@ -14,11 +14,12 @@ async fn main() -> ExitCode {
         Err(error) => ctl::usage::end(&error),
     };
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let output = cli.output;
     match ctl::run(cli, &mut out, &mut err).await {
         Ok(()) => Exit::Done.into(),
         Err(problem) => {
             // Nobody is left to be told if standard error is closed.
-            let _closed = err.write_all(problem.text().as_bytes());
+            let _closed = err.write_all(problem.told(output).as_bytes());
             problem.exit().into()
         }
     }

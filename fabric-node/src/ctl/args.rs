@@ -48,7 +48,7 @@ pub struct Cli {
     #[arg(long, global = true, env = "FABRIC_IDENTITY", value_name = "FILE")]
     pub identity: Option<PathBuf>,
 
-    /// How answers are written
+    /// How answers and errors are written
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
     pub output: Output,
 

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::api::error::{ApiError, Detail};
+use super::args::Output;
+use crate::api::error::{ApiError, Code, Detail};
 use crate::exit::Exit;
 
 /// Why a command failed.
@@ -119,6 +120,34 @@ impl Problem {
         }
     }
 
+    /// What the API would say, or would have said: `code` is that of the answer, or follows how the process ends.
+    fn answer(&self) -> ApiError {
+        let code = match (self, self.exit()) {
+            (Self::Api(error), _) => return error.clone(),
+            (_, Exit::Usage) => Code::BadRequest,
+            (_, Exit::InvalidManifest) => Code::InvalidManifest,
+            (_, Exit::NoDaemon | Exit::TryAgain) => Code::TryAgain,
+            (_, Exit::Permission) => Code::Forbidden,
+            (_, Exit::Done | Exit::Refused) => Code::Internal,
+        };
+        ApiError::new(code, self.to_string())
+    }
+
+    /// The same as [`Self::text`] in the form that answers are asked in.
+    #[must_use]
+    pub fn told(&self, output: Output) -> String {
+        let text = self.text();
+        let shown = match output {
+            _ if text.is_empty() => None,
+            Output::Table => None,
+            Output::Json => serde_json::to_string_pretty(&self.answer())
+                .ok()
+                .map(|json| json + "\n"),
+            Output::Yaml => serde_norway::to_string(&self.answer()).ok(),
+        };
+        shown.unwrap_or(text)
+    }
+
     /// What to write to standard error; empty if the reader of our output just went away.
     #[must_use]
     pub fn text(&self) -> String {
@@ -159,7 +188,6 @@ fn line(detail: &Detail) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::error::Code;
 
     #[test]
     fn a_wrong_manifest_names_file_document_field_and_line() {
@@ -185,6 +213,18 @@ mod tests {
              red.yaml:12: document 2: Network red/front: spec.subnets[0]: \
              10.0.0.1/24 has host bits set; the prefix is 10.0.0.0/24\n"
         );
+    }
+
+    #[test]
+    fn a_program_is_told_as_the_api_tells_it() {
+        let refused = Problem::Api(ApiError::refused("no"));
+        let read: ApiError = serde_json::from_str(&refused.told(Output::Json)).expect("JSON");
+        assert_eq!(read, ApiError::refused("no"));
+        let read: ApiError = serde_norway::from_str(&Problem::NoDomain.told(Output::Yaml)).expect("YAML");
+        assert_eq!(read, ApiError::bad_request(Problem::NoDomain.to_string()));
+        assert_eq!(Problem::NoDomain.told(Output::Table), Problem::NoDomain.text());
+        let closed = Problem::Output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(closed.told(Output::Json), "");
     }
 
     #[test]

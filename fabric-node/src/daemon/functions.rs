@@ -72,6 +72,7 @@ fn told(function: LoadedFunction) -> Function {
 fn refusal(error: &FunctionError) -> ApiError {
     let code = match error {
         FunctionError::NoDomain(_) | FunctionError::NoFunction { .. } => Code::NotFound,
+        FunctionError::File { .. } => Code::BadRequest,
         FunctionError::Datapath(_) => Code::Internal,
         FunctionError::Succession => Code::TryAgain,
         _ => Code::Refused,
